@@ -1,0 +1,1 @@
+"""Valetkey: share the use of an API key, not the key."""

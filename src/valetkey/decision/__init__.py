@@ -1,0 +1,1 @@
+"""The one place where a call is allowed: pure rules that import nothing of the server."""

@@ -1,0 +1,275 @@
+"""The arithmetic of reservations over one buffer, without locks or files.
+
+`LocalCounters` keeps such a buffer in memory for one process, `gateway/counters.py` one in a file for all
+workers of a machine.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from valetkey.decision.call import Now
+from valetkey.decision.codes import Code
+from valetkey.decision.counter_layout import (
+    ADDRESS_CELLS,
+    BLOCK_CELLS,
+    BYTES,
+    COUNT_MASK,
+    FIRST_BLOCK,
+    HEADER_CELLS,
+    LIVE,
+    OPEN_CALLS,
+    QUOTAS,
+    RATE,
+    SLOTS,
+    USES,
+)
+from valetkey.decision.limits import AMOUNT_BITS, AMOUNT_MASK, WINDOWS, carried, later, window_numbers
+from valetkey.decision.reservation import (
+    LimitRefusal,
+    Plan,
+    Reserved,
+    over_budget,
+    over_quota,
+    too_fast,
+    too_many_open,
+    used_up,
+)
+
+
+class NotEnlisted(RuntimeError):
+    """This worker's slot was given to another: whatever it counts would not be seen. It must end."""
+
+
+class CounterBlocks:
+    """The arithmetic of reservations over one buffer. The caller holds whatever locks the buffer needs."""
+
+    def __init__(
+        self, cells: memoryview, *, slot: int | None, generation: int, origin: int, address_key: bytes
+    ) -> None:
+        """`cells`: the whole buffer, cast to ``Q``. `origin`: nanoseconds that make boots comparable."""
+        self._cells = cells
+        self._slot = slot
+        self._generation = generation
+        self._origin = origin
+        self._address_hash = blake2b(key=address_key, digest_size=8)
+        self._live_seen = b""
+        self._live: tuple[tuple[int, int], ...] = ()
+
+    def address_cells(self, plan: Plan, address: bytes | None) -> tuple[int, ...]:
+        """Cells of this address's rates, ascending by level. Calls of unknown address share one rate.
+
+        Two addresses that fall on one cell share the slower rate; without the key nobody can foresee who.
+        """
+        place = b"" if address is None else address if len(address) == 4 else address[:8]
+        cells = []
+        for level, interval, _ in plan.checks.address_rates:
+            digest = self._address_hash.copy()
+            # The interval is part of it, so that a changed rate does not inherit the times of the old one.
+            digest.update(b"%d %d " % (plan.bases[level], interval) + place)
+            cells.append(HEADER_CELLS + int.from_bytes(digest.digest(), "little") % ADDRESS_CELLS)
+        return tuple(cells)
+
+    def reserve(
+        self, plan: Plan, cost_micros: int | None, now: Now, address_cells: tuple[int, ...] = ()
+    ) -> Reserved | LimitRefusal:
+        """Check all, then write all. Raises `NotEnlisted` if this worker's slot is no longer its own."""
+        if cost_micros is not None and cost_micros < 0:
+            raise ValueError("A cost cannot be negative. Reserve the worst case of the call.")
+        if plan.checks.concurrency:
+            self._look_who_lives()
+            if (self._slot, self._generation) not in self._live:
+                raise NotEnlisted(f"Worker slot {self._slot} is not this worker's. Start the worker anew.")
+        targets: list[int] = []
+        values: list[int] = []
+        refusal = self._check(plan, cost_micros, now, address_cells, targets, values)
+        cells = self._cells
+        if refusal is not None:
+            if refusal.code is Code.RATE_LIMITED:
+                self._lower(plan, now)
+            return refusal
+        for target, value in zip(targets, values, strict=True):
+            cells[target] = value
+        return Reserved(plan, cost_micros or 0, now.monotonic, address_cells, values)
+
+    def peek(
+        self, plan: Plan, cost_micros: int | None, now: Now, address_cells: tuple[int, ...] = ()
+    ) -> LimitRefusal | None:
+        """The checks of `reserve` without any writing."""
+        return self._check(plan, cost_micros, now, address_cells, [], [])
+
+    def _check(
+        self,
+        plan: Plan,
+        cost: int | None,
+        now: Now,
+        address_cells: tuple[int, ...],
+        targets: list[int],
+        values: list[int],
+    ) -> LimitRefusal | None:
+        """Fill `targets` and `values` with what is to be written, or say which limit refuses."""
+        cells, checks, bases = self._cells, plan.checks, plan.bases
+        for level, limit in checks.uses:
+            cell = bases[level] + USES
+            value = cells[cell]
+            if value >= limit:
+                return used_up(plan.levels[level])
+            targets.append(cell)
+            values.append(value + 1)
+        if checks.rates or checks.address_rates:
+            clock = now.monotonic + self._origin
+            for level, interval, tolerance in checks.rates:
+                cell = bases[level] + RATE
+                value = cells[cell]
+                ahead = value - clock
+                if ahead > tolerance:
+                    # No call puts it further ahead than tolerance + interval. If it is, it comes from a wider
+                    # limit of before or from a clock set back, and counts as full.
+                    return too_fast(plan.levels[level], min(ahead, tolerance + interval) - tolerance)
+                targets.append(cell)
+                values.append((value if ahead > 0 else clock) + interval)
+            for cell, (level, interval, tolerance) in zip(address_cells, checks.address_rates, strict=True):
+                value = cells[cell]
+                ahead = value - clock
+                if ahead > tolerance:
+                    return too_fast(plan.levels[level], ahead - tolerance, from_address=True)
+                targets.append(cell)
+                values.append((value if ahead > 0 else clock) + interval)
+        if checks.concurrency:
+            slot, generation = self._slot or 0, self._generation
+            self._look_who_lives()
+            for level, limit in checks.concurrency:
+                base = bases[level] + OPEN_CALLS
+                open_calls = own = 0
+                for other, live_generation in self._live:
+                    value = cells[base + other]
+                    if value >> 32 == live_generation:
+                        open_calls += value & COUNT_MASK
+                        if other == slot:
+                            own = value & COUNT_MASK
+                if open_calls >= limit:
+                    return too_many_open(plan.levels[level])
+                targets.append(base + slot)
+                values.append(generation << 32 | own + 1)
+        if checks.quotas or checks.budgets:
+            windows = window_numbers(now.wall)
+            for level, offset, window, limit in checks.quotas:
+                cell = bases[level] + offset
+                value = carried(cells[cell], windows[window])
+                if value & AMOUNT_MASK >= limit:
+                    return over_quota(plan.levels[level], window)
+                targets.append(cell)
+                values.append(value + 1)
+            for level, offset, window, limit in checks.budgets:
+                cell = bases[level] + offset
+                value = carried(cells[cell], windows[window])
+                if cost is None or (value & AMOUNT_MASK) + cost > limit:
+                    return over_budget(plan.levels[level], window, cost)
+                targets.append(cell)
+                values.append(value + cost)
+        return None
+
+    def _look_who_lives(self) -> None:
+        seen = bytes(self._cells[LIVE : LIVE + SLOTS])
+        if seen != self._live_seen:
+            table = enumerate(self._cells[LIVE : LIVE + SLOTS])
+            self._live = tuple((slot, value >> 32) for slot, value in table if value & 1)
+            self._live_seen = seen
+
+    def _lower(self, plan: Plan, now: Now) -> None:
+        """Write down what `_check` took for full, so that waiting helps. Nobody gains a call by it."""
+        clock = now.monotonic + self._origin
+        for level, interval, tolerance in plan.checks.rates:
+            cell = plan.bases[level] + RATE
+            self._cells[cell] = min(self._cells[cell], clock + tolerance + interval)
+
+    def settle(self, reserved: Reserved, actual_micros: int | None = None) -> None:
+        """Free what was held, correct the budgets to what the call cost (below 0 counts as 0)."""
+        if not reserved.open:
+            return
+        reserved.open = False
+        self._close_calls(reserved.plan)
+        if actual_micros is not None and actual_micros != reserved.cost_micros:
+            checks = reserved.plan.checks
+            first = len(reserved.values) - len(checks.budgets)
+            self._correct(reserved, checks.budgets, first, max(actual_micros, 0) - reserved.cost_micros)
+
+    def give_back(self, reserved: Reserved, now: Now) -> None:
+        """Undo all of it. Of a rate, what may have come back by itself meanwhile is not given twice.
+
+        A call's place in the bucket drains within one interval, at the earliest from its arrival on. Only what
+        is surely left of it is returned, or a call given back late would let one too many through.
+        """
+        if not reserved.open:
+            return
+        reserved.open = False
+        plan, cells = reserved.plan, self._cells
+        checks, bases = plan.checks, plan.bases
+        for level, _ in checks.uses:
+            cell = bases[level] + USES
+            cells[cell] = max(cells[cell] - 1, 0)
+        waited = max(now.monotonic - reserved.at, 0)
+        spent = [(bases[level] + RATE, interval) for level, interval, _ in checks.rates]
+        own = zip(reserved.address_cells, checks.address_rates, strict=True)
+        spent += [(cell, interval) for cell, (_, interval, _) in own]
+        for cell, interval in spent:
+            cells[cell] = max(cells[cell] - max(interval - waited, 0), 0)
+        self._close_calls(plan)
+        budgets = len(reserved.values) - len(checks.budgets)
+        self._correct(reserved, checks.quotas, budgets - len(checks.quotas), -1)
+        self._correct(reserved, checks.budgets, budgets, -reserved.cost_micros)
+
+    def _close_calls(self, plan: Plan) -> None:
+        for level, _ in plan.checks.concurrency:
+            cell = plan.bases[level] + OPEN_CALLS + (self._slot or 0)
+            value = self._cells[cell]
+            if value >> 32 == self._generation and value & COUNT_MASK:
+                self._cells[cell] = value - 1
+
+    def _correct(
+        self, reserved: Reserved, checks: tuple[tuple[int, int, int, int], ...], first: int, change: int
+    ) -> None:
+        """Add `change` to amounts, each only while its window is still the one that was charged."""
+        for place, (level, offset, _, _) in enumerate(checks, first):
+            cell = reserved.plan.bases[level] + offset
+            value = self._cells[cell]
+            window = value >> AMOUNT_BITS
+            if window == reserved.values[place] >> AMOUNT_BITS:
+                amount = min(max((value & AMOUNT_MASK) + change, 0), AMOUNT_MASK)
+                self._cells[cell] = window << AMOUNT_BITS | amount
+
+    def read(self, block: int) -> tuple[int, ...]:
+        """All cells of a block."""
+        first = FIRST_BLOCK + block * BLOCK_CELLS
+        return tuple(self._cells[first : first + BLOCK_CELLS])
+
+    def raise_to(self, block: int, values: dict[int, int]) -> None:
+        """Lift cells (number within the block -> value) to what the journal proves; never lower one."""
+        first = FIRST_BLOCK + block * BLOCK_CELLS
+        for offset, value in values.items():
+            if not USES <= offset < OPEN_CALLS:
+                raise ValueError(f"Cell {offset} is not one that a journal can prove.")
+            held = self._cells[first + offset]
+            if QUOTAS <= offset < BYTES + len(WINDOWS) and held:
+                earlier = later(held >> AMOUNT_BITS, value >> AMOUNT_BITS)
+                if earlier or (held >> AMOUNT_BITS == value >> AMOUNT_BITS and held >= value):
+                    continue
+            elif held >= value:
+                continue
+            self._cells[first + offset] = value
+
+    def next_generation(self, slot: int) -> int:
+        """A generation that this slot has never had."""
+        return (self._cells[LIVE + slot] >> 32) + 1
+
+    def enlist(self, slot: int, generation: int) -> None:
+        """A new worker holds `slot`. Raises ValueError for a generation that was there before."""
+        if not 0 <= slot < SLOTS:
+            raise ValueError(f"There are {SLOTS} worker slots, 0 to {SLOTS - 1}; start no more workers.")
+        if not self.next_generation(slot) <= generation <= COUNT_MASK:
+            raise ValueError(f"Generation {generation} of slot {slot} is used. Take next_generation().")
+        self._cells[LIVE + slot] = generation << 32 | 1
+
+    def retire(self, slot: int) -> None:
+        """The worker of `slot` is dead: with this one store none of its open calls counts any more."""
+        self._cells[LIVE + slot] &= ~1

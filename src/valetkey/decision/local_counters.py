@@ -1,0 +1,61 @@
+"""Counters of one process, in memory: for the SDK, ``key check`` and tests."""
+
+from __future__ import annotations
+
+import mmap
+from threading import Lock
+
+from valetkey.decision.call import Now
+from valetkey.decision.counter_blocks import CounterBlocks
+from valetkey.decision.counter_layout import BLOCK_CELLS, CELL, FIRST_BLOCK
+from valetkey.decision.reservation import LimitRefusal, Plan, Reserved
+
+
+class LocalCounters:
+    """Counters of one process, safe for its threads: for the SDK, ``key check`` and tests."""
+
+    def __init__(self, *, address_key: bytes = b"local") -> None:
+        """`address_key`: random where strangers are limited by address, so that none can aim at another."""
+        self._lock = Lock()
+        self._address_key = address_key
+        self._blocks, self._capacity = self._grown(64)
+        self._blocks.enlist(0, 1)
+
+    def _grown(self, blocks: int, old: bytes = b"") -> tuple[CounterBlocks, int]:
+        # Anonymous memory: pages that nobody touches cost nothing.
+        memory = mmap.mmap(-1, (FIRST_BLOCK + blocks * BLOCK_CELLS) * CELL)
+        memory[: len(old)] = old
+        self._memory = memory
+        cells = memoryview(memory).cast("Q")
+        return CounterBlocks(cells, slot=0, generation=1, origin=0, address_key=self._address_key), blocks
+
+    def _fit(self, plan: Plan) -> CounterBlocks:
+        if plan.top >= self._capacity:
+            self._blocks, self._capacity = self._grown(2 * plan.top, self._memory[:])
+        return self._blocks
+
+    def reserve(
+        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None
+    ) -> Reserved | LimitRefusal:
+        """See `Counters`."""
+        with self._lock:
+            blocks = self._fit(plan)
+            return blocks.reserve(plan, cost_micros, now, blocks.address_cells(plan, address))
+
+    def peek(
+        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None
+    ) -> LimitRefusal | None:
+        """See `Counters`."""
+        with self._lock:
+            blocks = self._fit(plan)
+            return blocks.peek(plan, cost_micros, now, blocks.address_cells(plan, address))
+
+    def settle(self, reserved: Reserved, actual_micros: int | None = None) -> None:
+        """See `Counters`."""
+        with self._lock:
+            self._blocks.settle(reserved, actual_micros)
+
+    def give_back(self, reserved: Reserved, now: Now) -> None:
+        """See `Counters`."""
+        with self._lock:
+            self._blocks.give_back(reserved, now)

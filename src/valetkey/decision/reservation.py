@@ -1,0 +1,239 @@
+"""Reservations: all limits of a call are taken together or not at all.
+
+A `Plan` is compiled once per key from the limits of the key, its ancestors, holder, service and workspace.
+This file holds the plan, the outcomes and the interface; `counter_blocks.py` does the arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final, Protocol
+
+import msgspec
+
+from valetkey.decision.call import Now
+from valetkey.decision.codes import Code
+from valetkey.decision.counter_layout import BLOCK_CELLS, BUDGETS, FIRST_BLOCK, MAX_BLOCKS, QUOTAS
+from valetkey.decision.limits import WINDOWS, Limits
+
+CONCURRENCY_RETRY: Final = 1.0
+"""Seconds: nobody knows when one ends. Short for a person, long for a loop."""
+
+
+class RateState(msgspec.Struct, frozen=True, gc=False):
+    """What the ``RateLimit`` headers say of a refusal (draft-ietf-httpapi-ratelimit-headers)."""
+
+    name: str
+    count: int
+    per_seconds: int
+    remaining: int
+    reset: float
+    """Seconds until the next call passes."""
+
+    @property
+    def policy_header(self) -> str:
+        return f'"{self.name}";q={self.count};w={self.per_seconds}'
+
+    @property
+    def header(self) -> str:
+        return f'"{self.name}";r={self.remaining};t={-int(-self.reset // 1)}'
+
+
+class LimitRefusal(msgspec.Struct, frozen=True, gc=False):
+    """The first limit that did not let the call through. Nothing was spent anywhere."""
+
+    code: Code
+    level: str
+    limit: str
+    """In words: ``5 a second``."""
+    sentence: str
+    retry_after: float | None = None
+    """Seconds, where waiting helps."""
+    rate: RateState | None = None
+
+
+class Level(msgspec.Struct, frozen=True):
+    """One subject whose limits a call must respect, and the block of counters that is its own."""
+
+    name: str
+    """``key``, ``ancestor``, ``holder``, ``service`` or ``workspace``."""
+    block: int
+    limits: Limits
+
+    @classmethod
+    def compile(cls, name: str, block: int, limits: Limits) -> Level:
+        """A level of a plan. Raises ValueError for a block number that cannot be."""
+        if not 0 <= block < MAX_BLOCKS:
+            raise ValueError(f"There is no block of counters {block}.")
+        return cls(name, block, limits)
+
+    @property
+    def limited(self) -> bool:
+        return not self.limits.unlimited
+
+
+class Checks(msgspec.Struct, frozen=True, gc=False):
+    """What is to be checked, in plain integers; shared by all plans whose levels have the same limits.
+
+    Each entry begins with the number of its level; the order of the fields is the order of the checks.
+    """
+
+    uses: tuple[tuple[int, int], ...]
+    """Level, limit."""
+    rates: tuple[tuple[int, int, int], ...]
+    """Level, interval, tolerance."""
+    address_rates: tuple[tuple[int, int, int], ...]
+    concurrency: tuple[tuple[int, int], ...]
+    """Level, limit."""
+    quotas: tuple[tuple[int, int, int, int], ...]
+    """Level, cell, window (0 hour, 1 day, 2 month), limit."""
+    budgets: tuple[tuple[int, int, int, int], ...]
+    counted: tuple[int, ...]
+    """Levels that have a counter in their block."""
+
+
+@lru_cache(maxsize=4096)
+def _checks(limits: tuple[Limits, ...]) -> Checks:
+    levels = tuple(enumerate(limits))
+    return Checks(
+        uses=tuple((i, own.uses) for i, own in levels if own.uses is not None),
+        rates=tuple((i, own.rate.interval, own.rate.tolerance) for i, own in levels if own.rate),
+        address_rates=tuple(
+            (i, own.address_rate.interval, own.address_rate.tolerance)
+            for i, own in levels
+            if own.address_rate
+        ),
+        concurrency=tuple((i, own.concurrency) for i, own in levels if own.concurrency is not None),
+        quotas=tuple(
+            (i, QUOTAS + WINDOWS.index(quota.window), WINDOWS.index(quota.window), quota.count)
+            for i, own in levels
+            for quota in own.quotas
+        ),
+        budgets=tuple(
+            (i, BUDGETS + WINDOWS.index(budget.window), WINDOWS.index(budget.window), budget.micros)
+            for i, own in levels
+            for budget in own.budgets
+        ),
+        counted=tuple(i for i, own in levels if own != Limits(address_rate=own.address_rate)),
+    )
+
+
+class Plan(msgspec.Struct, gc=False, eq=False):
+    """All limits of one key, ready to be taken. Made as ``Plan(levels)``; the other fields follow from it."""
+
+    levels: tuple[Level, ...]
+    """Those without limits are left out."""
+    checks: Checks = _checks(())
+    bases: tuple[int, ...] = ()
+    """First cell of each level's block."""
+    spans: tuple[tuple[int, int], ...] = ()
+    """Blocks that must be held together, as (first, number), ascending and not touching."""
+    top: int = -1
+    """Highest block number used."""
+    locks: tuple[bytes, ...] | None = None
+    """Kept here by counters that lock a file: the prepared arguments of the lock calls."""
+
+    def __post_init__(self) -> None:
+        self.levels = tuple(level for level in self.levels if level.limited)
+        blocks = [level.block for level in self.levels]
+        if len(set(blocks)) != len(blocks):
+            raise ValueError("Two levels of a plan share a block of counters. Give each subject its own.")
+        self.checks = _checks(tuple(level.limits for level in self.levels))
+        self.bases = tuple(FIRST_BLOCK + block * BLOCK_CELLS for block in blocks)
+        counted = [blocks[i] for i in self.checks.counted]
+        self.spans = _spans(counted)
+        self.top = max(counted, default=-1)
+
+
+def _spans(blocks: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    spans: list[tuple[int, int]] = []
+    for block in sorted(blocks):
+        if spans and sum(spans[-1]) == block:
+            spans[-1] = (spans[-1][0], spans[-1][1] + 1)
+        else:
+            spans.append((block, 1))
+    return tuple(spans)
+
+
+class Reserved(msgspec.Struct, gc=False, eq=False):
+    """What one call holds until it is settled or given back, whichever comes first."""
+
+    plan: Plan
+    cost_micros: int
+    at: int
+    """Nanoseconds of CLOCK_MONOTONIC."""
+    address_cells: tuple[int, ...]
+    values: list[int]
+    """The counters as they were written, in the order of the checks: they tell the windows charged."""
+    open: bool = True
+
+
+class Counters(Protocol):
+    """Where limits are kept. Every way in which a call is judged goes through one of these."""
+
+    def reserve(
+        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None
+    ) -> Reserved | LimitRefusal:
+        """Take everything the call needs, or nothing. `cost_micros` is the worst case, None where unknown."""
+
+    def peek(
+        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None
+    ) -> LimitRefusal | None:
+        """What `reserve` would refuse, without taking anything."""
+
+    def settle(self, reserved: Reserved, actual_micros: int | None = None) -> None:
+        """The call has ended and cost this much (None: as reserved). Twice is once."""
+
+    def give_back(self, reserved: Reserved, now: Now) -> None:
+        """The call never left: undo all of it. Twice is once."""
+
+
+def used_up(level: Level) -> LimitRefusal:
+    """All uses are spent."""
+    uses = level.limits.uses or 0
+    return _refusal(Code.USES_EXHAUSTED, level, f"{uses:,} call{'' if uses == 1 else 's'} in all")
+
+
+def too_fast(level: Level, wait: int, *, from_address: bool = False) -> LimitRefusal:
+    """The next call passes in `wait` nanoseconds."""
+    rate = level.limits.address_rate if from_address else level.limits.rate
+    assert rate is not None
+    seconds = wait / 1_000_000_000
+    name, where = (f"{level.name}-address", " from each address") if from_address else (level.name, "")
+    state = RateState(name, rate.count, rate.per_seconds, remaining=0, reset=seconds)
+    return _refusal(Code.RATE_LIMITED, level, rate.words() + where, retry_after=seconds, rate=state)
+
+
+def too_many_open(level: Level) -> LimitRefusal:
+    """As many calls are open as may be."""
+    limit = f"{level.limits.concurrency or 0:,} open at the same time"
+    return _refusal(Code.CONCURRENCY_LIMITED, level, limit, retry_after=CONCURRENCY_RETRY)
+
+
+def over_quota(level: Level, window: int) -> LimitRefusal:
+    """The calls of this window are spent."""
+    quota = next(quota for quota in level.limits.quotas if quota.window is WINDOWS[window])
+    return _refusal(Code.QUOTA_EXCEEDED, level, quota.words())
+
+
+def over_budget(level: Level, window: int, cost_micros: int | None) -> LimitRefusal:
+    """The call would cost more than this window has left, or nobody knows what it costs."""
+    budget = next(budget for budget in level.limits.budgets if budget.window is WINDOWS[window])
+    sentence = None
+    if cost_micros is None:
+        sentence = f"What this call may cost is not known, and the {level.name}'s budget is {budget.words()}."
+    return _refusal(Code.BUDGET_EXCEEDED, level, budget.words(), sentence)
+
+
+def _refusal(
+    code: Code,
+    level: Level,
+    limit: str,
+    sentence: str | None = None,
+    *,
+    retry_after: float | None = None,
+    rate: RateState | None = None,
+) -> LimitRefusal:
+    said = sentence or f"The {level.name}'s limit is reached: {limit}."
+    return LimitRefusal(code, level.name, limit, said, retry_after, rate)

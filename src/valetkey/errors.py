@@ -1,0 +1,58 @@
+"""Errors that people see: each says what is wrong in one sentence and what to do in another."""
+
+from __future__ import annotations
+
+
+class ValetkeyError(Exception):
+    """Base of all errors with a sentence for a person. Never carries secret material."""
+
+    status = 400
+    """HTTP status where it leaves by HTTP."""
+    code = "INVALID"
+    """Stable word for programs."""
+
+    def __init__(self, sentence: str, next_step: str = "", *, field: str | None = None) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.next_step = next_step
+        self.field = field
+        """Which field of the request is at fault, if one is."""
+
+
+class Invalid(ValetkeyError):
+    """The request itself is wrong."""
+
+
+class NotFound(ValetkeyError):
+    """What the request names does not exist here."""
+
+    status = 404
+    code = "NOT_FOUND"
+
+
+class Conflict(ValetkeyError):
+    """The request does not go with what is there already."""
+
+    status = 409
+    code = "CONFLICT"
+
+
+class NotPermitted(ValetkeyError):
+    """Whoever asks may not do this."""
+
+    status = 403
+    code = "NOT_PERMITTED"
+
+
+class NotAuthenticated(ValetkeyError):
+    """Nobody is known to be asking."""
+
+    status = 401
+    code = "NOT_AUTHENTICATED"
+
+
+class Unavailable(ValetkeyError):
+    """The server cannot do it right now."""
+
+    status = 503
+    code = "UNAVAILABLE"

@@ -1,0 +1,81 @@
+"""The journal's format, slow and obvious: what docs/formats/journal.md says, written down once more.
+
+Imports nothing of the code under test; the fast code is compared with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+
+def links(name: str, payloads: list[bytes]) -> list[str]:
+    """The link behind each payload of a segment, in hex."""
+    link = hashlib.sha256(b"valetkey-journal-1" + name.encode()).digest()
+    answer = []
+    for payload in payloads:
+        link = hashlib.sha256(link + payload).digest()
+        answer.append(link.hex())
+    return answer
+
+
+def segment_bytes(name: str, payloads: list[bytes]) -> bytes:
+    """The whole file of a segment with these payloads."""
+    lines = zip(payloads, links(name, payloads), strict=True)
+    return b"".join(payload + b" " + link.encode() + b"\n" for payload, link in lines)
+
+
+def read_segment(name: str, content: bytes) -> tuple[list[dict[str, object]], bytes, bool]:
+    """Records of a segment, the bytes behind the last good one, and whether all of it is good."""
+    records: list[dict[str, object]] = []
+    link = hashlib.sha256(b"valetkey-journal-1" + name.encode()).digest()
+    while content:
+        line, newline, rest = content.partition(b"\n")
+        payload, space, digits = line[:-65], line[-65:-64], line[-64:]
+        link = hashlib.sha256(link + payload).digest()
+        if newline != b"\n" or space != b" " or digits != link.hex().encode():
+            return records, content, False
+        record = json.loads(payload)
+        if list(record)[:2] != ["seq", "kind"] or record["seq"] != len(records) + 1:
+            return records, content, False
+        records.append(record)
+        content = rest
+    return records, b"", True
+
+
+def commitment(salt: bytes, fields: bytes) -> str:
+    return hashlib.sha256(salt + fields).hexdigest()
+
+
+def personal_fields(content: bytes) -> dict[int, tuple[str, dict[str, object]] | None]:
+    """Record number -> commitment and fields of its personal line, None where they were erased."""
+    answer: dict[int, tuple[str, dict[str, object]] | None] = {}
+    for line in content.split(b"\n")[:-1]:
+        number, _, rest = line.partition(b" ")
+        if not rest.strip(b" "):
+            answer[int(number)] = None
+            continue
+        salt, fields = rest[:32], rest[33:]
+        answer[int(number)] = (commitment(bytes.fromhex(salt.decode()), fields), json.loads(fields))
+    return answer
+
+
+def open_calls(records: list[dict[str, object]]) -> list[str]:
+    """VALID calls that have no closed record, in the order they came."""
+    closed = {record["call"] for record in records if record["kind"] == "closed"}
+    return [
+        str(record["call"])
+        for record in records
+        if record["kind"] == "opened" and record["code"] == "VALID" and record["call"] not in closed
+    ]
+
+
+def statement(
+    number: int, time_ms: int, previous: str | None, key: str, segments: dict[str, tuple[int, str]]
+) -> bytes:
+    """The text a checkpoint signs."""
+    text = f"valetkey-checkpoint-1\nnumber {number}\ntime {time_ms}\nprevious {previous or '-'}\nkey {key}\n"
+    for name in sorted(segments):
+        count, head = segments[name]
+        text += f"segment {name} {count} {head}\n"
+    return text.encode()
