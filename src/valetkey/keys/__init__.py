@@ -1,0 +1,1 @@
+"""What a Valetkey key is: its kinds and their defaults, and the format of its text."""

@@ -1,0 +1,336 @@
+"""Issue keys, change them while they live, and take them back."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+from sqlalchemy import insert, select, update
+
+from valetkey.access.actor import ActorKind
+from valetkey.access.operation import Unit, operation
+from valetkey.decision.policy import Policy, State
+from valetkey.decision.restrictions import InvalidRestriction, Networks
+from valetkey.durations import parse_instant, parse_span
+from valetkey.errors import Conflict, Invalid, NotFound
+from valetkey.journal.actions import AuditAction
+from valetkey.keys.drafting import Terms, change_policy, draft_policy
+from valetkey.keys.format import fingerprint, generate
+from valetkey.keys.kinds import KeyKind, defaults_of
+from valetkey.keys.queries import KeyView, get_key
+from valetkey.parties.operations import PartyKind, find_party, get_party, make_party
+from valetkey.services.queries import StoredService, get_environment, get_service
+from valetkey.services.service import Kind
+from valetkey.store import tables
+from valetkey.store.blocks import next_block
+from valetkey.vault.keyring import INDEX, service_index
+from valetkey.vault.sealing import IssuedKeyContext
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class IssueKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new key, as the flags of `key issue`."""
+
+    service: str
+    kind: KeyKind = KeyKind.PRIVATE
+    holder: str | None = None
+    """Name of the party; None is the caller. A name that is not known is made as an application."""
+    label: str = ""
+    environment: str = "production"
+    secret: str = "default"  # noqa: S105 - a name
+    expires: str | None = None
+    terms: Terms = Terms()
+
+
+class IssuedKey(msgspec.Struct, frozen=True):
+    """What issuing answers: the only time the value of a key that is not public is shown."""
+
+    id: str
+    key: str | None
+    kind: str
+    service: str
+    holder: str
+    environment: str
+    label: str
+    last4: str
+    expires: float | None
+    sentences: tuple[str, ...]
+    holder_made: bool = False
+    """Whether the holder was not known before and was made."""
+    replayed: bool = False
+
+    def __repr__(self) -> str:
+        return f"IssuedKey(id={self.id!r}, key=***)"
+
+
+class ChangeKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to change of a living key; None leaves it."""
+
+    id: str
+    label: str | None = None
+    expires: str | None = None
+    terms: Terms = Terms()
+
+
+class KeyName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which key."""
+
+    id: str
+
+
+@operation(AuditAction.KEY_ISSUE)
+def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
+    """Make a key. Raises `Invalid`, `NotFound` and `Conflict`."""
+    if request.kind is KeyKind.PARTNER:
+        raise Invalid(
+            "Partner keys need an agreement, which this version cannot hold yet.",
+            "Issue a private key for the partner instead.",
+            field="kind",
+        )
+    stored = get_service(unit.connection, unit.workspace, request.service)
+    environment_id = get_environment(unit.connection, unit.workspace, request.environment)
+    policy = draft_policy(request.terms, request.kind)
+    _check_names(unit, policy)
+    expires = _expiry(unit, request)
+    if request.kind is KeyKind.TEMPORARY and expires is None and policy.limits.uses is None:
+        raise Invalid("A temporary key must end.", "Give --expires or --uses.")
+    holder, made = _holder(unit, request.holder)
+    _check_unique(unit, stored, environment_id, holder.id, request)
+    plain = generate("vk", request.kind, unit.random)
+    value = plain.reveal()
+    identifier = unit.new_id("key")
+    defaults = defaults_of(request.kind)
+    own = stored.service.kind is Kind.OWN
+    unit.connection.execute(
+        insert(tables.keys).values(
+            id=identifier,
+            workspace_id=unit.workspace,
+            environment_id=environment_id,
+            service_id=stored.id,
+            kind=request.kind.value,
+            fingerprint=fingerprint(value, unit.keyring.key(unit.connection, INDEX)),
+            service_fingerprint=fingerprint(
+                value, unit.keyring.key(unit.connection, service_index(stored.id))
+            )
+            if own
+            else None,
+            last4=plain.last4,
+            label=request.label,
+            holder_id=holder.id,
+            policy_id=_policy_id(unit, policy),
+            secret_name=request.secret,
+            state=State.ACTIVE.value,
+            block=next_block(unit.connection),
+            created=unit.wall,
+            expires=expires,
+            review=None if defaults.review is None else unit.wall + parse_span(defaults.review),
+            sealed=unit.keyring.seal(
+                plain, IssuedKeyContext(unit.workspace, stored.id, environment_id, identifier)
+            )
+            if request.kind is KeyKind.PUBLIC
+            else None,
+        )
+    )
+    unit.subject = f"key:{identifier}"
+    unit.details |= {
+        "service": request.service,
+        "kind": request.kind.value,
+        "holder": holder.name,
+        "policy": msgspec.to_builtins(policy),
+        "expires": expires,
+    }
+    unit.touch("key", identifier)
+    return IssuedKey(
+        identifier,
+        plain.reveal_text(),
+        request.kind.value,
+        request.service,
+        holder.name,
+        request.environment,
+        request.label,
+        plain.last4,
+        expires,
+        policy.sentences(),
+        made,
+    )
+
+
+@operation(AuditAction.KEY_CHANGE)
+def change_key(unit: Unit, request: ChangeKey) -> KeyView:
+    """Change restrictions, limits, end or label; in force at the next call."""
+    view = _living(unit, request.id)
+    policy = change_policy(view.policy, request.terms, KeyKind(view.kind))
+    _check_names(unit, policy)
+    values: dict[str, Any] = {"policy_id": _policy_id(unit, policy)}
+    if request.label is not None:
+        values["label"] = request.label
+    if request.expires is not None:
+        values["expires"] = None if request.expires == "never" else parse_instant(request.expires, unit.wall)
+        if request.expires == "never" and view.kind == KeyKind.TEMPORARY and policy.limits.uses is None:
+            raise Invalid("A temporary key must end.", "Give --uses, or another --expires.")
+    unit.connection.execute(update(tables.keys).where(tables.keys.c.id == request.id).values(**values))
+    unit.subject = f"key:{request.id}"
+    unit.details |= {
+        "before": msgspec.to_builtins(view.policy),
+        "after": msgspec.to_builtins(policy),
+        **{name: value for name, value in values.items() if name in ("label", "expires")},
+    }
+    unit.touch("key", request.id)
+    return get_key(unit.connection, unit.workspace, request.id)
+
+
+@operation(AuditAction.KEY_SUSPEND)
+def suspend_key(unit: Unit, request: KeyName) -> KeyView:
+    """Stop a key for now. Its open exchanges are cut. Twice is once."""
+    return _set_state(unit, _living(unit, request.id), State.SUSPENDED)
+
+
+@operation(AuditAction.KEY_RESUME)
+def resume_key(unit: Unit, request: KeyName) -> KeyView:
+    """Let a suspended key work again."""
+    return _set_state(unit, _living(unit, request.id), State.ACTIVE)
+
+
+@operation(AuditAction.KEY_REVOKE)
+def revoke_key(unit: Unit, request: KeyName) -> KeyView:
+    """End a key for ever. Revoking a revoked key changes nothing and succeeds."""
+    view = get_key(unit.connection, unit.workspace, request.id)
+    if view.state == State.REVOKED:
+        unit.subject = f"key:{request.id}"
+        unit.details["already"] = True
+        # Touched all the same: whoever asks again is answered by every worker that it is dead.
+        unit.touch("key", request.id)
+        return view
+    return _set_state(unit, view, State.REVOKED)
+
+
+@operation(AuditAction.KEY_SHOW)
+def show_key_value(unit: Unit, request: KeyName) -> IssuedKey:
+    """Show a public key's value again. Raises `Invalid` for kinds that are shown once."""
+    view = get_key(unit.connection, unit.workspace, request.id)
+    row = unit.connection.execute(
+        select(tables.keys.c.sealed, tables.keys.c.service_id, tables.keys.c.environment_id).where(
+            tables.keys.c.id == request.id
+        )
+    ).one()
+    if row.sealed is None:
+        raise Invalid(
+            f"The value of a {view.kind} key was shown once, when it was issued, and is not kept.",
+            "Issue a new key and revoke this one.",
+        )
+    plain = unit.keyring.open_sealed(
+        row.sealed, IssuedKeyContext(unit.workspace, row.service_id, row.environment_id, request.id)
+    )
+    unit.subject = f"key:{request.id}"
+    return IssuedKey(
+        view.id, plain.reveal_text(), view.kind, view.service, view.holder, view.environment, view.label,
+        view.last4, view.expires, view.sentences,
+    )  # fmt: skip
+
+
+def _living(unit: Unit, key_id: str) -> KeyView:
+    view = get_key(unit.connection, unit.workspace, key_id)
+    if view.state == State.REVOKED:
+        raise Conflict("This key was revoked, and that is for ever.", "Issue a new one.")
+    return view
+
+
+def _set_state(unit: Unit, view: KeyView, state: State) -> KeyView:
+    values: dict[str, Any] = {"state": state.value}
+    if state is State.REVOKED:
+        values["ended"] = unit.wall
+    unit.connection.execute(update(tables.keys).where(tables.keys.c.id == view.id).values(**values))
+    unit.subject = f"key:{view.id}"
+    unit.details |= {"service": view.service, "holder": view.holder, "before": view.state}
+    unit.touch("key", view.id)
+    return msgspec.structs.replace(view, state=state.value, ended=values.get("ended", view.ended))
+
+
+def _expiry(unit: Unit, request: IssueKey) -> float | None:
+    text = request.expires
+    if text is None and request.terms.uses is None:
+        # A temporary key that ends by uses needs no time; one that says nothing gets the default of both.
+        text = defaults_of(request.kind).expires
+    return None if text is None else parse_instant(text, unit.wall)
+
+
+def _holder(unit: Unit, name: str | None):  # type: ignore[no-untyped-def]
+    if name is not None:
+        found = find_party(unit.connection, unit.workspace, name)
+        if found is not None:
+            return found, False
+        return make_party(unit, name, PartyKind.APPLICATION), True
+    own = unit.actor.name
+    found = find_party(unit.connection, unit.workspace, own)
+    if found is None:
+        if unit.actor.kind is not ActorKind.LOCAL_OWNER:
+            return get_party(unit.connection, unit.workspace, own), False
+        found = make_party(unit, own, PartyKind.PERSON)
+    return found, False
+
+
+def _check_unique(
+    unit: Unit, stored: StoredService, environment_id: str, holder_id: str, request: IssueKey
+) -> None:
+    keys = tables.keys
+    twin = unit.connection.execute(
+        select(keys.c.id)
+        .where(
+            keys.c.service_id == stored.id,
+            keys.c.holder_id == holder_id,
+            keys.c.environment_id == environment_id,
+            keys.c.label == request.label,
+            keys.c.state != State.REVOKED.value,
+            (keys.c.expires.is_(None)) | (keys.c.expires > unit.wall),
+        )
+        .limit(1)
+    ).scalar()
+    if twin is not None:
+        raise Conflict(
+            f"This holder has a living key for {request.service} already ({twin}).",
+            "Give --label to issue another beside it, or revoke that one first.",
+            field="label",
+        )
+
+
+def _check_names(unit: Unit, policy: Policy) -> None:
+    """Names of networks must exist now; later changes of a network are followed live."""
+    networks = policy.find(Networks)
+    if not isinstance(networks, Networks):
+        return
+    known = set(
+        unit.connection.execute(
+            select(tables.networks.c.name).where(tables.networks.c.workspace_id == unit.workspace)
+        ).scalars()
+    )
+    for entry in networks.allow:
+        if not any(mark in entry for mark in ".:") and entry not in known:
+            raise NotFound(
+                f"There is no network named {entry!r}.",
+                f"Add it first: valetkey network add {entry} CIDR",
+                field="networks",
+            )
+
+
+def _policy_id(unit: Unit, policy: Policy) -> str:
+    document = _encode(policy)
+    digest = hashlib.sha256(document).digest()
+    table = tables.policies
+    found = unit.connection.execute(
+        select(table.c.id).where(table.c.workspace_id == unit.workspace, table.c.digest == digest)
+    ).scalar()
+    if found is not None:
+        return str(found)
+    identifier = unit.new_id("pol")
+    unit.connection.execute(
+        insert(table).values(
+            id=identifier, workspace_id=unit.workspace, digest=digest, document=document.decode()
+        )
+    )
+    unit.touch("policy", identifier)
+    return identifier
+
+
+__all__ = ["ChangeKey", "InvalidRestriction", "IssueKey", "IssuedKey", "KeyName", "issue_key", "revoke_key"]

@@ -1,0 +1,304 @@
+"""Add, change, lock and remove services; make the credential with which an own service asks."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+import msgspec
+from sqlalchemy import insert, select, update
+
+from valetkey.access.operation import Unit, operation
+from valetkey.errors import Conflict, Invalid
+from valetkey.journal.actions import AuditAction
+from valetkey.keys.format import CredentialKind, fingerprint, generate
+from valetkey.services.catalogue import UnknownPreset, custom_service, load_preset
+from valetkey.services.origin import InvalidOrigin
+from valetkey.services.placement import InvalidPlacement, parse_auth
+from valetkey.services.queries import ServiceView, StoredService, get_service, view_of
+from valetkey.services.service import InvalidService, Kind, Service
+from valetkey.store import tables
+from valetkey.store.blocks import next_block
+from valetkey.vault.keyring import INDEX, service_index
+
+
+class AddService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new service: of a preset, of a base URL with a way to put the key in, or one's own."""
+
+    name: str
+    preset: str | None = None
+    own: bool = False
+    base_url: str | None = None
+    auth: str | None = None
+    hosts: dict[str, str] = {}
+    """More named upstream hosts: name -> origin."""
+    allow_private: bool = False
+    allow_plain_upstream: bool = False
+    ca_file: str | None = None
+    price: str | None = None
+    """Fixed price of a call, such as ``0.01``."""
+
+
+class ChangeService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to change; None leaves it."""
+
+    name: str
+    base_url: str | None = None
+    auth: str | None = None
+    hosts: dict[str, str] | None = None
+    allow_private: bool | None = None
+    allow_plain_upstream: bool | None = None
+    ca_file: str | None = None
+    price: str | None = None
+
+
+class ServiceName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which service."""
+
+    name: str
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """A service credential, shown this once."""
+
+    id: str
+    service: str
+    credential: str
+
+    def __repr__(self) -> str:
+        return f"Credential(id={self.id!r}, ***)"
+
+
+@operation(AuditAction.SERVICE_ADD)
+def add_service(unit: Unit, request: AddService) -> ServiceView:
+    """Add a service. Raises `Invalid` and `Conflict`."""
+    service = _build(request)
+    table = tables.services
+    taken = unit.connection.execute(
+        select(table.c.id).where(
+            table.c.workspace_id == unit.workspace, table.c.name == service.name, table.c.removed.is_(None)
+        )
+    ).first()
+    if taken is not None:
+        raise Conflict(
+            f"There is a service named {service.name!r} already.",
+            f"See: valetkey service show {service.name}",
+            field="name",
+        )
+    stored = StoredService(unit.new_id("svc"), service, False, next_block(unit.connection), unit.wall)
+    unit.connection.execute(
+        insert(table).values(
+            id=stored.id,
+            workspace_id=unit.workspace,
+            name=service.name,
+            definition=msgspec.json.encode(service).decode(),
+            locked=0,
+            block=stored.block,
+            created=unit.wall,
+        )
+    )
+    if service.kind is Kind.OWN:
+        unit.keyring.add(unit.connection, service_index(stored.id), unit.random(32))
+    unit.subject = f"service:{service.name}"
+    unit.details |= {
+        "kind": service.kind.value,
+        "preset": service.preset,
+        "hosts": list(view_of(stored).hosts.values()),
+    }
+    unit.touch("service", stored.id)
+    return view_of(stored)
+
+
+@operation(AuditAction.SERVICE_CHANGE)
+def change_service(unit: Unit, request: ChangeService) -> ServiceView:
+    """Change a service in place; it is in force at the next call."""
+    stored = get_service(unit.connection, unit.workspace, request.name)
+    old = stored.service
+    given = {
+        name: value for name in request.__struct_fields__ if (value := getattr(request, name)) is not None
+    }
+    if old.kind is Kind.OWN and set(given) - {"name", "price"}:
+        raise Invalid("An own service has no upstream.", "Only its price can be changed.")
+    hosts = dict(view_of(stored).hosts)
+    own_url = hosts.pop(old.default_host) if hosts else None
+    base_url = request.base_url or own_url
+    made = _build(
+        AddService(
+            name=old.name,
+            preset=old.preset,
+            own=old.kind is Kind.OWN,
+            base_url=base_url,
+            auth=request.auth or (None if old.preset or old.placement is None else _auth_text(old)),
+            hosts=hosts if request.hosts is None else request.hosts,
+            allow_private=old.allow_private if request.allow_private is None else request.allow_private,
+            allow_plain_upstream=old.allow_plain
+            if request.allow_plain_upstream is None
+            else request.allow_plain_upstream,
+            ca_file=request.ca_file or old.ca_file,
+            price=request.price or view_of(stored).price,
+        )
+    )
+    unit.connection.execute(
+        update(tables.services)
+        .where(tables.services.c.id == stored.id)
+        .values(definition=msgspec.json.encode(made).decode())
+    )
+    unit.subject = f"service:{made.name}"
+    unit.details |= {name: value for name, value in given.items() if name != "name"}
+    unit.touch("service", stored.id)
+    return view_of(StoredService(stored.id, made, stored.locked, stored.block, stored.created))
+
+
+@operation(AuditAction.SERVICE_LOCK)
+def lock_service(unit: Unit, request: ServiceName) -> ServiceView:
+    """Refuse every call of the service, with any key, until it is unlocked. Open exchanges are cut."""
+    return _set_locked(unit, request.name, True)
+
+
+@operation(AuditAction.SERVICE_UNLOCK)
+def unlock_service(unit: Unit, request: ServiceName) -> ServiceView:
+    """Let calls through again."""
+    return _set_locked(unit, request.name, False)
+
+
+@operation(AuditAction.SERVICE_REMOVE)
+def remove_service(unit: Unit, request: ServiceName) -> ServiceView:
+    """Take a service away. Its living keys must be revoked first. Raises `Conflict`."""
+    stored = get_service(unit.connection, unit.workspace, request.name)
+    living = unit.connection.execute(
+        select(tables.keys.c.id)
+        .where(tables.keys.c.service_id == stored.id, tables.keys.c.state != "revoked")
+        .limit(1)
+    ).first()
+    if living is not None:
+        raise Conflict(
+            f"{request.name} still has keys that are not revoked.",
+            f"Revoke them first; see: valetkey key list --service {request.name}",
+        )
+    unit.connection.execute(
+        update(tables.services).where(tables.services.c.id == stored.id).values(removed=unit.wall)
+    )
+    secrets = select(tables.secrets.c.id).where(tables.secrets.c.service_id == stored.id)
+    unit.connection.execute(
+        update(tables.secret_versions)
+        .where(tables.secret_versions.c.secret_id.in_(secrets), tables.secret_versions.c.retired.is_(None))
+        .values(retired=unit.wall)
+    )
+    unit.subject = f"service:{request.name}"
+    unit.touch("service", stored.id)
+    return view_of(stored)
+
+
+@operation(AuditAction.SERVICE_CREDENTIAL)
+def make_credential(unit: Unit, request: ServiceName) -> Credential:
+    """A credential for /v1/verify and /v1/authorize, shown this once."""
+    stored = get_service(unit.connection, unit.workspace, request.name)
+    if stored.service.kind is not Kind.OWN:
+        raise Invalid(
+            f"{request.name} is an upstream service: the gateway itself decides its calls.",
+            "Only an own service asks; add one with: valetkey service add NAME --own",
+        )
+    plain = generate("vk", CredentialKind.SERVICE, unit.random)
+    identifier = unit.new_id("crd")
+    unit.connection.execute(
+        insert(tables.credentials).values(
+            id=identifier,
+            workspace_id=unit.workspace,
+            kind="service",
+            service_id=stored.id,
+            fingerprint=fingerprint(plain.reveal(), unit.keyring.key(unit.connection, INDEX)),
+            last4=plain.last4,
+            label=request.name,
+            created=unit.wall,
+        )
+    )
+    unit.subject = f"service:{request.name}"
+    unit.details["credential"] = identifier
+    unit.touch("credential", identifier)
+    return Credential(identifier, request.name, plain.reveal_text())
+
+
+def _set_locked(unit: Unit, name: str, locked: bool) -> ServiceView:
+    stored = get_service(unit.connection, unit.workspace, name)
+    unit.connection.execute(
+        update(tables.services).where(tables.services.c.id == stored.id).values(locked=int(locked))
+    )
+    unit.subject = f"service:{name}"
+    unit.touch("service", stored.id)
+    return view_of(StoredService(stored.id, stored.service, locked, stored.block, stored.created))
+
+
+def _build(request: AddService) -> Service:
+    if (
+        sum(
+            (request.preset is not None, request.own, request.preset is None and request.base_url is not None)
+        )
+        != 1
+    ):
+        raise Invalid(
+            "Say what kind of service it is.",
+            "Give one of --preset NAME, --own, or --base-url URL with --auth WAY.",
+        )
+    try:
+        micros = _micros(request.price)
+        if request.own:
+            return Service(name=request.name, kind=Kind.OWN, price_micros=micros)
+        if request.preset is not None:
+            made = load_preset(request.preset).service(
+                request.name,
+                base_url=request.base_url,
+                allow_private=request.allow_private,
+                allow_plain=request.allow_plain_upstream,
+                ca_file=request.ca_file,
+                price_micros=micros,
+            )
+        else:
+            if request.auth is None:
+                raise Invalid(
+                    "It is not said how the key is put in.",
+                    "Give --auth bearer, basic, header:NAME or query:NAME.",
+                    field="auth",
+                )
+            made = custom_service(
+                request.name,
+                request.base_url or "",
+                parse_auth(request.auth),
+                allow_private=request.allow_private,
+                allow_plain=request.allow_plain_upstream,
+                ca_file=request.ca_file,
+                price_micros=micros,
+            )
+        if request.hosts:
+            from valetkey.services.origin import Origin
+
+            more = {
+                label: Origin.parse(
+                    url, allow_plain=request.allow_plain_upstream, allow_private=request.allow_private
+                )
+                for label, url in request.hosts.items()
+            }
+            made = msgspec.structs.replace(made, hosts={**made.hosts, **more})
+        return made
+    except (InvalidService, InvalidOrigin, InvalidPlacement, UnknownPreset) as error:
+        sentence, _, next_step = str(error).partition("; ")
+        raise Invalid(sentence, next_step and next_step[0].upper() + next_step[1:]) from None
+
+
+def _micros(price: str | None) -> int:
+    if price is None:
+        return 0
+    try:
+        micros = Decimal(price) * 1_000_000
+    except InvalidOperation:
+        raise Invalid("The price is no amount.", "Write it as 0.01.", field="price") from None
+    if micros < 0 or micros != micros.to_integral_value() or micros > 10**12:
+        raise Invalid(
+            "The price must be 0 or more, with at most six decimals.", "Write it as 0.01.", field="price"
+        )
+    return int(micros)
+
+
+def _auth_text(service: Service) -> str:
+    placement = service.placement
+    assert placement is not None
+    name = getattr(placement, "name", None)
+    return placement.option if name is None else placement.option.replace("NAME", name)

@@ -1,0 +1,102 @@
+"""Looking services and environments up."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from valetkey.errors import NotFound
+from valetkey.services.service import Kind, Service
+from valetkey.store import tables
+
+
+class StoredService(msgspec.Struct, frozen=True):
+    """A service with its row."""
+
+    id: str
+    service: Service
+    locked: bool
+    block: int
+    created: float
+
+
+class ServiceView(msgspec.Struct, frozen=True):
+    """A service as doors show it. Holds no secret."""
+
+    id: str
+    name: str
+    title: str
+    kind: str
+    preset: str | None
+    hosts: dict[str, str]
+    auth: str | None
+    price: str
+    locked: bool
+    created: float
+
+
+def find_service(connection: Connection, workspace: str, name: str) -> StoredService | None:
+    """The living service of that name."""
+    table = tables.services
+    row = connection.execute(
+        select(table).where(
+            table.c.workspace_id == workspace, table.c.name == name, table.c.removed.is_(None)
+        )
+    ).first()
+    return None if row is None else _stored(row)
+
+
+def get_service(connection: Connection, workspace: str, name: str) -> StoredService:
+    """As `find_service`, but a missing one is an error. Raises `NotFound`."""
+    found = find_service(connection, workspace, name)
+    if found is None:
+        raise NotFound(f"There is no service named {name!r}.", "See: valetkey service list", field="service")
+    return found
+
+
+def list_services(connection: Connection, workspace: str) -> list[StoredService]:
+    """All living services, by name."""
+    table = tables.services
+    rows = connection.execute(
+        select(table)
+        .where(table.c.workspace_id == workspace, table.c.removed.is_(None))
+        .order_by(table.c.name)
+    )
+    return [_stored(row) for row in rows]
+
+
+def view_of(stored: StoredService) -> ServiceView:
+    """What doors show."""
+    service = stored.service
+    micros = service.price_micros
+    return ServiceView(
+        id=stored.id,
+        name=service.name,
+        title=service.title,
+        kind=service.kind,
+        preset=service.preset,
+        hosts={label: f"{o.scheme}://{o.authority}{o.prefix}" for label, o in service.hosts.items()},
+        auth=None if service.kind is Kind.OWN or service.placement is None else service.placement.option,
+        price=f"{micros // 1_000_000}.{micros % 1_000_000:06d}",
+        locked=stored.locked,
+        created=stored.created,
+    )
+
+
+def get_environment(connection: Connection, workspace: str, name: str) -> str:
+    """Id of an environment. Raises `NotFound`."""
+    table = tables.environments
+    found = connection.execute(
+        select(table.c.id).where(table.c.workspace_id == workspace, table.c.name == name)
+    ).scalar()
+    if found is None:
+        raise NotFound(
+            f"There is no environment named {name!r}.", "The usual one is production.", field="environment"
+        )
+    return str(found)
+
+
+def _stored(row) -> StoredService:  # type: ignore[no-untyped-def]
+    return StoredService(
+        row.id, msgspec.json.decode(row.definition, type=Service), bool(row.locked), row.block, row.created
+    )
