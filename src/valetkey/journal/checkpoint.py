@@ -1,0 +1,159 @@
+"""Signed checkpoints: one Ed25519 signature over the heads of all segments at one instant.
+
+Whoever keeps a checkpoint outside can prove later that nothing before it was changed, removed or reordered.
+What is signed is plain text (`statement`), so that any language can check it without re-encoding JSON.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from valetkey.journal.backward import lines_backward
+from valetkey.journal.chain import kind_of, segment_path, segments_in, split_line
+from valetkey.journal.records import UNREADABLE, Checkpoint, decode_record
+from valetkey.journal.segment import SegmentWriter
+
+Heads = Mapping[str, tuple[int, str]]
+"""Segment name -> count and head."""
+
+INTERVAL_NS = 1_000_000_000
+"""A checkpoint is made when this has passed since the last one and something changed, ..."""
+RECORDS = 1_000
+"""... or when so many records have come."""
+
+
+def key_id(public_key: Ed25519PublicKey) -> str:
+    """Name of a signing key: the first 16 hex digits of SHA-256 of its 32 bytes."""
+    return sha256(public_key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
+
+
+def statement(number: int, time_ms: int, previous: str | None, segments: Heads, key: str) -> bytes:
+    """The text that is signed: one fact a line, segments in the order of their names."""
+    lines = [
+        "valetkey-checkpoint-1",
+        f"number {number}",
+        f"time {time_ms}",
+        f"previous {previous or '-'}",
+        f"key {key}",
+    ]
+    lines += [f"segment {name} {count} {head}" for name, (count, head) in sorted(segments.items())]
+    return ("\n".join(lines) + "\n").encode("utf-8")
+
+
+def statement_of(checkpoint: Checkpoint) -> bytes:
+    """The statement of a checkpoint record."""
+    return statement(
+        checkpoint.number, checkpoint.time_ms, checkpoint.previous, checkpoint.segments, checkpoint.key_id
+    )
+
+
+def digest(checkpoint: Checkpoint) -> str:
+    """What the next checkpoint names as its previous one."""
+    return sha256(statement_of(checkpoint)).hexdigest()
+
+
+def sign(
+    private_key: Ed25519PrivateKey, number: int, time_ms: int, previous: str | None, segments: Heads
+) -> Checkpoint:
+    """Make a checkpoint."""
+    key = key_id(private_key.public_key())
+    ordered = dict(sorted(segments.items()))
+    signature = private_key.sign(statement(number, time_ms, previous, ordered, key))
+    return Checkpoint(number, time_ms, previous, ordered, key, signature.hex())
+
+
+def signed_by(checkpoint: Checkpoint, public_key: Ed25519PublicKey) -> bool:
+    """Whether the signature is that key's over exactly this checkpoint."""
+    try:
+        public_key.verify(bytes.fromhex(checkpoint.signature), statement_of(checkpoint))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+class Checkpointer:
+    """Makes the checkpoints of one control process and appends them to its control segment."""
+
+    def __init__(
+        self, private_key: Ed25519PrivateKey, writer: SegmentWriter, last: Checkpoint | None, monotonic: int
+    ) -> None:
+        """`last` is what `last_checkpoint` found; `monotonic` is now, in nanoseconds."""
+        self._private_key = private_key
+        self._writer = writer
+        self._number = last.number if last is not None else 0
+        self._previous = digest(last) if last is not None else None
+        self._signed: dict[str, tuple[int, str]] = {}
+        self._made = monotonic
+
+    @property
+    def signed(self) -> Heads:
+        """All heads that this instance has signed: the store keeps them, and `verify_journal` takes them as
+        `upto` on a home that is being written."""
+        return dict(self._signed)
+
+    def due(self, heads: Heads, monotonic: int) -> bool:
+        """Whether it is time: something changed, and a second has passed or a thousand records have come."""
+        changed = self._changed(heads)
+        if not changed:
+            return False
+        if monotonic - self._made >= INTERVAL_NS:
+            return True
+        signed = self._signed
+        return sum(count - signed.get(name, (0, ""))[0] for name, (count, _) in changed.items()) >= RECORDS
+
+    def make(self, heads: Heads, time_ms: int, monotonic: int) -> Checkpoint | None:
+        """Sign what changed among `heads` and append it; None when nothing did.
+
+        `heads` must come from a `Tailer`, so that only what was verified is signed. The writer's own segment
+        is signed as it stands in the writer. Raises `JournalFailed`.
+        """
+        changed = self._changed(heads)
+        if not changed:
+            return None
+        own = self._writer
+        changed[own.name] = (own.count, own.head)
+        checkpoint = sign(self._private_key, self._number + 1, time_ms, self._previous, changed)
+        own.append(checkpoint)
+        self._number = checkpoint.number
+        self._previous = digest(checkpoint)
+        self._signed |= changed
+        # The record of the checkpoint itself is no change that asks for another one.
+        self._signed[own.name] = (own.count, own.head)
+        self._made = monotonic
+        return checkpoint
+
+    def _changed(self, heads: Heads) -> dict[str, tuple[int, str]]:
+        signed = self._signed
+        own = self._writer
+        changed = {
+            name: head for name, head in heads.items() if name != own.name and signed.get(name) != head
+        }
+        if signed.get(own.name) != (own.count, own.head):
+            changed[own.name] = (own.count, own.head)
+        return changed
+
+
+def last_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint in the journal, None when there is none. Its signature is not checked here."""
+    for name in reversed([name for name in segments_in(folder) if name.control]):
+        descriptor = os.open(segment_path(folder, name), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            for _, line in lines_backward(descriptor, os.fstat(descriptor).st_size):
+                parts = split_line(line)
+                if parts is not None and kind_of(parts[0]) == b"checkpoint":
+                    try:
+                        record = decode_record(parts[0])
+                    except UNREADABLE:
+                        continue
+                    if isinstance(record, Checkpoint):
+                        return record
+        finally:
+            os.close(descriptor)
+    return None

@@ -1,0 +1,242 @@
+"""The writer of one segment: encode, chain, one write(2). What `append` returned from outlives `kill -9`.
+
+One writer a segment, one thread a writer; only `sync` may run in another thread.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import importlib.metadata
+import os
+from binascii import hexlify
+from hashlib import sha256
+from pathlib import Path
+from typing import NoReturn
+
+import valetkey.journal.records as records
+from valetkey import syscalls
+from valetkey.journal.chain import (
+    FORMAT,
+    SegmentName,
+    first_link,
+    personal_path,
+    segment_path,
+)
+from valetkey.journal.errors import JournalFailed
+from valetkey.journal.personal import SALT_BYTES
+from valetkey.journal.randomness import RandomPool
+
+_encode = records.encode_record
+_encode_personal = records.encode_personal
+_write = syscalls.write
+_NOBODY = records.Personal()
+
+
+@functools.cache
+def product_version() -> str:
+    """Version of Valetkey that writes."""
+    return importlib.metadata.version("valetkey")
+
+
+class SegmentWriter:
+    """Appends records to a new segment and keeps its chain."""
+
+    __slots__ = (
+        "_descriptor",
+        "_failed",
+        "_head",
+        "_personal",
+        "_personal_size",
+        "_random",
+        "_seq",
+        "_size",
+        "name",
+    )
+
+    def __init__(
+        self,
+        folder: Path,
+        name: SegmentName,
+        *,
+        time: float,
+        random: RandomPool,
+        previous: tuple[str, int, str] | None = None,
+    ) -> None:
+        """Create the segment and write its first record.
+
+        `time` in seconds since the epoch; `previous` is name, count and head of the writer's previous
+        segment, where they are known. The folder is made when it is missing. Raises `JournalFailed`.
+        """
+        self.name = str(name)
+        self._failed: str | None = None
+        self._random = random
+        self._seq = 0
+        self._size = 0
+        self._personal_size = 0
+        self._head = first_link(self.name)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # The segment first: personal fields without one would look like a segment that was taken away.
+            self._descriptor = os.open(segment_path(folder, name), flags, 0o600)
+            self._personal = os.open(personal_path(folder, name), flags, 0o600)
+            # Held until this process is gone: recovery refuses a segment whose writer lives.
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            listing = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(listing)
+            finally:
+                os.close(listing)
+        except OSError as error:
+            raise JournalFailed(
+                f"The journal segment {name} could not be created ({error.strerror}). "
+                "Check the space and the permissions of the journal folder."
+            ) from error
+        known = previous or (None, None, None)
+        self.append(
+            records.Segment(self.name, name.writer, name.generation, FORMAT, product_version(), time, *known)
+        )
+
+    @property
+    def count(self) -> int:
+        """Records written; also the number of the last one."""
+        return self._seq
+
+    @property
+    def head(self) -> str:
+        """The last link, in hex."""
+        return self._head.hex()
+
+    @property
+    def failed(self) -> bool:
+        """Whether this writer refuses everything from now on."""
+        return self._failed is not None
+
+    def append(self, record: records.Record) -> None:
+        """Append one record without personal fields. Raises `JournalFailed`: it is not in the journal."""
+        if self._failed is not None:
+            self._refuse()
+        seq = self._seq + 1
+        payload = b'{"seq":%d,' % seq + _encode(record)[1:]
+        link = sha256(self._head + payload).digest()
+        line = b"%b %b\n" % (payload, hexlify(link))
+        try:
+            if _write(self._descriptor, line) != len(line):
+                self._fail("the disk took only a part of it")
+        except OSError as error:
+            self._fail(error.strerror or str(error))
+        self._size += len(line)
+        self._head = link
+        self._seq = seq
+
+    def append_call(
+        self, record: records.Opened | records.Flood, personal: records.Personal | None = None
+    ) -> None:
+        """Append a call; its personal fields go beside the segment first. Raises `JournalFailed`."""
+        if self._failed is not None:
+            self._refuse()
+        seq = self._seq + 1
+        payload = b'{"seq":%d,' % seq + _encode(record)[1:]
+        beside = 0
+        if personal is not None and personal != _NOBODY:
+            payload, beside = self._commit(seq, payload, personal)
+        link = sha256(self._head + payload).digest()
+        line = b"%b %b\n" % (payload, hexlify(link))
+        try:
+            if _write(self._descriptor, line) != len(line):
+                self._fail("the disk took only a part of it")
+        except OSError as error:
+            self._fail(error.strerror or str(error))
+        self._size += len(line)
+        self._personal_size += beside
+        self._head = link
+        self._seq = seq
+
+    def append_both(
+        self, opened: records.Opened, personal: records.Personal | None, closed: records.Closed
+    ) -> None:
+        """Append a call that ends with its decision: both records in one write. Raises `JournalFailed`."""
+        if self._failed is not None:
+            self._refuse()
+        seq = self._seq + 1
+        first = b'{"seq":%d,' % seq + _encode(opened)[1:]
+        second = b'{"seq":%d,' % (seq + 1) + _encode(closed)[1:]
+        beside = 0
+        if personal is not None and personal != _NOBODY:
+            first, beside = self._commit(seq, first, personal)
+        link = sha256(self._head + first).digest()
+        last = sha256(link + second).digest()
+        lines = b"%b %b\n%b %b\n" % (first, hexlify(link), second, hexlify(last))
+        try:
+            if _write(self._descriptor, lines) != len(lines):
+                self._fail("the disk took only a part of it")
+        except OSError as error:
+            self._fail(error.strerror or str(error))
+        self._size += len(lines)
+        self._personal_size += beside
+        self._head = last
+        self._seq = seq + 1
+
+    def _commit(self, seq: int, payload: bytes, personal: records.Personal) -> tuple[bytes, int]:
+        """Write the personal line; return the payload with its commitment and the bytes written beside."""
+        try:
+            fields = _encode_personal(personal)
+        except UnicodeEncodeError:  # bytes of a caller's header that are no text
+            fields = _encode_personal(personal.cleaned())
+        salt = self._random.take(SALT_BYTES)
+        line = b"%d %b %b\n" % (seq, hexlify(salt), fields)
+        try:
+            if _write(self._personal, line) != len(line):
+                self._fail("the disk took only a part of it")
+        except OSError as error:
+            self._fail(error.strerror or str(error))
+        return (
+            b'%b,"personal":"%b"}' % (payload[:-1], hexlify(sha256(salt + fields).digest())),
+            len(line),
+        )
+
+    def sync(self) -> None:
+        """Bring everything appended so far to the disk. May run in another thread. Raises `JournalFailed`."""
+        try:
+            os.fdatasync(self._personal)
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            # After a failed sync the system may have dropped the pages: nothing later can be promised.
+            self._failed = error.strerror or str(error)
+            self._refuse(error)
+
+    def seal(self, time: float) -> None:
+        """End the segment properly: append `sealed` and bring it to the disk. Raises `JournalFailed`.
+
+        The writer stays open, because a control segment's last checkpoint stands behind the seal.
+        """
+        self.append(records.Sealed(time))
+        self.sync()
+
+    def close(self) -> None:
+        """Let go of the files. Nothing can be appended afterwards."""
+        if self._failed is None:
+            self._failed = "it was closed"
+        for descriptor in (self._descriptor, self._personal):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._descriptor = self._personal = -1
+
+    def _fail(self, reason: str) -> NoReturn:
+        self._failed = reason
+        for descriptor, size in ((self._descriptor, self._size), (self._personal, self._personal_size)):
+            try:
+                os.ftruncate(descriptor, size)
+            except OSError:
+                continue  # recovery cuts the tear off when the next worker starts
+        self._refuse()
+
+    def _refuse(self, cause: Exception | None = None) -> NoReturn:
+        raise JournalFailed(
+            f"The journal segment {self.name} cannot be written: {self._failed}. "
+            "Check the disk of the data folder; the worker must be started anew."
+        ) from cause
+
+    def __repr__(self) -> str:
+        return f"SegmentWriter({self.name!r}, count={self._seq}, failed={self._failed is not None})"

@@ -1,0 +1,284 @@
+"""Proves a journal: walks every segment, checks every signed checkpoint, compares with the heads that the
+store keeps, and gives two verdicts.
+
+Integrity: is what stands there what was written? Completeness: is all there that was written?
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from valetkey.journal.chain import (
+    PERSONAL_SUFFIX,
+    SEGMENT_SUFFIX,
+    Problem,
+    SegmentName,
+    kind_of,
+)
+from valetkey.journal.checkpoint import digest, key_id, signed_by
+from valetkey.journal.records import UNREADABLE, Checkpoint, Segment, decode_record
+from valetkey.journal.walk import Walker
+
+Verdict = Literal["ok", "broken", "unproven"]
+
+MOST_PROBLEMS = 200
+"""Problems listed; more are only counted, so that a shredded journal still gives a report one can read."""
+
+
+class What(StrEnum):
+    """What a problem is."""
+
+    CHANGED = "changed"
+    REMOVED = "removed"
+    REORDERED = "reordered"
+    TRUNCATED = "truncated"
+    PERSONAL_CHANGED = "personal changed"
+    PERSONAL_REMOVED = "personal removed"
+    SEGMENT_MISSING = "segment missing"
+    STRANGER = "stranger"
+    SIGNATURE_BAD = "checkpoint signature bad"
+    CHECKPOINT_MISSING = "checkpoint missing"
+    UNPROVEN = "unproven"
+
+
+VERDICTS: dict[What, tuple[Verdict, Verdict]] = {
+    What.CHANGED: ("broken", "ok"),
+    What.REMOVED: ("broken", "broken"),
+    What.REORDERED: ("broken", "ok"),
+    What.TRUNCATED: ("ok", "broken"),
+    What.PERSONAL_CHANGED: ("broken", "ok"),
+    What.PERSONAL_REMOVED: ("broken", "broken"),
+    What.SEGMENT_MISSING: ("ok", "broken"),
+    What.STRANGER: ("broken", "ok"),
+    What.SIGNATURE_BAD: ("broken", "ok"),
+    What.CHECKPOINT_MISSING: ("broken", "broken"),
+    What.UNPROVEN: ("ok", "unproven"),
+}
+"""What a problem says about integrity and about completeness."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What verification found."""
+
+    integrity: Verdict
+    completeness: Verdict
+    records: int
+    segments: int
+    checkpoints: int
+    """Checkpoints with a good signature."""
+    erased: int
+    """Records whose personal fields were erased."""
+    problems: list[Problem]
+    more_problems: int = 0
+
+
+class _Verification:
+    def __init__(
+        self, folder: Path, public_keys: Iterable[Ed25519PublicKey], stored: Mapping[str, tuple[int, str]]
+    ) -> None:
+        self.folder = folder
+        self.keys = {key_id(key): key for key in public_keys}
+        self.stored = stored
+        self.names: dict[str, SegmentName] = {}
+        self.walkers: dict[str, Walker] = {}
+        self.recent: dict[str, dict[int, bytes]] = {}
+        """Links of a control segment's records since its last good checkpoint: what the next one may sign."""
+        self.covered: dict[str, int] = {}
+        self.missing: set[str] = set()
+        self.problems: list[Problem] = []
+        self.more = 0
+        self.seen: set[What] = set()
+        self.checkpoints = 0
+        self.last: Checkpoint | None = None
+
+    def report(self, segment: str, seq: int | None, what: str, detail: str) -> None:
+        self.seen.add(What(what))
+        problem = Problem(segment, seq, what, detail)
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(problem)
+        else:
+            self.more += 1
+
+    def open(self, upto: Mapping[str, tuple[int, str]] | None) -> None:
+        names = self.names
+        beside: set[str] = set()
+        for entry in sorted(os.listdir(self.folder)) if self.folder.is_dir() else []:
+            stem, suffix = os.path.splitext(entry)
+            try:
+                name = SegmentName.parse(stem)
+            except ValueError:
+                suffix = ""
+            if suffix == SEGMENT_SUFFIX:
+                names[stem] = name
+            elif suffix == PERSONAL_SUFFIX:
+                beside.add(stem)
+            else:
+                self.report(entry, None, What.STRANGER, "The file does not belong to the journal.")
+        for stem, name in sorted(names.items()):
+            if upto is not None and stem not in upto:
+                continue
+            self.walkers[stem] = Walker(
+                self.folder, name, partial(self.report, stem), None if upto is None else upto[stem][0]
+            )
+        for stem in sorted(beside - set(names)):
+            self._lost(stem, "its personal fields are")
+        for stem, (count, head) in self.stored.items():
+            if stem not in names:
+                self._lost(stem, "the store")
+            elif stem in self.walkers and count > 0 and (upto is None or count <= upto[stem][0]):
+                self.walkers[stem].expect(count, head, "the store")
+
+    def _lost(self, stem: str, source: str) -> None:
+        if stem not in self.missing:
+            self.missing.add(stem)
+            self.report(stem, None, What.SEGMENT_MISSING, f"The segment is gone, but {source} knows it.")
+
+    def walk(self) -> None:
+        for stem, walker in self.walkers.items():
+            if SegmentName.parse(stem).control:
+                recent = self.recent[stem] = {}
+                while (payload := walker.step()) is not None:
+                    recent[walker.count] = walker.link
+                    if kind_of(payload) == b"checkpoint":
+                        self.checkpoint(walker, payload)
+        for walker in self.walkers.values():
+            walker.finish()
+        for walker in self.walkers.values():
+            self._previous(walker)
+        for stem, walker in self.walkers.items():
+            behind = walker.count - self.covered.get(stem, 0)
+            if behind > 0:
+                self.report(
+                    stem,
+                    self.covered.get(stem, 0) + 1,
+                    What.UNPROVEN,
+                    f"{behind} records stand behind the last checkpoint.",
+                )
+
+    def checkpoint(self, walker: Walker, payload: bytes) -> None:
+        seq = walker.count
+        try:
+            record = decode_record(payload)
+        except UNREADABLE:
+            record = None
+        if not isinstance(record, Checkpoint):
+            self.report(walker.name, seq, What.CHANGED, "The checkpoint cannot be read.")
+            return
+        key = self.keys.get(record.key_id)
+        if key is None or not signed_by(record, key):
+            detail = (
+                "The key that signed is not known."
+                if key is None
+                else "The signature is not that of the key."
+            )
+            self.report(walker.name, seq, What.SIGNATURE_BAD, detail)
+            return
+        self.checkpoints += 1
+        last = self.last
+        if (record.number, record.previous) != (
+            (1, None) if last is None else (last.number + 1, digest(last))
+        ):
+            self.report(
+                walker.name, seq, What.CHECKPOINT_MISSING, "The checkpoint before this one is not there."
+            )
+        self.last = record
+        for stem, (count, head) in record.segments.items():
+            self._compare(walker, record.number, stem, count, head)
+        # The signature proves the checkpoint's own record, and its segment up to there.
+        if record.segments.get(walker.name, (None,))[0] == seq - 1:
+            self.covered[walker.name] = seq
+
+    def _compare(self, control: Walker, number: int, stem: str, count: int, head: str) -> None:
+        source = f"checkpoint {number}"
+        walker = self.walkers.get(stem)
+        if walker is None:
+            self._lost(stem, source)
+            return
+        already = self.covered.get(stem, 0)
+        self.covered[stem] = max(count, already)
+        if walker is control:
+            if walker.count - 1 != count or walker.link_before.hex() != head:
+                self.report(stem, count, What.CHANGED, f"The head at this record is not that of {source}.")
+            self.recent[stem].clear()
+            return
+        link = walker.advance(count) or self.recent.get(stem, {}).get(count)
+        if walker.count < count:
+            self.report(
+                stem,
+                walker.count + 1,
+                What.TRUNCATED,
+                f"The segment ends at record {walker.count}, but {source} signs {count} records.",
+            )
+        elif link is not None and link.hex() != head:
+            self.report(
+                stem,
+                count,
+                What.CHANGED,
+                f"Records {already + 1} to {count} are not those that {source} signs.",
+            )
+
+    def _previous(self, walker: Walker) -> None:
+        """The segment that a segment names as its previous one must be there, as long as it was."""
+        try:
+            record = decode_record(walker.first)
+        except UNREADABLE:
+            return
+        if not isinstance(record, Segment) or record.previous is None:
+            return
+        if record.previous not in self.names:
+            self._lost(record.previous, f"segment {walker.name}")
+            return
+        before = self.walkers.get(record.previous)
+        if before is not None and record.previous_count is not None and before.count < record.previous_count:
+            self.report(
+                record.previous,
+                before.count + 1,
+                What.TRUNCATED,
+                f"The segment ends at record {before.count}, but the next one names {record.previous_count}.",
+            )
+
+    def verdicts(self) -> tuple[Verdict, Verdict]:
+        def worst(index: int, start: Verdict) -> Verdict:
+            found = {VERDICTS[what][index] for what in self.seen} | {start}
+            return "broken" if "broken" in found else "unproven" if "unproven" in found else "ok"
+
+        start: Verdict = "ok" if self.checkpoints else "unproven"
+        return worst(0, start), worst(1, start)
+
+
+def verify_journal(
+    folder: Path,
+    public_keys: Iterable[Ed25519PublicKey],
+    stored_heads: Mapping[str, tuple[int, str]],
+    *,
+    upto: Mapping[str, tuple[int, str]] | None = None,
+) -> Report:
+    """Prove the journal in `folder`.
+
+    `public_keys`: the keys whose checkpoints count. `stored_heads`: segment -> count and head as the store
+    keeps them. `upto`: on a home that is being written, the heads right after a checkpoint was made: later
+    records and segments are left alone. Without a checkpoint of a known key nothing is proven.
+    """
+    verification = _Verification(folder, public_keys, stored_heads)
+    verification.open(upto)
+    verification.walk()
+    integrity, completeness = verification.verdicts()
+    walkers = verification.walkers.values()
+    return Report(
+        integrity,
+        completeness,
+        sum(walker.records for walker in walkers),
+        len(walkers),
+        verification.checkpoints,
+        sum(walker.erased for walker in walkers),
+        verification.problems,
+        verification.more,
+    )
