@@ -1,0 +1,1 @@
+"""Who may do what: identities that ask, and the one frame that every management action runs in."""

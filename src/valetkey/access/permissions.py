@@ -1,0 +1,19 @@
+"""May they? One question, asked by the frame of every operation before anything is touched."""
+
+from __future__ import annotations
+
+from valetkey.access.actor import Actor, ActorKind
+from valetkey.errors import NotPermitted
+from valetkey.journal.actions import AuditAction
+
+# Only the one at the machine makes tokens: a leaked token must not be able to breed others.
+_LOCAL_ONLY = frozenset({AuditAction.TOKEN_ISSUE, AuditAction.TOKEN_REVOKE})
+
+
+def require_permission(actor: Actor, action: AuditAction) -> None:
+    """Raise `NotPermitted` unless this actor may do this."""
+    if actor.kind is ActorKind.TOKEN and action in _LOCAL_ONLY:
+        raise NotPermitted(
+            "An API token cannot make or revoke tokens.",
+            "Do it on the machine itself, as the owner of the data folder.",
+        )

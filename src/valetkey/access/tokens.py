@@ -1,0 +1,121 @@
+"""API tokens: how a program reaches the control API from where it is not the local owner."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import Connection, insert, select, update
+
+from valetkey.access.actor import Actor, ActorKind
+from valetkey.access.operation import Unit, operation
+from valetkey.errors import NotFound
+from valetkey.journal.actions import AuditAction
+from valetkey.keys.format import CredentialKind, fingerprint, generate
+from valetkey.parties.operations import PartyKind, find_party, make_party
+from valetkey.store import tables
+from valetkey.vault.keyring import INDEX
+
+
+class IssueToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A token for a party; a name that is not known is made as an application."""
+
+    party: str
+    label: str = ""
+
+
+class TokenName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which token."""
+
+    id: str
+
+
+class IssuedToken(msgspec.Struct, frozen=True):
+    """A token, shown this once."""
+
+    id: str
+    party: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"IssuedToken(id={self.id!r}, ***)"
+
+
+class TokenView(msgspec.Struct, frozen=True):
+    """A token as doors show it."""
+
+    id: str
+    party: str
+    label: str
+    last4: str
+    created: float
+    revoked: float | None
+
+
+@operation(AuditAction.TOKEN_ISSUE)
+def issue_token(unit: Unit, request: IssueToken) -> IssuedToken:
+    """Make a token that may do what its party may do."""
+    party = find_party(unit.connection, unit.workspace, request.party) or make_party(
+        unit, request.party, PartyKind.APPLICATION
+    )
+    plain = generate("vk", CredentialKind.TOKEN, unit.random)
+    identifier = unit.new_id("tok")
+    unit.connection.execute(
+        insert(tables.credentials).values(
+            id=identifier,
+            workspace_id=unit.workspace,
+            kind="api",
+            party_id=party.id,
+            fingerprint=fingerprint(plain.reveal(), unit.keyring.key(unit.connection, INDEX)),
+            last4=plain.last4,
+            label=request.label,
+            created=unit.wall,
+        )
+    )
+    unit.subject = f"token:{identifier}"
+    unit.details["party"] = party.name
+    return IssuedToken(identifier, party.name, plain.reveal_text())
+
+
+@operation(AuditAction.TOKEN_REVOKE)
+def revoke_token(unit: Unit, request: TokenName) -> TokenView:
+    """End a token; it is refused from its next request on."""
+    table = tables.credentials
+    unit.connection.execute(
+        update(table)
+        .where(table.c.workspace_id == unit.workspace, table.c.kind == "api", table.c.id == request.id)
+        .where(table.c.revoked.is_(None))
+        .values(revoked=unit.wall)
+    )
+    unit.subject = f"token:{request.id}"
+    for view in list_tokens(unit.connection, unit.workspace):
+        if view.id == request.id:
+            return view
+    raise NotFound("There is no token with that id.", "See: valetkey token list")
+
+
+def list_tokens(connection: Connection, workspace: str) -> list[TokenView]:
+    """All tokens, newest first."""
+    table = tables.credentials
+    rows = connection.execute(
+        select(table, tables.parties.c.name.label("party"))
+        .join(tables.parties, tables.parties.c.id == table.c.party_id)
+        .where(table.c.workspace_id == workspace, table.c.kind == "api")
+        .order_by(table.c.created.desc())
+    )
+    return [TokenView(r.id, r.party, r.label, r.last4, r.created, r.revoked) for r in rows]
+
+
+def actor_of_token(connection: Connection, workspace: str, index_key: bytes, value: bytes) -> Actor | None:
+    """Who the bearer of a token is, None when it opens nothing. Asked anew at every request."""
+    table = tables.credentials
+    name = connection.execute(
+        select(tables.parties.c.name)
+        .join(table, tables.parties.c.id == table.c.party_id)
+        .where(
+            table.c.workspace_id == workspace,
+            table.c.kind == "api",
+            table.c.fingerprint == fingerprint(value, index_key),
+            table.c.revoked.is_(None),
+            tables.parties.c.removed.is_(None),
+        )
+    ).scalar()
+    return None if name is None else Actor(ActorKind.TOKEN, str(name))

@@ -1,0 +1,1 @@
+"""Named networks: a name that restrictions use instead of address blocks."""

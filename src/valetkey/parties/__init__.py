@@ -1,0 +1,1 @@
+"""Who a thing belongs to: people, machines, applications, partners."""

@@ -1,0 +1,106 @@
+"""Add and list parties. A key has exactly one, its holder; two people never share one key."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+from sqlalchemy import Connection, insert, select
+
+from valetkey.access.operation import Unit, operation
+from valetkey.errors import Conflict, Invalid, NotFound
+from valetkey.journal.actions import AuditAction
+from valetkey.store import tables
+from valetkey.store.blocks import next_block
+
+
+class PartyKind(StrEnum):
+    """The kinds of parties. There is no team: two people never share one key."""
+
+    PERSON = "person"
+    MACHINE = "machine"
+    APPLICATION = "application"
+    PARTNER = "partner"
+
+
+class AddParty(msgspec.Struct, frozen=True):
+    """Make a party known."""
+
+    name: str
+    kind: PartyKind = PartyKind.PERSON
+
+
+class Party(msgspec.Struct, frozen=True):
+    """One who holds keys."""
+
+    id: str
+    name: str
+    kind: PartyKind
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name) > 120 or not name.isprintable() or name != name.strip():
+        raise Invalid(
+            "That cannot be a party's name.",
+            "Use 1 to 120 printable characters, such as ana or ci-runner.",
+            field="name",
+        )
+
+
+@operation(AuditAction.PARTY_ADD)
+def add_party(unit: Unit, request: AddParty) -> Party:
+    """Add a party. Raises `Conflict` when the name is taken."""
+    if find_party(unit.connection, unit.workspace, request.name) is not None:
+        raise Conflict(f"There is a party named {request.name!r} already.", "Use another name.", field="name")
+    party = make_party(unit, request.name, request.kind)
+    unit.subject = f"party:{party.name}"
+    unit.details["kind"] = party.kind
+    return party
+
+
+def make_party(unit: Unit, name: str, kind: PartyKind) -> Party:
+    """Write a party's row, inside any operation that needs one."""
+    _check_name(name)
+    party = Party(unit.new_id("pty"), name, kind)
+    unit.connection.execute(
+        insert(tables.parties).values(
+            id=party.id,
+            workspace_id=unit.workspace,
+            name=name,
+            kind=kind.value,
+            block=next_block(unit.connection),
+            created=unit.wall,
+        )
+    )
+    unit.touch("party", party.id)
+    return party
+
+
+def find_party(connection: Connection, workspace: str, name: str) -> Party | None:
+    """The living party of that name."""
+    table = tables.parties
+    row = connection.execute(
+        select(table.c.id, table.c.name, table.c.kind).where(
+            table.c.workspace_id == workspace, table.c.name == name, table.c.removed.is_(None)
+        )
+    ).first()
+    return None if row is None else Party(row.id, row.name, PartyKind(row.kind))
+
+
+def get_party(connection: Connection, workspace: str, name: str) -> Party:
+    """As `find_party`, but a missing one is an error. Raises `NotFound`."""
+    party = find_party(connection, workspace, name)
+    if party is None:
+        raise NotFound(f"There is no party named {name!r}.", "See: valetkey party list")
+    return party
+
+
+def list_parties(connection: Connection, workspace: str) -> list[Party]:
+    """All living parties, by name."""
+    table = tables.parties
+    rows = connection.execute(
+        select(table.c.id, table.c.name, table.c.kind)
+        .where(table.c.workspace_id == workspace, table.c.removed.is_(None))
+        .order_by(table.c.name)
+    )
+    return [Party(row.id, row.name, PartyKind(row.kind)) for row in rows]
