@@ -1,0 +1,1 @@
+"""The data plane: what happens to a call between the listener and the upstream."""

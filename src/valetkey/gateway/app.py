@@ -1,0 +1,391 @@
+"""The gateway's front door: form, look-up, decision, record; then the call goes upstream or is refused.
+
+Between the decision and its record nothing waits, so no change of the index can come between them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from valetkey.decision.call import Call, Decision, Now
+from valetkey.decision.codes import Code
+from valetkey.decision.decide import UNKNOWN, refuse
+from valetkey.decision.path import JudgedPath, PathRefused, judge_path
+from valetkey.gateway.client_address import AddressUnclear, ClientAddress, address_bytes
+from valetkey.gateway.credentials import Intake, IntakeRefused, Taken
+from valetkey.gateway.exchange import Exchange
+from valetkey.gateway.floods import Floods
+from valetkey.gateway.index import KeyEntry, ServiceEntry
+from valetkey.gateway.node import Node
+from valetkey.gateway.refusal import problem
+from valetkey.gateway.runtime import ServiceRuntime
+from valetkey.gateway.sockets import connection_key
+from valetkey.gateway.verify import Verify
+from valetkey.journal.call_id import RANDOM_BYTES, call_id
+from valetkey.journal.randomness import RandomPool
+from valetkey.journal.records import Closed, End, Opened, Personal
+from valetkey.keys.format import InvalidKey, fingerprint, mask_keys, parse
+from valetkey.services.dialling import OwnListeners
+from valetkey.services.origin import Origin
+from valetkey.services.placement import Basic, Bearer, Header, Query
+from valetkey.services.service import Service
+
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_NO_BODY = frozenset(("GET", "HEAD", "OPTIONS", "DELETE"))
+MAX_LOGGED = 512
+"""Longest value of a caller's header that the journal keeps beside a record."""
+
+_WANTED = frozenset(
+    (
+        b"host", b"content-length", b"transfer-encoding", b"upgrade", b"origin", b"user-agent", b"referer",
+        b"x-forwarded-for", b"forwarded",
+    )
+)  # fmt: skip
+
+# A service that does not exist takes a credential like any other, so that nobody learns which ones do.
+_NOWHERE = Service(
+    name="nowhere",
+    hosts={"api": Origin.parse("https://nowhere.invalid")},
+    placement=Bearer(),
+    accepts=(
+        Bearer(),
+        Bearer("token"),
+        Basic("user"),
+        Basic("password"),
+        Header("x-api-key"),
+        Query("appid"),
+    ),
+)
+
+
+class _Refused(Exception):
+    """The call is refused with a decision; carries what is known of it so far."""
+
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+
+
+class _Arrival:
+    """What is known of one call while it is judged."""
+
+    __slots__ = (
+        "address",
+        "call",
+        "entry",
+        "fingerprint",
+        "headers",
+        "now",
+        "origin",
+        "path",
+        "query",
+        "secret",
+        "service",
+        "started_ns",
+        "taken",
+    )
+
+    def __init__(self, now: Now) -> None:
+        self.now = now
+        self.started_ns = now.monotonic
+        self.headers: dict[bytes, bytes] = {}
+        self.address: Any = None
+        self.service: ServiceEntry | None = None
+        self.path: JudgedPath | None = None
+        self.call: Call | None = None
+        self.entry: KeyEntry | None = None
+        self.taken: Taken | None = None
+        self.secret: Any = None
+        self.origin: Any = None
+        self.fingerprint: str | None = None
+        self.query: bytes = b""
+
+
+class Gateway:
+    """The ASGI application of the gateway port."""
+
+    def __init__(self, node: Node, *, own: OwnListeners) -> None:
+        self._node = node
+        self._own = own
+        self._client_address = ClientAddress(node.settings.trusted_proxy)
+        self._random = RandomPool()
+        self._nowhere = Intake.compile(_NOWHERE)
+        self._verify = Verify(node, self._new_call_id)
+        self.floods = Floods(node, self._new_call_id)
+
+    def _new_call_id(self, wall: float) -> str:
+        return call_id(int(wall * 1000), self._random.take(RANDOM_BYTES))
+
+    async def __call__(
+        self, scope: dict[str, Any], receive: Callable[[], Any], send: Callable[..., Any]
+    ) -> None:
+        if scope["type"] != "http":
+            return None
+        raw = scope["raw_path"]
+        if raw == b"/v1/verify":
+            return await self._verify.answer(scope, receive, send)
+        if raw in (b"/healthz", b"/readyz"):
+            return await self._health(raw, send)
+        node = self._node
+        arrival = _Arrival(node.clock.now())
+        if node.unready() is not None:
+            return await _send_problem(send, problem(refuse(Code.NOT_READY), None))
+        try:
+            runtime, reserved, decision = self._admit(arrival, scope, raw)
+        except _Refused as refused:
+            return await self._refuse(arrival, scope["method"], refused.decision, send)
+        identifier = self._open(arrival, scope["method"], decision, reserved)
+        entry, call, taken = arrival.entry, arrival.call, arrival.taken
+        assert entry is not None and call is not None and taken is not None
+        exchange = Exchange(
+            node,
+            runtime,
+            key_id=entry.id,
+            connection=connection_key(scope),
+            call=call,
+            call_id=identifier,
+            origin=arrival.origin,
+            taken=taken,
+            secret=arrival.secret,
+            reserved=reserved,
+            started_ns=arrival.started_ns,
+            receive=receive,
+            send=send,
+        )
+        node.enter(exchange)
+        await exchange.run(_body_length(arrival.headers))
+
+    # -- the order of the checks
+
+    def _admit(
+        self, arrival: _Arrival, scope: dict[str, Any], raw: bytes
+    ) -> tuple[ServiceRuntime, Any, Decision]:
+        node = self._node
+        headers = scope["headers"]
+        facts = arrival.headers
+        for name, value in headers:
+            if name in _WANTED:
+                facts[name] = facts[name] + b", " + value if name in facts else value
+        arrival.address = self._find_address(scope, facts)
+        if _host_name(facts.get(b"host", b"")) not in node.host_names:
+            raise _Refused(refuse(Code.HOST_UNKNOWN))
+        method = scope["method"]
+        if method not in METHODS:
+            raise _Refused(refuse(Code.METHOD_REFUSED))
+        if b"upgrade" in facts:
+            raise _Refused(refuse(Code.NOT_SUPPORTED))
+        service, label, rest = self._route(raw)
+        arrival.service = service
+        runtime = None if service is None else self.runtime(service)
+        query = arrival.query = scope["query_string"]
+        intake = self._nowhere if runtime is None else runtime.intake
+        try:
+            taken = arrival.taken = intake.take(headers, query)
+        except IntakeRefused as error:
+            raise _Refused(refuse(error.code, error.reason)) from None
+        try:
+            path = arrival.path = judge_path(
+                rest, encoded_slash=service is not None and service.service.encoded_slash
+            )
+        except PathRefused as error:
+            raise _Refused(refuse(Code.PATH_REFUSED, str(error))) from None
+        length = facts.get(b"content-length")
+        if length is not None and runtime is not None and int(length) > runtime.ceiling:
+            raise _Refused(refuse(Code.TOO_LARGE))
+        entry = self._look_up(arrival, taken.value)
+        if service is None or runtime is None or (entry is not None and entry.service_id != service.id):
+            arrival.entry = entry
+            # The journal keeps the true code; the stranger learns only that the key is unknown here.
+            raise _Refused(refuse(Code.SERVICE_DENIED) if entry is not None else UNKNOWN)
+        if entry is None:
+            raise _Refused(UNKNOWN)
+        arrival.entry = entry
+        origin = facts.get(b"origin")
+        arrival.origin = service.service.origin(label)
+        call = arrival.call = Call(
+            method,
+            path,
+            service.service.name,
+            label or service.service.default_host,
+            arrival.address,
+            None if origin is None else origin.decode("latin-1"),
+        )
+        decision, reserved = node.judge(
+            entry, call, arrival.now, service.service.price_micros, address_bytes(arrival.address)
+        )
+        if decision.code is not Code.VALID:
+            raise _Refused(decision)
+        arrival.secret = node.index.secret(entry, arrival.now.wall)
+        if arrival.secret is None:
+            if reserved is not None:
+                node.counters.give_back(reserved, arrival.now)
+            raise _Refused(refuse(Code.SECRET_UNAVAILABLE))
+        return runtime, reserved, decision
+
+    def _find_address(self, scope: dict[str, Any], facts: dict[bytes, bytes]) -> Any:
+        try:
+            return self._client_address.find(
+                scope["client"][0], facts.get(b"x-forwarded-for"), facts.get(b"forwarded")
+            )
+        except AddressUnclear:
+            raise _Refused(refuse(Code.MALFORMED, "The forwarding headers cannot be believed.")) from None
+
+    def _route(self, raw: bytes) -> tuple[ServiceEntry | None, str | None, bytes]:
+        """``/SERVICE/REST`` or ``/SERVICE:HOST/REST``."""
+        slash = raw.find(b"/", 1)
+        head, rest = (raw[1:], b"/") if slash < 0 else (raw[1:slash], raw[slash:])
+        name, _, host = head.decode("latin-1").partition(":")
+        service = self._node.index.services.get(name)
+        if (
+            service is None
+            or service.service.placement is None
+            or (host and host not in service.service.hosts)
+        ):
+            return None, None, rest
+        return service, host or None, rest
+
+    def _look_up(self, arrival: _Arrival, value: str) -> KeyEntry | None:
+        raw = value.encode()
+        index = self._node.index
+        print_ = fingerprint(raw, index.index_key)
+        entry = index.find(print_)
+        if entry is None:
+            arrival.fingerprint = print_.hex()
+            try:
+                parse(raw)
+            except InvalidKey:
+                pass
+        return entry
+
+    def runtime(self, service: ServiceEntry) -> ServiceRuntime:
+        """The service compiled, anew after each change."""
+        made = service.runtime
+        if not isinstance(made, ServiceRuntime):
+            settings = self._node.settings
+            public = f"http://{settings.public_name[0] if settings.public_name else settings.listen}"
+            address = f"{public}:{settings.gateway_port}/{service.service.name}".encode()
+            made = service.runtime = ServiceRuntime(
+                service.service, self._node.index.secrets_of(service.id), self._own, settings, address
+            )
+        return made
+
+    # -- the record
+
+    def _opened(
+        self, arrival: _Arrival, method: str, decision: Decision, cost: int | None
+    ) -> tuple[Opened, Personal]:
+        entry, service, path = arrival.entry, arrival.service, arrival.path
+        facts = arrival.headers
+        index = self._node.index
+        opened = Opened(
+            call=self._new_call_id(arrival.now.wall),
+            time=arrival.now.wall,
+            code=decision.code,
+            workspace="default",
+            service=None if service is None else service.service.name,
+            key_id=None if entry is None else entry.id,
+            key_kind=None if entry is None else entry.kind,
+            fingerprint=arrival.fingerprint,
+            holder=None if entry is None else index.holder_name(entry),
+            method=method if method in METHODS else None,
+            path=None if path is None else _masked(path.text),
+            endpoint=decision.endpoint,
+            query_names=_query_names(arrival.query) if arrival.query else (),
+            host=None if arrival.call is None else arrival.call.host,
+            secret=None if arrival.secret is None else arrival.secret.id,
+            policy=None if entry is None else entry.policy_id,
+            limit=decision.limit,
+            cost_reserved=cost,
+            index_generation=index.generation,
+        )
+        personal = Personal(
+            None if arrival.address is None else arrival.address.text,
+            _text(facts.get(b"user-agent")),
+            _text(facts.get(b"origin")),
+            _text(facts.get(b"referer"), without_query=True),
+            _text(facts.get(b"x-forwarded-for")) if self._client_address.believes_headers else None,
+        )
+        return opened, personal
+
+    def _open(self, arrival: _Arrival, method: str, decision: Decision, reserved: Any) -> str:
+        opened, personal = self._opened(
+            arrival, method, decision, None if reserved is None else reserved.cost_micros
+        )
+        self._node.journal.append_call(opened, personal)
+        return opened.call
+
+    async def _refuse(
+        self, arrival: _Arrival, method: str, decision: Decision, send: Callable[..., Any]
+    ) -> None:
+        shown = decision
+        if decision.code is Code.SERVICE_DENIED:
+            shown = UNKNOWN
+        stranger = shown.code in (Code.MALFORMED, Code.UNKNOWN_KEY)
+        identifier: str | None = None
+        if stranger and arrival.address is not None:
+            verdict = self.floods.meet(arrival.address, arrival.now)
+            if verdict.throttled is not None:
+                shown = verdict.throttled
+            if not verdict.record_singly:
+                self.floods.count(arrival.address, decision.code, arrival.now)
+                return await _send_problem(send, problem(shown, None))
+        opened, personal = self._opened(arrival, method, decision, None)
+        identifier = opened.call
+        answer = problem(shown, identifier)
+        closed = Closed(
+            identifier,
+            time.time(),
+            End.REFUSED,
+            code=None if shown.code is decision.code else shown.code,
+            status=answer[0],
+            bytes_out=len(answer[2]),
+            last_byte_ms=(time.monotonic_ns() - arrival.started_ns) // 1000 / 1000,
+        )
+        self._node.journal.append_both(opened, personal, closed)
+        await _send_problem(send, answer)
+
+    async def _health(self, raw: bytes, send: Callable[..., Any]) -> None:
+        why = self._node.unready() if raw == b"/readyz" else None
+        body = b'{"status":"ok"}' if why is None else b'{"status":"not ready","missing":"%b"}' % why.encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200 if why is None else 503, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _send_problem(send: Callable[..., Any], answer: tuple[int, Any, bytes]) -> None:
+    status, headers, body = answer
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _body_length(facts: dict[bytes, bytes]) -> int | None:
+    if b"transfer-encoding" in facts:
+        return None
+    return int(facts.get(b"content-length", b"0"))
+
+
+def _host_name(value: bytes) -> str:
+    """The name without port, lower case; an empty one, or two joined, matches nothing."""
+    text = value.decode("latin-1").lower()
+    if text.startswith("["):
+        return text.partition("]")[0] + "]"
+    return text.partition(":")[0]
+
+
+def _masked(path: str) -> str:
+    return mask_keys(path.encode()).decode() if "_" in path else path
+
+
+def _query_names(query: bytes) -> tuple[str, ...]:
+    names = {piece.partition(b"=")[0][:64].decode("ascii", "replace") for piece in query.split(b"&")[:32]}
+    return tuple(sorted(_masked(name) for name in names if name))
+
+
+def _text(value: bytes | None, *, without_query: bool = False) -> str | None:
+    if value is None:
+        return None
+    if without_query:
+        value = value.partition(b"?")[0]
+    text = mask_keys(value[:MAX_LOGGED]).decode("utf-8", "replace")
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)

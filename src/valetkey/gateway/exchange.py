@@ -1,0 +1,297 @@
+"""One allowed call on its way to the upstream and back: streamed both ways, scrubbed, timed, cut when told.
+
+Only this object puts the real key in, and only for the call that was judged to make it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import ClientPayloadError, ClientResponse
+
+from valetkey.decision.call import Call
+from valetkey.decision.codes import Code
+from valetkey.decision.decide import refuse
+from valetkey.decision.reservation import Reserved
+from valetkey.gateway.answer import sieve
+from valetkey.gateway.credentials import Taken
+from valetkey.gateway.facts import SecretVersion
+from valetkey.gateway.pump import BodyTooLarge, Pump
+from valetkey.gateway.refusal import problem
+from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber
+from valetkey.gateway.sockets import ConnectionKey
+from valetkey.gateway.upstream import UpstreamFailed
+from valetkey.journal.records import Closed, End
+from valetkey.services.origin import Origin
+from valetkey.services.placement import SecretRefused
+
+if TYPE_CHECKING:
+    from valetkey.gateway.node import Node
+    from valetkey.gateway.runtime import ServiceRuntime
+
+SMALL_BODY = 65_536
+"""A body up to this many bytes is read whole before the call goes upstream: no half call, less work."""
+MAX_REFUSAL_BODY = 16_384
+"""So much of a 403 is read to see whether it is about our key."""
+
+Send = Callable[[dict[str, Any]], Any]
+
+
+class Exchange:
+    """A call that was allowed."""
+
+    __slots__ = (
+        "_answer", "_bytes_out", "_call_id", "_code", "_end", "_first_byte_ms", "_node", "_origin", "_pump", "_reserved",
+        "_runtime", "_secret", "_send", "_sent_upstream", "_started_answer", "_started_ns", "_status",
+        "_taken", "_task", "_upstream_status", "call", "connection", "deadline", "key_id",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        node: Node,
+        runtime: ServiceRuntime,
+        *,
+        key_id: str,
+        connection: ConnectionKey,
+        call: Call,
+        call_id: str,
+        origin: Origin,
+        taken: Taken,
+        secret: SecretVersion,
+        reserved: Reserved | None,
+        started_ns: int,
+        receive: Callable[[], Any],
+        send: Send,
+    ) -> None:
+        self._node = node
+        self._runtime = runtime
+        self.key_id = key_id
+        self.connection = connection
+        self.call = call
+        self._call_id = call_id
+        self._origin = origin
+        self._taken = taken
+        self._secret = secret
+        self._reserved = reserved
+        self._started_ns = started_ns
+        self._send = send
+        self._task = asyncio.current_task()
+        self._pump = Pump(receive, self._client_gone, runtime.ceiling)
+        self._end: End | None = None
+        self._code: Code | None = None
+        self._answer: ClientResponse | None = None
+        self._status: int | None = None
+        self._upstream_status: int | None = None
+        self._bytes_out = 0
+        self._first_byte_ms: float | None = None
+        self._sent_upstream = False
+        self._started_answer = False
+        self.deadline = time.monotonic() + node.settings.first_byte_timeout
+
+    # -- ended from outside
+
+    @property
+    def answering(self) -> bool:
+        """Whether the answer's head has been handed on, so that only a reset can end it visibly."""
+        return self._started_answer
+
+    def cut(self, end: End = End.CUT_BY_REVOKE, why: Code | None = None) -> None:
+        """Hand nothing more on, in either direction. In force when this returns.
+
+        A caller that has had no answer yet is told `why`.
+        """
+        if self._end is None:
+            self._end = end
+            self._code = why
+            if self._answer is not None:
+                self._answer.close()
+            if self._task is not None:
+                self._task.cancel()
+
+    def _client_gone(self) -> None:
+        self.cut(End.CLIENT_GONE)
+
+    # -- the way
+
+    async def run(self, body_length: int | None) -> None:
+        """Carry the call. `body_length`: bytes announced, None for a chunked body, 0 for none."""
+        self._pump.start()
+        try:
+            await self._carry(body_length)
+        except asyncio.CancelledError:
+            if self._end is None:
+                self._end = End.INTERRUPTED
+                raise
+            if self._task is not None:
+                self._task.uncancel()
+            if self._code is not None and not self._started_answer:
+                await self._refuse(self._code, self._end)
+        finally:
+            self._finish(self._end or End.UPSTREAM_FAILED)
+
+    async def _carry(self, body_length: int | None) -> None:
+        runtime, taken, call = self._runtime, self._taken, self.call
+        media = runtime.is_media(call)
+        try:
+            headers, query = runtime.intake.put_in(taken, self._secret.parts, media=media)
+        except SecretRefused:
+            self._give_back()
+            return await self._refuse(Code.SECRET_UNAVAILABLE, End.REFUSED)
+        body: Any = None
+        try:
+            if body_length is None:
+                body = self._pump.pieces()
+            elif body_length > SMALL_BODY:
+                headers.append(("content-length", str(body_length)))
+                body = self._pump.pieces()
+            elif body_length:
+                body = await self._pump.whole()
+            path = call.path
+            assert path is not None and call.method is not None
+            origin = self._origin
+            url = runtime.upstream.url(origin, path.text, query)
+            self._sent_upstream = True
+            answer = await runtime.upstream.send(call.method, origin, url, headers, body)
+        except UpstreamFailed as failure:
+            if failure.sent is False:
+                self._sent_upstream = False
+                self._give_back()
+            return await self._refuse(Code.UPSTREAM_FAILED)
+        except BodyTooLarge:
+            return await self._refuse(Code.TOO_LARGE, End.REFUSED)
+        if self._end is not None:
+            answer.close()
+            raise asyncio.CancelledError
+        self._answer = answer
+        await self._hand_on(answer)
+
+    async def _hand_on(self, answer: ClientResponse) -> None:
+        status = self._upstream_status = answer.status
+        if status in (401, 403) and await self._is_about_our_key(answer):
+            answer.close()
+            return await self._refuse(Code.UPSTREAM_REFUSED_SECRET)
+        if status >= 500 and self._runtime.service.refund_on_failure:
+            self._give_back()
+        needles = self._runtime.needles
+        headers = sieve(answer.raw_headers, self._runtime.service, self._runtime.public_address, needles)
+        scrubber = Scrubber(needles)
+        decoder: Decoder | None = None
+        coding = answer.headers.get("Content-Encoding")
+        length: int | None = None
+        if coding is not None:
+            try:
+                decoder = Decoder(coding.encode("latin-1", "replace"))
+                headers = [pair for pair in headers if pair[0] != b"content-encoding"]
+                decoder = None if decoder.is_identity else decoder
+            except CodingRefused:
+                if not self._runtime.service.pass_unreadable:
+                    answer.close()
+                    return await self._refuse(Code.UPSTREAM_FAILED)
+        if decoder is None:
+            announced = answer.headers.get("Content-Length")
+            if announced is not None and announced.isdecimal():
+                length = int(announced)
+                headers.append((b"content-length", announced.encode()))
+        self._first_byte_ms = self._elapsed_ms()
+        self._status = status
+        self._started_answer = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        if self.call.method == "HEAD" or status in (204, 304):
+            answer.release()
+            return await self._last(b"")
+        await self._stream(answer, scrubber, decoder, length)
+
+    async def _stream(
+        self, answer: ClientResponse, scrubber: Scrubber, decoder: Decoder | None, length: int | None
+    ) -> None:
+        content, idle, send = answer.content, self._node.settings.idle_timeout, self._send
+        received = 0
+        try:
+            while True:
+                self.deadline = time.monotonic() + idle
+                piece = await content.readany()
+                if not piece:
+                    break
+                received += len(piece)
+                for part in (piece,) if decoder is None else decoder.decode(piece):
+                    clean = scrubber.feed(part)
+                    if received == length:
+                        # The last bytes are here: the record is closed before they are handed on.
+                        return await self._last(clean + scrubber.finish())
+                    if clean:
+                        self._bytes_out += len(clean)
+                        await send({"type": "http.response.body", "body": clean, "more_body": True})
+            if decoder is not None:
+                decoder.finish()
+        except (ClientPayloadError, CodingRefused, OSError):
+            # The upstream broke off: the caller must see a broken answer, not a complete one.
+            self._end = self._end or End.UPSTREAM_FAILED
+            answer.close()
+            return None
+        await self._last(scrubber.finish())
+
+    async def _last(self, body: bytes) -> None:
+        self._bytes_out += len(body)
+        self._finish(End.COMPLETE)
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _is_about_our_key(self, answer: ClientResponse) -> bool:
+        if answer.status == 401:
+            return True
+        try:
+            body = await answer.content.read(MAX_REFUSAL_BODY)
+        except (ClientPayloadError, OSError):
+            return True
+        answer.content.unread_data(body)
+        return self._runtime.speaks_of_our_key(body)
+
+    async def _refuse(self, code: Code, end: End = End.UPSTREAM_FAILED) -> None:
+        self._code = code
+        status, headers, body = problem(refuse(code), self._call_id)
+        self._status = status
+        self._first_byte_ms = self._elapsed_ms()
+        self._bytes_out = len(body)
+        self._finish(end)
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    # -- the end
+
+    def _give_back(self) -> None:
+        if self._reserved is not None:
+            self._node.counters.give_back(self._reserved, self._node.clock.now())
+
+    def _finish(self, end: End) -> None:
+        """Settle, close the record, leave: once, whatever comes after."""
+        if self._call_id == "":
+            return
+        call_id, self._call_id = self._call_id, ""
+        node, reserved = self._node, self._reserved
+        cost = None
+        if reserved is not None:
+            cost = reserved.cost_micros if reserved.open else 0
+            node.counters.settle(reserved)
+        node.leave(self)
+        if node.journal.failed:
+            return
+        node.journal.append(
+            Closed(
+                call_id,
+                time.time(),
+                end,
+                code=self._code,
+                status=self._status,
+                upstream_status=self._upstream_status,
+                bytes_in=self._pump.received,
+                bytes_out=self._bytes_out,
+                first_byte_ms=self._first_byte_ms,
+                last_byte_ms=self._elapsed_ms(),
+                cost=cost,
+            )
+        )
+
+    def _elapsed_ms(self) -> float:
+        return (time.monotonic_ns() - self._started_ns) // 1000 / 1000

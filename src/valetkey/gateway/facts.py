@@ -1,0 +1,167 @@
+"""What a worker is told: facts about services, secrets, keys, and the messages that carry them.
+
+The control process sends a whole snapshot when a worker joins and single facts when something changes.
+Plain secrets travel only here, over a Unix socket in a folder that only the owner can enter.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from valetkey.services.service import Service
+
+
+class ServiceFact(msgspec.Struct, frozen=True, array_like=True, tag="service", gc=False):
+    """A service as it stands now, or that it is gone."""
+
+    id: str
+    service: Service | None
+    locked: bool = False
+    block: int = 0
+
+
+class SecretVersion(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One living version of a secret, in the clear."""
+
+    id: str
+    parts: dict[str, str]
+    expires: float | None = None
+
+    def __repr__(self) -> str:
+        return f"SecretVersion(id={self.id!r}, parts=***)"
+
+    __str__ = __repr__
+
+
+class SecretFact(msgspec.Struct, frozen=True, array_like=True, tag="secret"):
+    """The living versions of one secret, newest first; none when it is gone."""
+
+    service_id: str
+    environment_id: str
+    name: str
+    versions: tuple[SecretVersion, ...]
+
+
+class NetworkFact(msgspec.Struct, frozen=True, array_like=True, tag="network"):
+    """A named network."""
+
+    name: str
+    blocks: tuple[str, ...]
+
+
+class PolicyFact(msgspec.Struct, frozen=True, array_like=True, tag="policy"):
+    """A policy as its JSON document: it is parsed and compiled when a key first needs it."""
+
+    id: str
+    document: str
+
+
+class PartyFact(msgspec.Struct, frozen=True, array_like=True, tag="party", gc=False):
+    """A holder."""
+
+    id: str
+    name: str
+    block: int
+    removed: bool = False
+
+
+class KeyFact(msgspec.Struct, frozen=True, array_like=True, tag="key", gc=False):
+    """A key as it stands now."""
+
+    id: str
+    fingerprint: bytes
+    kind: str
+    service_id: str
+    environment_id: str
+    holder_id: str
+    policy_id: str
+    secret_name: str
+    state: str
+    expires: float | None
+    block: int
+    parent_id: str | None = None
+
+
+class CredentialFact(msgspec.Struct, frozen=True, array_like=True, tag="credential", gc=False):
+    """A service credential that may call verify for one service; gone when `living` is False."""
+
+    id: str
+    fingerprint: bytes
+    service_id: str
+    living: bool = True
+
+
+Fact: TypeAlias = ServiceFact | SecretFact | NetworkFact | PolicyFact | PartyFact | KeyFact | CredentialFact
+
+
+# Control process -> worker
+
+
+class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
+    """First message to a worker: what it needs before any fact."""
+
+    workspace: str
+    index_key: bytes
+    chunks: int
+    """How many `Facts` messages of the snapshot follow."""
+    wall_floor: float
+    """Newest instant the journal has seen: a clock far behind it makes the node not ready."""
+
+    def __repr__(self) -> str:
+        return "Welcome(***)"
+
+
+class Facts(msgspec.Struct, frozen=True, tag="facts"):
+    """A part of the snapshot."""
+
+    facts: list[Fact]
+
+
+class Change(msgspec.Struct, frozen=True, tag="change"):
+    """Facts that changed; answered with `Acknowledged` once they are in force and what they kill is cut."""
+
+    sequence: int
+    facts: list[Fact]
+    let_finish: bool = False
+
+
+class Lease(msgspec.Struct, frozen=True, tag="lease"):
+    """Answer to `Renew`: the worker may serve until `asked` + the lease."""
+
+    asked: int
+
+
+ToWorker: TypeAlias = Welcome | Facts | Change | Lease
+
+
+# Worker -> control process
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """A worker joins."""
+
+    slot: int
+    generation: int
+    pid: int
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The snapshot is in force and the port is open."""
+
+
+class Acknowledged(msgspec.Struct, frozen=True, tag="acknowledged"):
+    """A change is in force; so many open exchanges were cut for it."""
+
+    sequence: int
+    cut: int
+
+
+class Renew(msgspec.Struct, frozen=True, tag="renew"):
+    """Asks for a lease, counted from before it was sent (nanoseconds of CLOCK_BOOTTIME)."""
+
+    asked: int
+
+
+FromWorker: TypeAlias = Hello | Ready | Acknowledged | Renew

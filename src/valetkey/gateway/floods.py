@@ -1,0 +1,117 @@
+"""Unusable keys by the thousand: recorded singly at first, then counted, then throttled.
+
+Only MALFORMED and UNKNOWN_KEY fill an address's bucket, so a caller with a working key is never throttled by
+what strangers send.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from valetkey.decision.address import Address
+from valetkey.decision.call import Decision, Now
+from valetkey.decision.codes import CODES, Code
+from valetkey.gateway.node import Node
+from valetkey.journal.records import Flood, Personal
+
+SINGLE_A_MINUTE = 20
+"""So many are recorded one by one in each minute; an honest typo is seen, a flood does not fill the disk."""
+BUCKET_A_SECOND = 100
+"""More unusable keys a second from one address are answered THROTTLED."""
+MAX_ADDRESSES = 10_000
+"""Addresses remembered; the ones unseen for longest are forgotten first, so memory stays bounded."""
+MINUTE = 60.0
+
+
+class Verdict(NamedTuple):
+    """What to do with one more stranger."""
+
+    record_singly: bool
+    throttled: Decision | None
+
+
+class _Bucket:
+    __slots__ = ("arrival", "code", "counted", "last", "minute", "single")
+
+    def __init__(self, now: Now) -> None:
+        self.minute = now.wall
+        self.single = 0
+        self.counted = 0
+        self.code: Code = Code.UNKNOWN_KEY
+        self.last = now.wall
+        self.arrival = 0
+        """Theoretical arrival time of the bucket, nanoseconds of the monotonic clock."""
+
+
+class Floods:
+    """Buckets by address (IPv6: by /64)."""
+
+    def __init__(self, node: Node, new_call_id: Callable[[float], str]) -> None:
+        self._node = node
+        self._new_call_id = new_call_id
+        self._buckets: OrderedDict[tuple[int, int], _Bucket] = OrderedDict()
+
+    def meet(self, address: Address, now: Now) -> Verdict:
+        """One more unusable key from that address."""
+        bucket = self._bucket(address, now)
+        if now.wall - bucket.minute >= MINUTE:
+            self._settle(_place(address), bucket)
+            bucket.minute, bucket.single = now.wall, 0
+        interval = 1_000_000_000 // BUCKET_A_SECOND
+        ahead = max(bucket.arrival - now.monotonic, 0)
+        throttled = None
+        if ahead > interval * (BUCKET_A_SECOND - 1):
+            wait = (ahead - interval * (BUCKET_A_SECOND - 1)) / 1e9
+            throttled = Decision(Code.THROTTLED, CODES[Code.THROTTLED].sentence, None, None, wait)
+        else:
+            bucket.arrival = now.monotonic + ahead + interval
+        if bucket.single < SINGLE_A_MINUTE:
+            bucket.single += 1
+            return Verdict(True, throttled)
+        return Verdict(False, throttled)
+
+    def count(self, address: Address, code: Code, now: Now) -> None:
+        """Count instead of recording."""
+        bucket = self._bucket(address, now)
+        bucket.counted += 1
+        bucket.code = code
+        bucket.last = now.wall
+
+    def sweep(self, now: Now) -> None:
+        """Write the counted record of every minute that is over. Called about once a second."""
+        for place, bucket in list(self._buckets.items()):
+            if now.wall - bucket.minute >= MINUTE:
+                self._settle(place, bucket)
+                del self._buckets[place]
+
+    def close(self) -> None:
+        """Write what is counted, at the end."""
+        for place, bucket in self._buckets.items():
+            self._settle(place, bucket)
+        self._buckets.clear()
+
+    def _bucket(self, address: Address, now: Now) -> _Bucket:
+        place = _place(address)
+        bucket = self._buckets.get(place)
+        if bucket is None:
+            if len(self._buckets) >= MAX_ADDRESSES:
+                oldest, forgotten = self._buckets.popitem(last=False)
+                self._settle(oldest, forgotten)
+            bucket = self._buckets[place] = _Bucket(now)
+        return bucket
+
+    def _settle(self, place: tuple[int, int], bucket: _Bucket) -> None:
+        if not bucket.counted or self._node.journal.failed:
+            return
+        count, bucket.counted = bucket.counted, 0
+        value = place[1] if place[0] == 4 else place[1] << 64
+        self._node.journal.append_call(
+            Flood(self._new_call_id(bucket.last), bucket.last, bucket.code, count, bucket.minute),
+            Personal(Address(place[0], value).text),
+        )
+
+
+def _place(address: Address) -> tuple[int, int]:
+    return (4, address.value) if address.version == 4 else (6, address.value >> 64)

@@ -1,0 +1,315 @@
+"""The key index of one worker: every key by its fingerprint, compiled when first used, changed in place.
+
+There is no decision cache. A change is in force when `apply` returns, which is what the control process waits
+for before it answers whoever asked for the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import inf
+
+import msgspec
+
+from valetkey.decision.limits import Limits
+from valetkey.decision.policy import (
+    CompiledKey,
+    CompiledPolicy,
+    Policy,
+    Standing,
+    State,
+    compile_key,
+    compile_policy,
+)
+from valetkey.decision.reservation import Level
+from valetkey.decision.restrictions import CompileContext, InvalidRestriction
+from valetkey.gateway.facts import (
+    CredentialFact,
+    Fact,
+    KeyFact,
+    NetworkFact,
+    PartyFact,
+    PolicyFact,
+    SecretFact,
+    SecretVersion,
+    ServiceFact,
+)
+from valetkey.services.catalogue import load_preset
+from valetkey.services.service import Service
+
+MAX_DEPTH = 3
+"""A key, its parent, its grandparent: derived keys go no deeper."""
+
+
+class KeyEntry(msgspec.Struct, gc=False):
+    """One key as the worker holds it. 100,000 of them stay small: no dict, no cycle collection."""
+
+    id: str
+    fingerprint: bytes
+    kind: str
+    service_id: str
+    environment_id: str
+    holder_id: str
+    policy_id: str
+    secret_name: str
+    state: State
+    expires: float
+    block: int
+    parent_id: str | None
+    compiled: CompiledKey | None = None
+
+
+class ServiceEntry(msgspec.Struct, gc=False):
+    """One service as the worker holds it."""
+
+    id: str
+    service: Service
+    locked: bool
+    block: int
+    runtime: object = None
+    """What the gateway compiled for it (intake, upstream); thrown away when the service changes."""
+
+
+_STATES = {state.value: state for state in State}
+
+
+class KeyIndex:
+    """All facts of one worker."""
+
+    def __init__(self) -> None:
+        self.index_key = b""
+        self.generation = 0
+        """Grows with every change; an open record names the generation it was decided under."""
+        self.services: dict[str, ServiceEntry] = {}
+        """By name."""
+        self._service_names: dict[str, str] = {}
+        self._keys: dict[bytes, KeyEntry] = {}
+        self._by_id: dict[str, KeyEntry] = {}
+        self._children: dict[str, set[str]] = {}
+        self._policies: dict[str, str] = {}
+        self._compiled_policies: dict[tuple[str, str], CompiledPolicy] = {}
+        self._parsed: dict[str, Policy] = {}
+        self.parties: dict[str, PartyFact] = {}
+        self._networks: dict[str, tuple[str, ...]] = {}
+        self._secrets: dict[tuple[str, str, str], tuple[SecretVersion, ...]] = {}
+        self._credentials: dict[bytes, CredentialFact] = {}
+        self._shared: dict[str, str] = {}
+        self._appliers: dict[type, Callable[..., Iterable[str]]] = {
+            ServiceFact: self._apply_service,
+            SecretFact: self._apply_secret,
+            NetworkFact: self._apply_network,
+            PolicyFact: self._apply_policy,
+            PartyFact: self._apply_party,
+            KeyFact: self._apply_key,
+            CredentialFact: self._apply_credential,
+        }
+
+    # -- looking up
+
+    def find(self, fingerprint: bytes) -> KeyEntry | None:
+        """The key with this fingerprint, whatever its state."""
+        return self._keys.get(fingerprint)
+
+    def get(self, key_id: str) -> KeyEntry | None:
+        """The key with this id."""
+        return self._by_id.get(key_id)
+
+    def credential(self, fingerprint: bytes) -> CredentialFact | None:
+        """The living service credential with this fingerprint."""
+        return self._credentials.get(fingerprint)
+
+    def service_name(self, service_id: str) -> str:
+        """Name of a service, or its id when it is gone."""
+        return self._service_names.get(service_id, service_id)
+
+    def holder_name(self, entry: KeyEntry) -> str:
+        """Name of the key's holder."""
+        party = self.parties.get(entry.holder_id)
+        return party.name if party is not None else entry.holder_id
+
+    def secret(self, entry: KeyEntry, wall: float) -> SecretVersion | None:
+        """The newest version that has not expired of the secret this key stands for."""
+        for version in self._secrets.get((entry.service_id, entry.environment_id, entry.secret_name), ()):
+            if version.expires is None or version.expires > wall:
+                return version
+        return None
+
+    def secrets_of(self, service_id: str) -> list[SecretVersion]:
+        """All living versions of a service's secrets: what answers of that service are scrubbed of."""
+        return [
+            version
+            for (service, _, _), versions in self._secrets.items()
+            if service == service_id
+            for version in versions
+        ]
+
+    def compiled(self, entry: KeyEntry) -> CompiledKey:
+        """The key ready to be judged. A policy that cannot be compiled any more suspends the key: fail closed."""
+        made = entry.compiled
+        if made is None:
+            made = entry.compiled = self._compile(entry)
+        return made
+
+    @property
+    def count(self) -> int:
+        """How many keys are held."""
+        return len(self._by_id)
+
+    # -- changing
+
+    def apply(self, facts: Iterable[Fact]) -> list[str]:
+        """Put facts in force and return the ids of keys that no longer stand as they stood."""
+        touched: list[str] = []
+        for fact in facts:
+            touched.extend(self._appliers[type(fact)](fact))
+        self.generation += 1
+        return touched
+
+    def descendants(self, key_id: str) -> list[str]:
+        """The key and all that descends from it."""
+        found = [key_id]
+        for identifier in found:
+            found.extend(self._children.get(identifier, ()))
+        return found
+
+    def _apply_key(self, fact: KeyFact) -> Iterable[str]:
+        old = self._by_id.get(fact.id)
+        if old is not None and old.fingerprint != fact.fingerprint:
+            self._keys.pop(old.fingerprint, None)
+        share = self._shared.setdefault
+        entry = KeyEntry(
+            id=fact.id,
+            fingerprint=fact.fingerprint,
+            kind=share(fact.kind, fact.kind),
+            service_id=share(fact.service_id, fact.service_id),
+            environment_id=share(fact.environment_id, fact.environment_id),
+            holder_id=share(fact.holder_id, fact.holder_id),
+            policy_id=share(fact.policy_id, fact.policy_id),
+            secret_name=share(fact.secret_name, fact.secret_name),
+            state=_STATES[fact.state],
+            expires=inf if fact.expires is None else fact.expires,
+            block=fact.block,
+            parent_id=fact.parent_id,
+        )
+        self._keys[fact.fingerprint] = entry
+        self._by_id[fact.id] = entry
+        if fact.parent_id is not None:
+            self._children.setdefault(fact.parent_id, set()).add(fact.id)
+        if old is None:
+            return ()
+        return self._forget(self.descendants(fact.id))
+
+    def _apply_service(self, fact: ServiceFact) -> Iterable[str]:
+        old_name = self._service_names.pop(fact.id, None)
+        if old_name is not None:
+            self.services.pop(old_name, None)
+        if fact.service is not None:
+            self.services[fact.service.name] = ServiceEntry(fact.id, fact.service, fact.locked, fact.block)
+            self._service_names[fact.id] = fact.service.name
+        for name in [pair for pair in self._compiled_policies if pair[1] == fact.id]:
+            del self._compiled_policies[name]
+        if old_name is None:
+            return ()
+        return self._forget(e.id for e in self._by_id.values() if e.service_id == fact.id)
+
+    def _apply_secret(self, fact: SecretFact) -> Iterable[str]:
+        self._secrets[fact.service_id, fact.environment_id, fact.name] = fact.versions
+        entry = self.services.get(self.service_name(fact.service_id))
+        if entry is not None:
+            entry.runtime = None
+        return ()
+
+    def _apply_network(self, fact: NetworkFact) -> Iterable[str]:
+        known = fact.name in self._networks
+        self._networks[fact.name] = fact.blocks
+        if not known:
+            return ()
+        self._compiled_policies.clear()
+        return self._forget(list(self._by_id))
+
+    def _apply_policy(self, fact: PolicyFact) -> Iterable[str]:
+        self._policies[fact.id] = fact.document
+        return ()
+
+    def _apply_party(self, fact: PartyFact) -> Iterable[str]:
+        known = fact.id in self.parties
+        self.parties[fact.id] = fact
+        if not known:
+            return ()
+        return self._forget(e.id for e in self._by_id.values() if e.holder_id == fact.id)
+
+    def _apply_credential(self, fact: CredentialFact) -> Iterable[str]:
+        if fact.living:
+            self._credentials[fact.fingerprint] = fact
+        else:
+            self._credentials.pop(fact.fingerprint, None)
+        return ()
+
+    def _forget(self, key_ids: Iterable[str]) -> list[str]:
+        touched = list(key_ids)
+        for key_id in touched:
+            entry = self._by_id.get(key_id)
+            if entry is not None:
+                entry.compiled = None
+        return touched
+
+    # -- compiling
+
+    def _policy(self, policy_id: str, service: ServiceEntry) -> CompiledPolicy:
+        made = self._compiled_policies.get((policy_id, service.id))
+        if made is None:
+            policy = self._parsed.get(policy_id)
+            if policy is None:
+                policy = msgspec.json.decode(self._policies[policy_id], type=Policy)
+                self._parsed[policy_id] = policy
+            preset = load_preset(service.service.preset) if service.service.preset else None
+            context = CompileContext(
+                networks=self._networks,
+                endpoints=preset.named_patterns() if preset else {},
+                wide=preset.closed_patterns() if preset else (),
+                encoded_slash=service.service.encoded_slash,
+            )
+            made = self._compiled_policies[policy_id, service.id] = compile_policy(policy, context)
+        return made
+
+    def _compile(self, entry: KeyEntry) -> CompiledKey:
+        name = self._service_names.get(entry.service_id)
+        service = self.services.get(name) if name is not None else None
+        if service is None or name is None:
+            return _dead(entry.service_id)
+        lineage = [entry]
+        while lineage[-1].parent_id is not None:
+            parent = self._by_id.get(lineage[-1].parent_id or "")
+            if parent is None or len(lineage) >= MAX_DEPTH:
+                return _dead(name)
+            lineage.append(parent)
+        holder = self.parties.get(entry.holder_id)
+        standings = [Standing(link.state, link.expires) for link in lineage]
+        if holder is None or holder.removed:
+            standings.append(Standing(State.REVOKED))
+        try:
+            policies = [self._policy(link.policy_id, service) for link in lineage]
+        except (InvalidRestriction, msgspec.ValidationError, KeyError):
+            return _dead(name)
+        levels = [
+            Level.compile("key" if place == 0 else "ancestor", link.block, policies[place].policy.limits)
+            for place, link in enumerate(lineage)
+        ]
+        return compile_key(
+            service=name,
+            service_locked=service.locked,
+            standings=standings,
+            policies=policies,
+            levels=[level for level in levels if level.limited],
+        )
+
+
+def _dead(service: str) -> CompiledKey:
+    policy = compile_policy(Policy(limits=Limits()), CompileContext())
+    return compile_key(
+        service=service,
+        service_locked=False,
+        standings=[Standing(State.SUSPENDED)],
+        policies=[policy],
+        levels=[],
+    )

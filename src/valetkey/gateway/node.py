@@ -1,0 +1,167 @@
+"""One worker's state: what it knows, what it may spend, what it has open, and whether it may answer at all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from valetkey.decision.call import Call, Decision, Now
+from valetkey.decision.codes import CODES, Code
+from valetkey.decision.decide import decide
+from valetkey.decision.reservation import LimitRefusal, Reserved
+from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.index import KeyEntry, KeyIndex
+from valetkey.gateway.sockets import reset_connections
+from valetkey.journal.records import End
+from valetkey.journal.segment import SegmentWriter
+from valetkey.server.settings import Settings
+
+if TYPE_CHECKING:
+    from valetkey.gateway.exchange import Exchange
+
+MAX_CLOCK_LAG = 60.0
+"""A wall clock further behind the newest journal record makes the node not ready: windows would reopen."""
+
+
+class Clock(Protocol):
+    """Where time comes from."""
+
+    def now(self) -> Now: ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> Now:
+        return Now(time.time(), time.monotonic_ns())
+
+
+class Node:
+    """Everything a call meets inside one worker."""
+
+    def __init__(
+        self,
+        *,
+        index: KeyIndex,
+        counters: SharedCounters,
+        journal: SegmentWriter,
+        settings: Settings,
+        boottime: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+        clock: Clock | None = None,
+    ) -> None:
+        self.index = index
+        self.counters = counters
+        self.journal = journal
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.boottime = boottime
+        self.lease_until = 0
+        """Nanoseconds of CLOCK_BOOTTIME until which this worker may answer."""
+        self.wall_floor = 0.0
+        self.loaded = False
+        self.draining = False
+        self.host_names = settings.host_names
+        self.open: dict[str, set[Exchange]] = {}
+        """Open exchanges by key id: what a revoke has to cut."""
+
+    def unready(self) -> str | None:
+        """Why this node cannot decide now, or None."""
+        if not self.loaded:
+            return "keys are not loaded yet"
+        if self.boottime() >= self.lease_until:
+            return "the control process is out of reach"
+        if self.journal.failed:
+            return "the journal cannot be written"
+        if self.draining:
+            return "the server is shutting down"
+        return None
+
+    def judge(
+        self, entry: KeyEntry, call: Call, now: Now, cost: int | None, address: bytes | None
+    ) -> tuple[Decision, Reserved | None]:
+        """Decide and, where allowed, reserve: the two steps every door goes through."""
+        key = self.index.compiled(entry)
+        decision = decide(key, call, now.wall)
+        if decision.code is not Code.VALID or not key.plan.levels:
+            return decision, None
+        outcome = self.counters.reserve(key.plan, cost, now, address)
+        if isinstance(outcome, Reserved):
+            return decision, outcome
+        return refused_by_limit(outcome, decision.endpoint), None
+
+    def enter(self, exchange: Exchange) -> None:
+        """Note an open exchange."""
+        found = self.open.get(exchange.key_id)
+        if found is None:
+            self.open[exchange.key_id] = {exchange}
+        else:
+            found.add(exchange)
+
+    def leave(self, exchange: Exchange) -> None:
+        """The exchange has ended."""
+        found = self.open.get(exchange.key_id)
+        if found is not None:
+            found.discard(exchange)
+            if not found:
+                del self.open[exchange.key_id]
+
+    def cut_dead(self, key_ids: list[str], wall: float) -> int:
+        """Cut the open exchanges of those keys that no longer allow them; return how many."""
+        cut: list[Exchange] = []
+        for key_id in key_ids:
+            exchanges = self.open.get(key_id)
+            if not exchanges:
+                continue
+            entry = self.index.get(key_id)
+            key = None if entry is None else self.index.compiled(entry)
+            for exchange in list(exchanges):
+                # Judged anew as it stands: revoked, suspended, narrowed and locked all end it.
+                code = decide(key, exchange.call, wall).code
+                if code is not Code.VALID:
+                    exchange.cut(End.CUT_BY_REVOKE, code)
+                    cut.append(exchange)
+        self._reset(cut)
+        return len(cut)
+
+    def cut_all(self, end: End, why: Code) -> int:
+        """Cut everything that is open: the lease has run out or the node shuts down."""
+        exchanges = [exchange for group in self.open.values() for exchange in group]
+        for exchange in exchanges:
+            exchange.cut(end, why)
+        self._reset(exchanges)
+        return len(exchanges)
+
+    def cut_expired(self, wall: float) -> int:
+        """Cut the exchanges of keys whose time is over: an end promises what a revoke does."""
+        cut = 0
+        for key_id in list(self.open):
+            entry = self.index.get(key_id)
+            if entry is not None and any(s.expires <= wall for s in self.index.compiled(entry).standings):
+                cut += self.cut_dead([key_id], wall)
+        return cut
+
+    def cut_late(self, monotonic: float) -> int:
+        """Cut what has waited too long for its upstream or its caller."""
+        late = [e for group in self.open.values() for e in group if e.deadline < monotonic]
+        for exchange in late:
+            exchange.cut(End.TIMEOUT, Code.UPSTREAM_TIMEOUT)
+        self._reset(late)
+        return len(late)
+
+    @staticmethod
+    def _reset(exchanges: list[Exchange]) -> None:
+        # After the cancellations, in the same turn: the other way round a handler could spin on a dead socket.
+        reset_connections(exchange.connection for exchange in exchanges if exchange.answering)
+
+
+def refused_by_limit(refusal: LimitRefusal, endpoint: str | None) -> Decision:
+    """The decision that a limit's refusal makes."""
+    return Decision(
+        refusal.code,
+        f"{CODES[refusal.code].sentence} {refusal.sentence}",
+        endpoint,
+        refusal.limit,
+        refusal.retry_after,
+        refusal.rate,
+    )

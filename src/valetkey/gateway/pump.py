@@ -1,0 +1,101 @@
+"""The only reader of one call's events: hands body pieces on and notices at once when the caller is gone.
+
+Callbacks instead of a task: a bodyless call costs no task of its own. Two readers at once would make the
+listener report a living caller as gone (measured), so nothing else may call `receive`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+MAX_WAITING = 4
+"""Pieces of a body that may wait for the upstream before the caller is made to wait."""
+
+
+class BodyTooLarge(Exception):
+    """The caller sent more than the service accepts."""
+
+
+class Pump:
+    """Reads the events of one call."""
+
+    __slots__ = (
+        "_ceiling",
+        "_gone",
+        "_waiter",
+        "_waiting",
+        "complete",
+        "disconnected",
+        "receive",
+        "received",
+    )
+
+    def __init__(self, receive: Callable[[], Any], gone: Callable[[], None], ceiling: int) -> None:
+        self.receive = receive
+        self._gone = gone
+        self._ceiling = ceiling
+        self._waiting: deque[bytes] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self.complete = False
+        """Whether the whole body has been received."""
+        self.disconnected = False
+        self.received = 0
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._next()
+
+    def _next(self) -> None:
+        self.receive().add_done_callback(self._happened)
+
+    def _happened(self, future: Any) -> None:
+        try:
+            event = future.result()
+        except BaseException:  # the listener gave the connection up
+            event = {"type": "http.disconnect"}
+        if event["type"] == "http.disconnect":
+            self.disconnected = True
+            self._wake()
+            self._gone()
+            return
+        body = event.get("body", b"")
+        if body:
+            self.received += len(body)
+            self._waiting.append(body)
+        if not event.get("more_body", False):
+            self.complete = True
+        self._wake()
+        # After the body the next event can only be that the caller is gone.
+        if self.complete or len(self._waiting) < MAX_WAITING:
+            self._next()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body, piece by piece. Raises `BodyTooLarge`; ends early only by cancellation."""
+        while True:
+            while self._waiting:
+                if self.received > self._ceiling:
+                    raise BodyTooLarge
+                full = len(self._waiting) >= MAX_WAITING
+                piece = self._waiting.popleft()
+                if full and not self.complete:
+                    self._next()
+                yield piece
+            if self.complete:
+                return
+            if self.disconnected:
+                # Never end the body as if it were whole: the handler is being cancelled.
+                await asyncio.get_running_loop().create_future()
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+            self._waiter = None
+
+    async def whole(self) -> bytes:
+        """The whole body at once."""
+        return b"".join([piece async for piece in self.pieces()])

@@ -1,0 +1,60 @@
+"""A refusal on the wire: RFC 9457 problem+json with one code, one sentence, one next step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from valetkey.decision.call import Decision
+from valetkey.decision.codes import CODES, Code
+
+_encode = msgspec.json.Encoder().encode
+
+HeaderPairs = list[tuple[bytes, bytes]]
+
+DOCUMENTATION = "https://valetkey.dev/codes#"
+"""Problem types are names, not addresses to fetch (RFC 9457, section 3.1.1)."""
+
+
+def problem(decision: Decision, call_id: str | None) -> tuple[int, HeaderPairs, bytes]:
+    """Status, headers and body of a refusal. Nothing of the request is echoed."""
+    info = CODES[decision.code]
+    document: dict[str, Any] = {
+        "type": f"{DOCUMENTATION}{decision.code.lower()}",
+        "title": info.sentence,
+        "status": info.status,
+        "code": decision.code,
+        "detail": decision.sentence,
+        "next_step": info.next_step,
+    }
+    if call_id is not None:
+        document["call"] = call_id
+    # The official clients of OpenAI and Anthropic show what stands in `error.message`.
+    document["error"] = {
+        "code": decision.code,
+        "message": f"{decision.sentence} {info.next_step}",
+        "type": "valetkey",
+    }
+    body = _encode(document)
+    headers: HeaderPairs = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"x-valetkey-code", decision.code.encode()),
+    ]
+    if not info.waiting_helps:
+        headers += [(b"x-should-retry", b"false"), (b"stripe-should-retry", b"false")]
+    if info.status == 401:
+        headers.append((b"www-authenticate", b'Bearer realm="valetkey"'))
+    if info.status == 405:
+        headers.append((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
+    if decision.code is Code.NOT_READY:
+        headers.append((b"retry-after", b"1"))
+    if decision.retry_after is not None:
+        headers.append((b"retry-after", str(max(1, math.ceil(decision.retry_after))).encode()))
+    if decision.rate is not None:
+        headers.append((b"ratelimit-policy", decision.rate.policy_header.encode()))
+        headers.append((b"ratelimit", decision.rate.header.encode()))
+    return info.status, headers, body

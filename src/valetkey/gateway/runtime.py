@@ -1,0 +1,68 @@
+"""What a worker compiles for one service: intake, way upstream, needles, media endpoints."""
+
+from __future__ import annotations
+
+import re
+
+from valetkey.decision.call import Call
+from valetkey.decision.restrictions.patterns import EndpointPattern, PatternIndex
+from valetkey.gateway.credentials import Intake
+from valetkey.gateway.facts import SecretVersion
+from valetkey.gateway.scrub import Needles
+from valetkey.gateway.upstream import Upstream
+from valetkey.server.settings import Settings
+from valetkey.services.catalogue import load_preset
+from valetkey.services.dialling import OwnListeners
+from valetkey.services.origin import Origin
+from valetkey.services.placement import Basic
+from valetkey.services.service import Service
+
+# Vendors say it in many words; a 403 that speaks of the credential as such is about ours, one that speaks of
+# a missing right is about the call.
+_ABOUT_A_KEY = re.compile(
+    rb"(invalid|incorrect|expired|revoked|disabled|deactivated|missing|unknown|bad)[ _-]{1,3}"
+    rb"((api|access|secret|auth)[ _-]?)?(key|token|credentials?|authentication)",
+    re.IGNORECASE,
+)
+
+
+class ServiceRuntime:
+    """One service ready to carry calls."""
+
+    def __init__(
+        self,
+        service: Service,
+        secrets: list[SecretVersion],
+        own: OwnListeners,
+        settings: Settings,
+        address: bytes,
+    ) -> None:
+        self.service = service
+        self.intake = Intake.compile(service)
+        self.upstream = Upstream(service, own, connect_timeout=settings.connect_timeout)
+        self.ceiling = min(service.ceiling, settings.max_body_mb * 1_000_000)
+        self.public_address = address
+        self.needles = needles_of(service, secrets)
+        media = load_preset(service.preset).media if service.preset else ()
+        self._media = PatternIndex([EndpointPattern(pattern) for pattern in media]) if media else None
+
+    def origin(self, host: str | None) -> Origin:
+        """Where a call to that host goes."""
+        return self.service.origin(host)
+
+    def is_media(self, call: Call) -> bool:
+        """Whether the endpoint answers with files, so that a Range makes sense."""
+        if self._media is None or call.method is None or call.path is None:
+            return False
+        return self._media.find(call.method, call.host, call.path.segments) is not None
+
+    def speaks_of_our_key(self, body: bytes) -> bool:
+        """Whether an error body is about the key that we put in."""
+        return self.needles.occur_in(body) or _ABOUT_A_KEY.search(body) is not None
+
+
+def needles_of(service: Service, secrets: list[SecretVersion]) -> Needles:
+    """Everything answers of this service are scrubbed of."""
+    parts = {value.encode() for version in secrets for value in version.parts.values()}
+    users = [service.placement.user.encode()] if isinstance(service.placement, Basic) else []
+    return Needles.build(sorted(parts), users)

@@ -1,0 +1,237 @@
+"""POST /v1/verify: an own service asks whether a key may do something. The answer is the decision itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from valetkey.decision.address import parse_address
+from valetkey.decision.call import Call, Decision
+from valetkey.decision.codes import CODES, Code
+from valetkey.decision.decide import UNKNOWN, refuse
+from valetkey.decision.path import PathRefused, judge_path
+from valetkey.gateway.client_address import address_bytes
+from valetkey.gateway.index import KeyEntry
+from valetkey.gateway.node import Node
+from valetkey.gateway.refusal import problem
+from valetkey.journal.records import Closed, End, Opened, Personal
+from valetkey.keys.format import fingerprint, mask_keys
+
+MAX_QUESTION = 65_536
+"""A question is a key and a few facts; more is refused before it is read."""
+
+
+class Question(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What is asked. A fact that is left out refuses wherever the key's restrictions need it."""
+
+    key: str
+    method: str | None = None
+    path: str | None = None
+    address: str | None = None
+    origin: str | None = None
+    operation: str | None = None
+    cost: float | str | None = None
+    """Price of this call in the currency of the budgets, instead of the service's own."""
+
+    def __repr__(self) -> str:
+        return "Question(***)"
+
+
+class Answer(msgspec.Struct, gc=False, omit_defaults=True):
+    """What is answered, always with status 200."""
+
+    valid: bool
+    code: Code
+    sentence: str
+    call: str
+    key_id: str | None = None
+    kind: str | None = None
+    holder: str | None = None
+    endpoint: str | None = None
+    limit: str | None = None
+    retry_after: float | None = None
+    next_step: str | None = None
+
+
+_decode = msgspec.json.Decoder(Question).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Verify:
+    """The endpoint."""
+
+    def __init__(self, node: Node, new_call_id: Callable[[float], str]) -> None:
+        self._node = node
+        self._new_call_id = new_call_id
+
+    async def answer(
+        self, scope: dict[str, Any], receive: Callable[[], Any], send: Callable[..., Any]
+    ) -> None:
+        """Serve one question."""
+        node = self._node
+        host = authorization = b""
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = host + b"," + value if host else value
+            elif name == b"authorization":
+                authorization = authorization + b"," + value if authorization else value
+        if host.partition(b":")[0].decode("latin-1").lower() not in node.host_names:
+            return await _send(send, problem(refuse(Code.HOST_UNKNOWN), None))
+        if scope["method"] != "POST":
+            return await _send(send, problem(refuse(Code.METHOD_REFUSED, "Verify is asked by POST."), None))
+        if node.unready() is not None:
+            return await _send(send, problem(refuse(Code.NOT_READY), None))
+        scheme, _, credential = authorization.partition(b" ")
+        service_id = None
+        if scheme.lower() == b"bearer":
+            known = node.index.credential(fingerprint(credential.strip(), node.index.index_key))
+            service_id = None if known is None else known.service_id
+        if service_id is None:
+            refusal = refuse(Code.MALFORMED, "Verify needs a service credential as bearer.")
+            return await _send(send, problem(refusal, None))
+        body = await _read(receive)
+        if body is None:
+            return await _send(send, problem(refuse(Code.TOO_LARGE), None))
+        try:
+            question = _decode(body)
+            cost = _micros(question.cost)
+        except (msgspec.DecodeError, ValueError, ArithmeticError):
+            refusal = refuse(
+                Code.PATH_REFUSED, 'The question is not valid; send {"key": …, "method": …, "path": …}.'
+            )
+            _, headers, text = problem(refusal, None)
+            return await _send(send, (400, headers, text))
+        # A change may have come while the body was read: from here on nothing waits until the record stands.
+        if node.unready() is not None:
+            return await _send(send, problem(refuse(Code.NOT_READY), None))
+        encoded = _encode(self._judge(question, service_id, cost))
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(encoded)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": encoded, "more_body": False})
+
+    def _judge(self, question: Question, service_id: str, cost: int | None) -> Answer:
+        node = self._node
+        now = node.clock.now()
+        index = node.index
+        service_name = index.service_name(service_id)
+        service = index.services.get(service_name)
+        raw = question.key.encode("utf-8", "replace")
+        print_ = fingerprint(raw, index.index_key)
+        entry = index.find(print_)
+        path = None
+        reserved = None
+        decision: Decision
+        try:
+            if question.path is not None:
+                target = question.path.partition("?")[0].encode("utf-8", "replace")
+                path = judge_path(target, encoded_slash=service is not None and service.service.encoded_slash)
+            address = None if question.address is None else parse_address(question.address)
+        except PathRefused as error:
+            decision, address = refuse(Code.PATH_REFUSED, str(error)), None
+        except ValueError as error:
+            decision, address = refuse(Code.MALFORMED, str(error)), None
+        else:
+            if entry is None:
+                decision = UNKNOWN
+            else:
+                call = Call(question.method, path, service_name, None, address, question.origin)
+                price = cost if cost is not None else (0 if service is None else service.service.price_micros)
+                decision, reserved = node.judge(
+                    entry, call, now, price, None if address is None else address_bytes(address)
+                )
+        identifier = self._new_call_id(now.wall)
+        method = question.method if question.method in _KNOWN_METHODS else None
+        opened = Opened(
+            call=identifier,
+            time=now.wall,
+            code=decision.code,
+            workspace="default",
+            service=service_name,
+            key_id=None if entry is None else entry.id,
+            key_kind=None if entry is None else entry.kind,
+            fingerprint=print_.hex() if entry is None else None,
+            holder=None if entry is None else index.holder_name(entry),
+            method=method,
+            path=None if path is None else mask_keys(path.text.encode()).decode(),
+            endpoint=decision.endpoint,
+            operation=question.operation,
+            policy=None if entry is None else entry.policy_id,
+            limit=decision.limit,
+            cost_reserved=None if reserved is None else reserved.cost_micros,
+            index_generation=index.generation,
+        )
+        closed = Closed(
+            identifier,
+            time.time(),
+            End.COMPLETE if decision.allowed else End.REFUSED,
+            status=200,
+            last_byte_ms=(time.monotonic_ns() - now.monotonic) // 1000 / 1000,
+            cost=None if reserved is None else reserved.cost_micros,
+        )
+        if reserved is not None:
+            # The own service carries the call itself: what verify knows of it ends here.
+            node.counters.settle(reserved)
+        origin = (
+            None
+            if question.origin is None
+            else mask_keys(question.origin[:512].encode()).decode("utf-8", "replace")
+        )
+        node.journal.append_both(
+            opened, Personal(None if address is None else address.text, None, origin), closed
+        )
+        return _answer(decision, identifier, entry, index.holder_name(entry) if entry is not None else None)
+
+
+_KNOWN_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+
+
+def _answer(decision: Decision, identifier: str, entry: KeyEntry | None, holder: str | None) -> Answer:
+    # Another service's key is unknown to this one: whose it is stays between its holder and its service.
+    known = entry is not None and decision.code is not Code.SERVICE_DENIED
+    return Answer(
+        valid=decision.allowed,
+        code=decision.code,
+        sentence=decision.sentence,
+        call=identifier,
+        key_id=entry.id if known and entry is not None else None,
+        kind=entry.kind if known and entry is not None else None,
+        holder=holder if known else None,
+        endpoint=decision.endpoint,
+        limit=decision.limit,
+        retry_after=decision.retry_after,
+        next_step=None if decision.allowed else CODES[decision.code].next_step,
+    )
+
+
+async def _read(receive: Callable[[], Any]) -> bytes | None:
+    event = await receive()
+    body: bytes = event.get("body", b"")
+    while event.get("more_body", False):
+        if len(body) > MAX_QUESTION:
+            return None
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            return b""
+        body += event.get("body", b"")
+    return body if len(body) <= MAX_QUESTION else None
+
+
+def _micros(cost: float | str | None) -> int | None:
+    """Money as asked, in millionths, rounded up. Raises ValueError for what is no price."""
+    if cost is None:
+        return None
+    from decimal import ROUND_CEILING, Decimal
+
+    micros = (Decimal(str(cost)) * 1_000_000).to_integral_value(ROUND_CEILING)
+    if not 0 <= micros <= 10**15:
+        raise ValueError("That is no price.")
+    return int(micros)
+
+
+async def _send(send: Callable[..., Any], answer: tuple[int, Any, bytes]) -> None:
+    status, headers, body = answer
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,1 @@
+"""The processes: a supervisor, one control process (sole writer of the database), N gateway workers."""

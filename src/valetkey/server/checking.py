@@ -1,0 +1,150 @@
+"""`key check`: the real decision for a call that is only imagined. Nothing is spent, pinned or recorded."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from valetkey.decision.address import parse_address
+from valetkey.decision.call import Call, Now
+from valetkey.decision.codes import CODES, Code
+from valetkey.decision.decide import decide, refuse
+from valetkey.decision.path import PathRefused, judge_path
+from valetkey.errors import Invalid, NotFound
+from valetkey.gateway.client_address import address_bytes
+from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.index import KeyIndex
+from valetkey.gateway.node import refused_by_limit
+from valetkey.server.facts import FactLoader
+from valetkey.services.service import Kind
+from valetkey.store import tables
+
+MAX_DEPTH = 3
+
+
+class CheckKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The imagined call."""
+
+    id: str
+    method: str | None = None
+    path: str | None = None
+    address: str | None = None
+    origin: str | None = None
+    host: str | None = None
+    """Name of the upstream host, where the service has several."""
+    at: str | None = None
+    """RFC 3339 instant at which it would be made; now, when left out."""
+
+
+class CheckedKey(msgspec.Struct, frozen=True):
+    """What it would be answered."""
+
+    key_id: str
+    code: Code
+    sentence: str
+    next_step: str
+    endpoint: str | None = None
+    limit: str | None = None
+    retry_after: float | None = None
+
+
+def check_key(
+    connection: Connection,
+    workspace: str,
+    loader: FactLoader,
+    counters: SharedCounters,
+    request: CheckKey,
+    wall: float,
+) -> CheckedKey:
+    """Decide with the same function, the same compiled policy and the same counters as the gateway.
+
+    Raises `NotFound` for an unknown key and `Invalid` for a time that is none.
+    """
+    index = index_of_key(connection, workspace, loader, request.id)
+    entry = index.get(request.id)
+    assert entry is not None
+    service = index.services.get(index.service_name(entry.service_id))
+    at = wall if request.at is None else _instant(request.at)
+    decision = refuse(Code.SERVICE_DENIED)
+    if service is not None:
+        try:
+            path = None
+            if request.path is not None:
+                raw = request.path.partition("?")[0].encode("utf-8", "surrogateescape")
+                path = judge_path(raw, encoded_slash=service.service.encoded_slash)
+            address = None if request.address is None else parse_address(request.address)
+        except PathRefused as error:
+            decision = refuse(Code.PATH_REFUSED, str(error))
+        except ValueError as error:
+            raise Invalid(str(error), "Write an address such as 203.0.113.7.", field="address") from None
+        else:
+            host = request.host or (
+                None if service.service.kind is Kind.OWN else service.service.default_host
+            )
+            method = None if request.method is None else request.method.upper()
+            call = Call(method, path, service.service.name, host, address, request.origin)
+            key = index.compiled(entry)
+            decision = decide(key, call, at)
+            if decision.code is Code.VALID and key.plan.levels:
+                refusal = counters.peek(
+                    key.plan,
+                    service.service.price_micros,
+                    Now(at, time.monotonic_ns()),
+                    None if address is None else address_bytes(address),
+                )
+                if refusal is not None:
+                    decision = refused_by_limit(refusal, decision.endpoint)
+    return CheckedKey(
+        request.id,
+        decision.code,
+        decision.sentence,
+        CODES[decision.code].next_step,
+        decision.endpoint,
+        decision.limit,
+        decision.retry_after,
+    )
+
+
+def index_of_key(connection: Connection, workspace: str, loader: FactLoader, key_id: str) -> KeyIndex:
+    """A key index that holds one key and what it needs. Raises `NotFound`."""
+    keys = tables.keys
+    changes: list[tuple[str, str]] = []
+    following: str | None = key_id
+    for _ in range(MAX_DEPTH):
+        if following is None:
+            break
+        row = connection.execute(
+            select(keys.c.id, keys.c.service_id, keys.c.holder_id, keys.c.policy_id, keys.c.parent_id).where(
+                keys.c.workspace_id == workspace, keys.c.id == following
+            )
+        ).first()
+        if row is None:
+            raise NotFound("There is no key with that id.", "See: valetkey key list", field="id")
+        changes += [
+            ("key", row.id),
+            ("service", row.service_id),
+            ("party", row.holder_id),
+            ("policy", row.policy_id),
+        ]
+        following = row.parent_id
+    networks = connection.execute(
+        select(tables.networks.c.id).where(tables.networks.c.workspace_id == workspace)
+    ).scalars()
+    changes += [("network", identifier) for identifier in networks]
+    index = KeyIndex()
+    index.apply(loader.changed(connection, changes))
+    return index
+
+
+def _instant(text: str) -> float:
+    from datetime import UTC, datetime
+
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise Invalid(f"{text!r} is no time.", "Write it as 2026-12-31T10:00:00Z.", field="at") from None
+    if instant.tzinfo is None:
+        instant = instant.replace(tzinfo=UTC)
+    return instant.timestamp()

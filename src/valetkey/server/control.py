@@ -1,0 +1,188 @@
+"""The control process: sole writer of the database, the only one that unseals; API, record, workers' facts."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from valetkey.access.operation import Frame
+from valetkey.errors import ValetkeyError
+from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.facts import Fact
+from valetkey.server.desk import Desk
+from valetkey.server.facts import FactLoader
+from valetkey.server.hardening import harden, raise_open_files
+from valetkey.server.home import Home
+from valetkey.server.listener import Listener
+from valetkey.server.opening import open_home
+from valetkey.server.record import Recorder
+from valetkey.server.settings import Settings, settings_from_flags
+from valetkey.server.workers import Workers
+from valetkey.vault.keyring import INDEX
+
+
+class ControlProcess:
+    """One control process's life."""
+
+    def __init__(self, home: Home, settings: Settings, supervisor: int) -> None:
+        self._home = home
+        self._settings = settings
+        self._supervisor = supervisor
+        self._stopping = asyncio.Event()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._tell: asyncio.StreamWriter | None = None
+        self._retired: set[tuple[int, int]] = set()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM."""
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)
+        reader, self._tell = await asyncio.open_connection(sock=socket.socket(fileno=self._supervisor))
+        try:
+            opened = open_home(self._home, self._settings)
+        except ValetkeyError as error:
+            self._say({"failed": f"{error.sentence}\n{error.next_step}"})
+            await self._tell.drain()
+            raise SystemExit(1) from None
+        self._counters = SharedCounters.open(self._home.counters, None, 0)
+        frame = Frame(opened.store, opened.keyring, time.time, os.urandom, opened.workspace)
+        loader = FactLoader(opened.workspace, opened.keyring)
+        with opened.store.read() as connection:
+            signing_key = opened.keyring.signing_key(connection)
+            index_key = opened.keyring.key(connection, INDEX)
+        generation = int(time.time())
+        self._recorder = Recorder(
+            self._home, opened.store, opened.workspace, signing_key, generation, self._writer
+        )
+
+        async def snapshot() -> list[Fact]:
+            def load() -> list[Fact]:
+                with opened.store.read() as connection:
+                    return loader.all(connection)
+
+            return await loop.run_in_executor(self._writer, load)
+
+        self._workers = Workers(
+            workspace=opened.workspace,
+            index_key=index_key,
+            wall_floor=lambda: self._recorder.newest,
+            snapshot=snapshot,
+            enlist=self._enlist,
+            fence=lambda slot, generation: self._say({"fence": slot, "generation": generation}),
+            serving=lambda slot: self._say({"serving": slot}),
+        )
+        await self._begin(reader)
+        await self._recorder.recover(None, self._live_segments())
+        await self._workers.listen(self._home.worker_socket)
+        desk = Desk(
+            home=self._home,
+            settings=self._settings,
+            frame=frame,
+            loader=loader,
+            workers=self._workers,
+            recorder=self._recorder,
+            counters=self._counters,
+            writer=self._writer,
+        )
+        listeners = await self._open_doors(desk)
+        tasks = [loop.create_task(self._recorder.run()), loop.create_task(self._hear(reader))]
+        self._say({"ready": True, "ports": {"control": self._settings.control_port}})
+        await self._stopping.wait()
+        for listener in listeners:
+            await listener.stop(0.3)
+        for task in tasks:
+            task.cancel()
+        await self._recorder.recover(None, self._live_segments())
+        await self._recorder.close()
+        opened.store.close()
+        sys.stderr.flush()
+        os._exit(0)
+
+    async def _open_doors(self, desk: Desk) -> list[Listener]:
+        from valetkey.api.app import build_api
+
+        self._home.control_socket.unlink(missing_ok=True)
+        local = Listener(build_api(desk, local=True), socket=self._home.control_socket)
+        remote = Listener(
+            build_api(desk, local=False), address=self._settings.listen, port=self._settings.control_port
+        )
+        local.start()
+        remote.start()
+        for _ in range(500):
+            if self._home.control_socket.exists():
+                break
+            await asyncio.sleep(0.01)
+        self._home.control_socket.chmod(0o600)
+        return [local, remote]
+
+    def _enlist(self, slot: int, generation: int) -> None:
+        if self._counters.next_generation(slot) <= generation:
+            self._counters.enlist(slot, generation)
+
+    def _live_segments(self) -> set[str]:
+        from valetkey.journal.chain import segments_in
+
+        live = {(f"w{worker.slot}", worker.generation) for worker in self._workers.known.values()}
+        return {
+            str(name) for name in segments_in(self._home.journal) if (name.writer, name.generation) in live
+        }
+
+    async def _begin(self, reader: asyncio.StreamReader) -> None:
+        """Hear which workers live already: another control process may have been here before us."""
+        while line := await reader.readline():
+            message = json.loads(line)
+            if "started" in message:
+                return
+            self._note(message)
+
+    async def _hear(self, reader: asyncio.StreamReader) -> None:
+        while line := await reader.readline():
+            message = json.loads(line)
+            self._note(message)
+            if message.get("alive") is False:
+                await self._recorder.recover(message["worker"], self._live_segments())
+
+    def _note(self, message: dict[str, Any]) -> None:
+        slot, generation = message["worker"], message["generation"]
+        if message["alive"]:
+            self._workers.alive(slot, generation)
+        else:
+            # With this one store none of its open calls counts any more.
+            self._counters.retire(slot)
+            self._workers.died(slot, generation)
+
+    def _say(self, message: dict[str, Any]) -> None:
+        if self._tell is not None:
+            self._tell.write(json.dumps(message).encode() + b"\n")
+
+
+def main() -> None:
+    """Entry point of the control process; started by the supervisor only."""
+    parser = argparse.ArgumentParser(prog="valetkey-control", allow_abbrev=False)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--supervisor-fd", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    given = parser.parse_args()
+    harden(parent=given.parent)
+    raise_open_files()
+    os.umask(0o077)
+    uvloop.run(
+        ControlProcess(Home(given.home), settings_from_flags(sys.stdin.readline()), given.supervisor_fd).run()
+    )
+
+
+if __name__ == "__main__":
+    main()

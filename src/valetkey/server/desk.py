@@ -1,0 +1,285 @@
+"""Where all doors of the control process meet: perform an operation, read, check a key, prove the journal.
+
+An answer is given when what it says is true everywhere: every worker has acknowledged, or is dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import Connection, insert, select
+
+from valetkey.access.actor import Actor, ActorKind
+from valetkey.access.operation import Frame, Operation
+from valetkey.access.tokens import actor_of_token
+from valetkey.errors import Conflict, Invalid, ValetkeyError
+from valetkey.gateway.counters import SharedCounters
+from valetkey.journal.errors import BadCursor
+from valetkey.journal.event import EventFilter
+from valetkey.journal.follow import Follower
+from valetkey.journal.read import events
+from valetkey.journal.segment import product_version
+from valetkey.server.checking import CheckedKey, CheckKey, check_key
+from valetkey.server.facts import FactLoader
+from valetkey.server.home import Home
+from valetkey.server.record import Recorder
+from valetkey.server.settings import Settings
+from valetkey.server.usage import read_audit, read_usage
+from valetkey.server.workers import Settled, Workers
+from valetkey.store import tables
+from valetkey.vault.keyring import INDEX
+
+Answer = TypeVar("Answer")
+FOLLOW_SECONDS = 0.2
+"""How often a follower looks for new events; `events` shows a call within a second."""
+REPLAY_SECONDS = 86_400
+"""How long an idempotency key is remembered."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What an operation answered, and how it was put in force."""
+
+    answer: Any
+    acknowledged: int
+    fenced: int
+    cut: int
+
+
+class Desk:
+    """The one who is asked."""
+
+    def __init__(
+        self,
+        *,
+        home: Home,
+        settings: Settings,
+        frame: Frame,
+        loader: FactLoader,
+        workers: Workers,
+        recorder: Recorder,
+        counters: SharedCounters,
+        writer: ThreadPoolExecutor,
+    ) -> None:
+        self.home = home
+        self.settings = settings
+        self.workspace = frame.workspace
+        self._frame = frame
+        self._loader = loader
+        self._workers = workers
+        self._recorder = recorder
+        self._counters = counters
+        self._writer = writer
+        self._owner = Actor(ActorKind.LOCAL_OWNER, home.owner_name())
+        with frame.store.read() as connection:
+            self._index_key = frame.keyring.key(connection, INDEX)
+
+    # -- writing
+
+    async def perform(
+        self,
+        operation: Operation[Any, Any],
+        request: Any,
+        actor: Actor,
+        *,
+        let_finish: bool = False,
+        replay_token: str | None = None,
+    ) -> Outcome:
+        """Do it, record it, put it in force everywhere. Raises `ValetkeyError`."""
+        loop = asyncio.get_running_loop()
+        async with self._workers.joining:
+            done = await loop.run_in_executor(
+                self._writer, self._perform, operation, request, actor, replay_token
+            )
+            if isinstance(done, Outcome):
+                return done
+            answer, facts = done
+            sent = self._workers.send(facts, let_finish=let_finish) if facts else []
+        self._recorder.wake()
+        settled = await self._workers.settle(sent) if sent else Settled(0, 0, 0)
+        return Outcome(answer, settled.acknowledged, settled.fenced, settled.cut)
+
+    def _perform(
+        self, operation: Operation[Any, Any], request: Any, actor: Actor, replay_token: str | None
+    ) -> tuple[Any, list[Any]] | Outcome:
+        if replay_token is not None:
+            replayed = self._replayed(operation, request, actor, replay_token)
+            if replayed is not None:
+                return replayed
+        performed = self._frame.perform(
+            operation, request, actor, getattr(request, "environment", "production")
+        )
+        facts: list[Any] = []
+        if performed.changed:
+            with self._frame.store.read() as connection:
+                facts = self._loader.changed(connection, performed.changed)
+        if replay_token is not None:
+            self._remember(operation, request, actor, replay_token, performed.answer)
+        return performed.answer, facts
+
+    def _replayed(
+        self, operation: Operation[Any, Any], request: Any, actor: Actor, token: str
+    ) -> Outcome | None:
+        table = tables.replays
+        with self._frame.store.read() as connection:
+            row = connection.execute(
+                select(table.c.request, table.c.answer).where(
+                    table.c.workspace_id == self.workspace,
+                    table.c.actor == actor.label,
+                    table.c.token == token,
+                    table.c.created > time.time() - REPLAY_SECONDS,
+                )
+            ).first()
+        if row is None:
+            return None
+        if bytes(row.request) != self._digest(operation, request):
+            raise Conflict(
+                "That idempotency key was used for another request.",
+                "Use a new one for a new request.",
+                field="Idempotency-Key",
+            )
+        return Outcome({**msgspec.json.decode(row.answer), "replayed": True}, 0, 0, 0)
+
+    def _remember(
+        self, operation: Operation[Any, Any], request: Any, actor: Actor, token: str, answer: Any
+    ) -> None:
+        kept = msgspec.to_builtins(answer)
+        if isinstance(kept, dict):
+            # Plain keys are never kept for replay.
+            kept = {
+                name: None if name in ("key", "credential", "token") else value
+                for name, value in kept.items()
+            }
+        table = tables.replays
+        with self._frame.store.write() as connection:
+            connection.execute(table.delete().where(table.c.created <= time.time() - REPLAY_SECONDS))
+            connection.execute(
+                insert(table).values(
+                    workspace_id=self.workspace,
+                    actor=actor.label,
+                    token=token,
+                    request=self._digest(operation, request),
+                    answer=msgspec.json.encode(kept).decode(),
+                    created=time.time(),
+                )
+            )
+
+    def _digest(self, operation: Operation[Any, Any], request: Any) -> bytes:
+        # Keyed by being hashed with the index key: a request may carry a secret's value.
+        body = operation.action.encode() + b"\0" + msgspec.json.encode(request, order="deterministic")
+        return hashlib.blake2b(body, key=self._index_key, digest_size=32).digest()
+
+    # -- reading
+
+    async def read(self, query: Callable[[Connection], Answer]) -> Answer:
+        """Run a query on a consistent view, in a thread."""
+
+        def run() -> Answer:
+            with self._frame.store.read() as connection:
+                return query(connection)
+
+        return await asyncio.to_thread(run)
+
+    async def check_key(self, request: CheckKey) -> CheckedKey:
+        """What the key would be answered, without spending."""
+        wall = time.time()
+
+        def run(connection: Connection) -> CheckedKey:
+            return check_key(connection, self.workspace, self._loader, self._counters, request, wall)
+
+        return await self.read(run)
+
+    async def events(
+        self,
+        *,
+        key: str | None = None,
+        service: str | None = None,
+        code: str | None = None,
+        since: float | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> dict[str, Any]:
+        """A page of events, newest first. Raises `Invalid` for a cursor that is none."""
+        wanted = EventFilter(key_id=key, service=service, code=code, since=since)
+        try:
+            page = await asyncio.to_thread(events, self.home.journal, wanted, limit, cursor)
+        except BadCursor:
+            raise Invalid(
+                "That cursor was not given out here.", "Start again without one.", field="cursor"
+            ) from None
+        return {"items": [msgspec.to_builtins(event) for event in page.items], "next": page.next}
+
+    async def follow(
+        self, *, key: str | None = None, service: str | None = None, code: str | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Events as they come, oldest first, until the caller leaves."""
+        follower = await asyncio.to_thread(
+            Follower, self.home.journal, EventFilter(key_id=key, service=service, code=code)
+        )
+        try:
+            while True:
+                for event in await asyncio.to_thread(follower.poll):
+                    yield msgspec.to_builtins(event)
+                await asyncio.sleep(FOLLOW_SECONDS)
+        finally:
+            follower.close()
+
+    async def usage(self, key: str | None = None, hours: int = 24) -> dict[str, Any]:
+        """Use of keys, hour by hour."""
+        await self._recorder.catch_up()
+        return await self.read(lambda c: read_usage(c, self.workspace, key, hours, time.time()))
+
+    async def audit_list(self, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
+        """A page of management actions, newest first."""
+        return await self.read(lambda c: read_audit(c, self.workspace, limit, cursor))
+
+    async def verify_journal(self) -> dict[str, Any]:
+        """Make a checkpoint, then prove everything up to it."""
+        return await self._recorder.verify()
+
+    # -- who asks
+
+    def local_owner(self) -> Actor:
+        """Whoever reaches the Unix socket."""
+        return self._owner
+
+    async def authenticate(self, token: bytes) -> Actor | None:
+        """The bearer of an API token, None when it opens nothing."""
+        return await self.read(lambda c: actor_of_token(c, self.workspace, self._index_key, token))
+
+    def status(self) -> dict[str, Any]:
+        """How the server is."""
+        workers = [
+            {
+                "slot": w.slot,
+                "pid": w.pid,
+                "generation": w.generation,
+                "ready": w.ready and w.channel is not None,
+            }
+            for w in self._workers.known.values()
+        ]
+        missing = []
+        if not any(worker["ready"] for worker in workers):
+            missing.append("no gateway worker is ready")
+        if self._recorder.failed:
+            missing.append("the journal cannot be written")
+        missing += [f"journal problem: {problem}" for problem in self._recorder.problems]
+        return {
+            "version": product_version(),
+            "home": str(self.home.folder),
+            "pid": os.getpid(),
+            "ready": not missing,
+            "missing": missing,
+            "workers": workers,
+            "gateway_port": self.settings.gateway_port,
+            "control_port": self.settings.control_port,
+        }
+
+
+__all__ = ["CheckKey", "CheckedKey", "Desk", "Outcome", "ValetkeyError"]

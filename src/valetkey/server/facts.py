@@ -1,0 +1,130 @@
+"""From rows to facts: what the control process tells workers of the database."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from valetkey.gateway.facts import (
+    CredentialFact,
+    Fact,
+    KeyFact,
+    NetworkFact,
+    PartyFact,
+    PolicyFact,
+    SecretFact,
+    SecretVersion,
+    ServiceFact,
+)
+from valetkey.services.placement import KEY
+from valetkey.services.service import Service
+from valetkey.store import tables
+from valetkey.vault.keyring import Keyring
+from valetkey.vault.sealing import SecretContext
+
+_ORDER = ("network", "service", "party", "policy", "secret", "credential", "key")
+"""What others refer to comes first."""
+
+
+class FactLoader:
+    """Reads facts of one workspace."""
+
+    def __init__(self, workspace: str, keyring: Keyring) -> None:
+        self._workspace = workspace
+        self._keyring = keyring
+
+    def all(self, connection: Connection) -> list[Fact]:
+        """The whole snapshot. Revoked keys stay: their holders are told REVOKED, not UNKNOWN_KEY."""
+        facts: list[Fact] = []
+        for kind in _ORDER:
+            facts.extend(self._load(connection, kind, None))
+        return facts
+
+    def changed(self, connection: Connection, changes: Iterable[tuple[str, str]]) -> list[Fact]:
+        """The facts of some rows."""
+        wanted: dict[str, list[str]] = defaultdict(list)
+        for kind, identifier in changes:
+            wanted[kind].append(identifier)
+        facts: list[Fact] = []
+        for kind in _ORDER:
+            if kind in wanted:
+                facts.extend(self._load(connection, kind, wanted[kind]))
+        return facts
+
+    def _load(self, connection: Connection, kind: str, ids: list[str] | None) -> Iterable[Fact]:
+        if kind == "secret":
+            return self._secrets(connection, ids)
+        loaders = {
+            "network": self._networks,
+            "service": self._services,
+            "party": self._parties,
+            "policy": self._policies,
+            "credential": self._credentials,
+            "key": self._keys,
+        }
+        return loaders[kind](connection, ids)
+
+    def _rows(self, connection: Connection, table, columns, ids):  # type: ignore[no-untyped-def]
+        query = select(*columns).where(table.c.workspace_id == self._workspace)
+        if ids is not None:
+            query = query.where(table.c.id.in_(ids))
+        return connection.execute(query).all()
+
+    def _networks(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
+        table = tables.networks
+        for name, blocks in self._rows(connection, table, (table.c.name, table.c.blocks), ids):
+            yield NetworkFact(name, tuple(msgspec.json.decode(blocks, type=list[str])))
+
+    def _services(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
+        table = tables.services
+        columns = (table.c.id, table.c.definition, table.c.locked, table.c.block, table.c.removed)
+        for identifier, definition, locked, block, removed in self._rows(connection, table, columns, ids):
+            service = None if removed is not None else msgspec.json.decode(definition, type=Service)
+            if service is not None or ids is not None:
+                yield ServiceFact(identifier, service, bool(locked), block)
+
+    def _parties(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
+        table = tables.parties
+        columns = (table.c.id, table.c.name, table.c.block, table.c.removed)
+        for identifier, name, block, removed in self._rows(connection, table, columns, ids):
+            yield PartyFact(identifier, name, block, removed is not None)
+
+    def _policies(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
+        table = tables.policies
+        for identifier, document in self._rows(connection, table, (table.c.id, table.c.document), ids):
+            yield PolicyFact(identifier, document)
+
+    def _credentials(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
+        table = tables.credentials
+        columns = (table.c.id, table.c.fingerprint, table.c.service_id, table.c.revoked, table.c.kind)
+        for identifier, print_, service_id, revoked, kind in self._rows(connection, table, columns, ids):
+            if kind == "service":
+                yield CredentialFact(identifier, bytes(print_), service_id, revoked is None)
+
+    def _keys(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
+        table = tables.keys
+        columns = (
+            table.c.id, table.c.fingerprint, table.c.kind, table.c.service_id, table.c.environment_id,
+            table.c.holder_id, table.c.policy_id, table.c.secret_name, table.c.state, table.c.expires,
+            table.c.block, table.c.parent_id,
+        )  # fmt: skip
+        return [KeyFact(*row) for row in self._rows(connection, table, columns, ids)]
+
+    def _secrets(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
+        secrets, versions = tables.secrets, tables.secret_versions
+        columns = (secrets.c.id, secrets.c.service_id, secrets.c.environment_id, secrets.c.name)
+        for identifier, service_id, environment_id, name in self._rows(connection, secrets, columns, ids):
+            rows = connection.execute(
+                select(versions.c.id, versions.c.number, versions.c.sealed, versions.c.expires)
+                .where(versions.c.secret_id == identifier, versions.c.retired.is_(None))
+                .order_by(versions.c.number.desc())
+            ).all()
+            living = []
+            for version_id, number, sealed, expires in rows:
+                context = SecretContext(self._workspace, service_id, environment_id, name, number)
+                plain = self._keyring.open_sealed(sealed, context)
+                living.append(SecretVersion(version_id, {KEY: plain.reveal_text()}, expires))
+            yield SecretFact(service_id, environment_id, name, tuple(living))

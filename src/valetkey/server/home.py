@@ -1,0 +1,112 @@
+"""The data folder: where everything of one installation lies, and the lock that lets one server use it."""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import os
+import pwd
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from valetkey.errors import Conflict, Invalid
+
+_LONGEST_SOCKET_PATH = 100
+"""sun_path holds 108 bytes on Linux, the ending NUL included; a little room for our longest name."""
+
+
+class Home:
+    """Paths inside one data folder. Making the object touches nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.expanduser().absolute()
+        self.config = self.folder / "config.toml"
+        self.database = self.folder / "valetkey.db"
+        self.counters = self.folder / "counters"
+        self.journal = self.folder / "journal"
+        self._id_file = self.folder / "home-id"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Home:
+        """The home that VALETKEY_HOME names, or the default one."""
+        named = environment.get("VALETKEY_HOME")
+        if named:
+            return cls(Path(named))
+        data = environment.get("XDG_DATA_HOME") or "~/.local/share"
+        return cls(Path(data) / "valetkey")
+
+    @property
+    def exists(self) -> bool:
+        """Whether it has been initialised."""
+        return self._id_file.exists()
+
+    @property
+    def id(self) -> str:
+        """The home's own random name: root key files are named after it."""
+        return self._id_file.read_text(encoding="ascii").strip()
+
+    @property
+    def run(self) -> Path:
+        """Folder of the sockets: inside the home, or in the runtime folder where that path is too long."""
+        inside = self.folder / "run"
+        if len(os.fsencode(inside / "control.sock")) <= _LONGEST_SOCKET_PATH:
+            return inside
+        base = os.environ.get("XDG_RUNTIME_DIR")
+        # Without a runtime folder the temporary one serves: the folder below is ours alone or refused.
+        root = Path(base) if base else Path("/tmp") / f"valetkey-{os.getuid()}"  # noqa: S108
+        return root / f"valetkey-{self.id}"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.run / "control.sock"
+
+    @property
+    def worker_socket(self) -> Path:
+        return self.run / "workers.sock"
+
+    def prepare(self) -> None:
+        """Make the folders, 0700, and the home's id. Raises `Invalid` where others could get in."""
+        for folder in (self.folder, self.journal):
+            _private_folder(folder)
+        if not self.exists:
+            descriptor = os.open(self._id_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(8) + "\n")
+        _private_folder(self.run.parent) if self.run.parent != self.folder else None
+        _private_folder(self.run)
+
+    def lock(self) -> int:
+        """Hold the home for this process and its life. Raises `Conflict` when another server holds it."""
+        descriptor = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise Conflict(
+                f"Another valetkey server (process {holder}) already uses {self.folder}.",
+                "Stop it, or give this one a folder of its own with VALETKEY_HOME.",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        return descriptor
+
+    def owner_name(self) -> str:
+        """Name of the operating-system user who owns the home."""
+        try:
+            return pwd.getpwuid(self.folder.stat().st_uid).pw_name
+        except (KeyError, FileNotFoundError):
+            return getpass.getuser()
+
+
+def _private_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.stat()
+    if status.st_uid != os.getuid():
+        raise Invalid(
+            f"{folder} belongs to another user.",
+            "Run as its owner, or choose another folder with VALETKEY_HOME.",
+        )
+    if status.st_mode & 0o077:
+        raise Invalid(f"{folder} can be entered by other users.", f"Run: chmod 700 {folder}")

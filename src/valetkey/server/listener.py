@@ -1,0 +1,88 @@
+"""The one place that touches Granian's embedded server (called experimental by its makers, so pinned)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket as sockets
+from pathlib import Path
+from typing import Any
+
+from granian._granian import SocketHolder
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+HEADER_READ_TIMEOUT_MS = 10_000
+"""A caller has so long to send its request head; silent connections are closed after it."""
+MAX_HEAD_BYTES = 32_768
+"""Request line and headers together; a larger head is answered 431 by the server itself."""
+MAX_OPEN_CALLS = 20_000
+"""More than the streams one worker can hold in memory: back-pressure is ours, not the listener's."""
+STALL_MS = 60_000
+"""A caller that takes nothing for so long is dropped by the kernel (TCP_USER_TIMEOUT)."""
+UNSENT_BYTES = 65_536
+"""So much of an answer may wait in the kernel unsent (TCP_NOTSENT_LOWAT): a killed worker's last bytes."""
+_TCP_NOTSENT_LOWAT = 25
+
+
+class _Server(Server):  # its private parts are untyped: the price of the listening socket being ours
+    """Granian's embedded server on a listening socket of our own, whose options accepted sockets inherit."""
+
+    def _init_shared_socket(self) -> None:
+        if self.bind_uds is not None:
+            super()._init_shared_socket()  # type: ignore[no-untyped-call]
+            return
+        family = sockets.AF_INET6 if ":" in self.bind_addr else sockets.AF_INET
+        listening = sockets.socket(family, sockets.SOCK_STREAM)
+        listening.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+        listening.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEPORT, 1)
+        listening.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
+        listening.setsockopt(sockets.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        listening.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_USER_TIMEOUT, STALL_MS)
+        listening.bind((self.bind_addr, self.bind_port))
+        listening.setblocking(False)
+        holder: Any = SocketHolder
+        shared: Any = self
+        shared._shd = holder(listening.detach(), False, self.backlog)
+        shared._sfd = shared._shd.get_fd()
+
+
+class Listener:
+    """An HTTP/1.1 server on our own event loop, on a TCP port or a Unix socket."""
+
+    def __init__(
+        self,
+        app: Any,
+        *,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        socket: Path | None = None,
+        backlog: int = 2048,
+    ) -> None:
+        self._server = _Server(
+            app,
+            address=address,
+            port=port,
+            uds=socket,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=backlog,
+            backpressure=MAX_OPEN_CALLS,
+            http1_settings=HTTP1Settings(
+                header_read_timeout=HEADER_READ_TIMEOUT_MS, max_buffer_size=MAX_HEAD_BYTES, keep_alive=True
+            ),
+            log_enabled=False,
+            log_access=False,
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Open the port and serve in the background."""
+        self._task = asyncio.get_running_loop().create_task(self._server.serve())
+
+    async def stop(self, patience: float) -> None:
+        """Stop accepting; wait at most `patience` seconds for what is open."""
+        self._server.stop()  # type: ignore[no-untyped-call]
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=patience)

@@ -1,0 +1,108 @@
+"""`serve` and `init`: from the command line to a running process tree."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from valetkey.errors import Conflict, Invalid
+from valetkey.server.hardening import harden
+from valetkey.server.home import Home
+from valetkey.server.opening import open_home
+from valetkey.server.settings import Settings, load_settings
+from valetkey.server.supervisor import Supervisor
+
+
+def init(home: Home) -> None:
+    """Make a home without serving. Raises `ValetkeyError`."""
+    harden()
+    os.umask(0o077)
+    home.prepare()
+    lock = home.lock()
+    try:
+        open_home(home, load_settings(home)).store.close()
+    finally:
+        os.close(lock)
+
+
+def serve(
+    home: Home, flags: Mapping[str, Any], ready: Callable[[Home, Settings], None] | None = None
+) -> None:
+    """Serve until SIGTERM or an interrupt. Raises `ValetkeyError` when the server cannot start."""
+    os.umask(0o077)
+    home.prepare()
+    settings = load_settings(home, flags=flags)
+    _check_plain(settings)
+    harden()
+    lock = home.lock()
+    for port in (settings.control_port, settings.gateway_port):
+        _check_port(settings.listen, port)
+    asyncio.run(_serve(home, settings, ready or _announce))
+    os.close(lock)
+
+
+async def _serve(home: Home, settings: Settings, ready: Callable[[Home, Settings], None]) -> None:
+    supervisor = Supervisor(home, settings)
+    await supervisor.start()
+    ready(home, settings)
+    await supervisor.wait()
+
+
+def _announce(home: Home, settings: Settings) -> None:
+    at = f"[{settings.listen}]" if ":" in settings.listen else settings.listen
+    print(f"valetkey serves http://{at}:{settings.gateway_port} (gateway)", file=sys.stderr)
+    print(f"                http://{at}:{settings.control_port} (control)", file=sys.stderr)
+    print(f"                {home.folder} (data)", file=sys.stderr)
+    sys.stderr.flush()
+
+
+def _check_plain(settings: Settings) -> None:
+    loopback = settings.listen in ("::1",) or settings.listen.startswith("127.")
+    if not loopback and not settings.allow_plain:
+        raise Invalid(
+            f"Serving plain HTTP on {settings.listen} would send keys in the clear.",
+            "Put a TLS proxy in front and say --allow-plain, or listen on 127.0.0.1.",
+            field="listen",
+        )
+
+
+def _check_port(address: str, port: int) -> None:
+    """Two servers can share a port without an error, so ask with a plain bind first."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise Conflict(
+                f"Port {port} on {address} is taken{_by_whom(port)} ({os.strerror(error.errno or 0)}).",
+                "Stop what holds it, or choose another port with --gateway-port or --control-port.",
+            ) from None
+
+
+def _by_whom(port: int) -> str:
+    """`` by nginx (process 123)``, as far as /proc tells."""
+    wanted = f":{port:04X}"
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table, encoding="ascii") as file:
+                for line in file:
+                    fields = line.split()
+                    if fields[1].endswith(wanted) and fields[3] == "0A":
+                        inodes.add(f"socket:[{fields[9]}]")
+        except OSError:
+            continue
+    for process in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            for descriptor in os.listdir(f"/proc/{process}/fd"):
+                if os.readlink(f"/proc/{process}/fd/{descriptor}") in inodes:
+                    with open(f"/proc/{process}/comm", encoding="utf-8") as file:
+                        return f" by {file.read().strip()} (process {process})"
+        except OSError:
+            continue
+    return ""

@@ -1,0 +1,80 @@
+"""Opening a home: root key, database, workspace. Made on first use, refused when anything does not fit."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import insert, select
+
+from valetkey.access.actor import SYSTEM
+from valetkey.access.operation import Frame, Unit, operation
+from valetkey.errors import Unavailable
+from valetkey.identifiers import new_id
+from valetkey.journal.actions import AuditAction
+from valetkey.server.home import Home
+from valetkey.server.settings import Settings
+from valetkey.store import tables
+from valetkey.store.engine import Store, sqlite_url
+from valetkey.vault.keyring import Keyring
+from valetkey.vault.root_key import FileRootKey, default_path
+from valetkey.vault.sealing import RootKey
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A home that is open."""
+
+    store: Store
+    keyring: Keyring
+    workspace: str
+
+
+@operation(AuditAction.HOME_INIT)
+def _note_init(unit: Unit, root_key_id: str) -> None:
+    unit.subject = "home"
+    unit.details["root_key"] = root_key_id
+
+
+def root_key_path(home: Home, settings: Settings, environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the root key of this home lies."""
+    if settings.root_key_file is not None:
+        return Path(settings.root_key_file)
+    return default_path(home.id, environment)
+
+
+def open_home(home: Home, settings: Settings) -> Opened:
+    """Open a home; an empty one is made. Raises `ValetkeyError` with a sentence for everything that is wrong."""
+    provider = FileRootKey(root_key_path(home, settings), home.folder)
+    store = Store.open(settings.database_url or sqlite_url(home.database))
+    with store.read() as connection:
+        workspace = connection.execute(select(tables.workspaces.c.id)).scalar()
+    if workspace is None:
+        root = provider.load() if provider.path.exists() else provider.create()
+        return _create(store, root)
+    if not provider.path.exists():
+        raise Unavailable(
+            f"The root key {provider.path} is gone; without it nothing sealed in this home can be opened.",
+            "Put it back from where you keep it, or name its place in VALETKEY_ROOT_KEY_FILE.",
+        )
+    root = provider.load()
+    with store.read() as connection:
+        keyring = Keyring.open(connection, str(workspace), root, os.urandom)
+    return Opened(store, keyring, str(workspace))
+
+
+def _create(store: Store, root: RootKey) -> Opened:
+    wall = time.time()
+    workspace = new_id("wsp", os.urandom)
+    with store.write() as connection:
+        keyring = Keyring.create(connection, workspace, "default", root, wall, os.urandom)
+        connection.execute(
+            insert(tables.environments).values(
+                id=new_id("env", os.urandom), workspace_id=workspace, name="production"
+            )
+        )
+    Frame(store, keyring, time.time, os.urandom, workspace).perform(_note_init, root.id, SYSTEM)
+    return Opened(store, keyring, workspace)

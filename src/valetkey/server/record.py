@@ -1,0 +1,244 @@
+"""The control process's part of the record: audit outbox, tailing, rollups, checkpoints, recovery, proof."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import select, update
+
+from valetkey.journal.chain import SegmentName, segment_path, segments_in
+from valetkey.journal.checkpoint import Checkpointer, last_checkpoint
+from valetkey.journal.errors import JournalError, JournalFailed, SegmentLive
+from valetkey.journal.randomness import RandomPool
+from valetkey.journal.records import Audit, Closed, Flood, Opened
+from valetkey.journal.recover import Recovery, recover_segment
+from valetkey.journal.segment import SegmentWriter
+from valetkey.journal.tail import Batch, Tailer
+from valetkey.journal.usage import Rollups
+from valetkey.journal.verify import verify_journal
+from valetkey.server.home import Home
+from valetkey.server.usage import read_positions, store_use
+from valetkey.store import tables
+from valetkey.store.engine import Store
+
+Made = TypeVar("Made")
+
+TICK_SECONDS = 0.2
+"""How often the journal is read on; a call is in `usage` within a second."""
+STORE_SECONDS = 1.0
+"""How often rollups and heads go to the database."""
+
+
+class Recorder:
+    """Runs in the control process, one thread's worth of work at a time."""
+
+    def __init__(
+        self,
+        home: Home,
+        store: Store,
+        workspace: str,
+        signing_key: Ed25519PrivateKey,
+        generation: int,
+        writer: ThreadPoolExecutor,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._home = home
+        self._store = store
+        self._workspace = workspace
+        self._signing_key = signing_key
+        self._wall = wall
+        self._executor = writer
+        self._wake = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._stored_at = 0.0
+        self.problems: list[str] = []
+        self.newest = 0.0
+        """Newest instant any record names: a clock far behind it must not open windows again."""
+        with store.read() as connection:
+            positions, open_calls = read_positions(connection)
+        self._rollups = Rollups(open_calls)
+        self._tailer = Tailer(home.journal, positions)
+        previous = last_checkpoint(home.journal)
+        name = SegmentName(int(wall() * 1000), "control", generation)
+        self._segment = SegmentWriter(home.journal, name, time=wall(), random=RandomPool())
+        self._checkpointer = Checkpointer(signing_key, self._segment, previous, time.monotonic_ns())
+
+    @property
+    def failed(self) -> bool:
+        """Whether the control segment cannot be written any more."""
+        return self._segment.failed
+
+    def wake(self) -> None:
+        """There is something to record now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Tail, roll up, sign, until cancelled."""
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), TICK_SECONDS)
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            await self._in_turn(self._tick)
+
+    async def catch_up(self) -> None:
+        """Read everything that stands in the journal now, and store it."""
+        await self._in_turn(lambda: self._tick(store=True))
+
+    async def verify(self) -> dict[str, Any]:
+        """Checkpoint, then prove up to it."""
+        heads = await self._in_turn(self._checkpoint_now)
+        report = await asyncio.to_thread(
+            verify_journal, self._home.journal, [self._signing_key.public_key()], heads, upto=heads
+        )
+        answer: dict[str, Any] = msgspec.to_builtins(report)
+        return answer
+
+    async def recover(self, slot: int | None, live: set[str]) -> list[Recovery]:
+        """Recover the segments of dead writers: of one worker slot, or all (None) but those in `live`."""
+        return await self._in_turn(lambda: self._recover(slot, live))
+
+    async def close(self) -> None:
+        """Last tick, last checkpoint, seal."""
+        await self._in_turn(self._seal)
+
+    async def _in_turn(self, work: Callable[[], Made]) -> Made:
+        async with self._lock:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    # -- in the writer's thread
+
+    def _tick(self, *, store: bool = False) -> None:
+        if self._segment.failed:
+            return
+        self._journal_audit()
+        batch = self._poll()
+        while batch.entries:
+            batch = self._poll()
+        heads = self._heads()
+        monotonic = time.monotonic_ns()
+        try:
+            if self._checkpointer.due(heads, monotonic):
+                self._checkpointer.make(heads, int(self._wall() * 1000), monotonic)
+            self._segment.sync()
+        except JournalFailed:
+            return
+        if store or time.monotonic() - self._stored_at > STORE_SECONDS:
+            self._store_use()
+
+    def _poll(self) -> Batch:
+        batch = self._tailer.poll()
+        for entry in batch.entries:
+            self._rollups.add(entry.record, entry.personal)
+            if isinstance(entry.record, Opened | Closed | Flood):
+                self.newest = max(self.newest, entry.record.time)
+        self.problems += [f"{p.segment} record {p.seq}: {p.detail}" for p in batch.problems]
+        return batch
+
+    def _heads(self) -> dict[str, tuple[int, str]]:
+        return self._tailer.heads()
+
+    def _checkpoint_now(self) -> dict[str, tuple[int, str]]:
+        self._tick(store=True)
+        self._poll()
+        heads = self._heads()
+        self._checkpointer.make(heads, int(self._wall() * 1000), time.monotonic_ns())
+        self._poll()
+        heads = self._heads()
+        self._store_use()
+        return heads
+
+    def _store_use(self) -> None:
+        self._stored_at = time.monotonic()
+        with self._store.write() as connection:
+            store_use(
+                connection,
+                self._workspace,
+                self._rollups.take(),
+                self._rollups.open_calls,
+                self._tailer.positions(),
+            )
+
+    def _journal_audit(self) -> None:
+        """Audit entries were written in the action's own transaction; here they enter the chain."""
+        table = tables.audit
+        with self._store.read() as connection:
+            rows = connection.execute(select(table).where(table.c.journaled == 0).order_by(table.c.seq)).all()
+        for row in rows:
+            details = msgspec.json.decode(row.details)
+            self._segment.append(
+                Audit(
+                    row.time,
+                    row.action,
+                    row.actor,
+                    entry=row.id,
+                    subject=row.subject or None,
+                    workspace=row.workspace_id,
+                    detail={"outcome": row.outcome, **_flat(details)},
+                )
+            )
+        if rows:
+            with self._store.write() as connection:
+                connection.execute(
+                    update(table).where(table.c.seq.in_([row.seq for row in rows])).values(journaled=1)
+                )
+
+    def _recover(self, slot: int | None, live: set[str]) -> list[Recovery]:
+        self._poll()
+        found = []
+        for name in segments_in(self._home.journal):
+            segment = str(name)
+            if (
+                segment == self._segment.name
+                or segment in live
+                or (slot is not None and name.writer != f"w{slot}")
+            ):
+                continue
+            position = self._tailer.positions().get(segment)
+            if position is not None and position.sealed:
+                continue
+            try:
+                recovery = recover_segment(
+                    segment_path(self._home.journal, name),
+                    time=self._wall(),
+                    resume=position,
+                    open_calls=self._tailer.open_calls(segment),
+                )
+            except SegmentLive:
+                continue
+            except (OSError, JournalError) as error:
+                self.problems.append(f"{segment}: {error}")
+                continue
+            if recovery.problem is not None:
+                self.problems.append(f"{segment}: {recovery.problem.detail}")
+            found.append(recovery)
+        self._poll()
+        return found
+
+    def _seal(self) -> None:
+        if self._segment.failed:
+            return
+        self._tick(store=True)
+        self._segment.seal(self._wall())
+        self._poll()
+        self._checkpointer.make(self._heads(), int(self._wall() * 1000), time.monotonic_ns())
+        self._poll()
+        self._store_use()
+        self._segment.close()
+
+
+def _flat(details: dict[str, Any]) -> dict[str, str | int | float | bool | None]:
+    """Nested details as JSON text: a record holds plain values only."""
+    return {
+        name: value
+        if isinstance(value, str | int | float | bool) or value is None
+        else msgspec.json.encode(value).decode()
+        for name, value in details.items()
+    }

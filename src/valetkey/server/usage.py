@@ -1,0 +1,216 @@
+"""Rollups and audit in the database: stored with the journal positions they cover, read by doors."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, delete, insert, select, update
+
+from valetkey.errors import Invalid, NotFound
+from valetkey.journal.tail import Position
+from valetkey.journal.usage import HOUR, MOST_SEEN, KeyHour, SeenSet, Use
+from valetkey.store import tables
+
+NOBODY = "-"
+"""Stands for calls with no key of ours."""
+_OPEN = "open_calls"
+MAX_HOURS = 24 * 31
+
+
+def read_positions(connection: Connection) -> tuple[dict[str, Position], dict[str, KeyHour]]:
+    """How far the journal is accounted for, and which calls were open then."""
+    table = tables.segments
+    columns = (table.c.name, table.c.offset, table.c.count, table.c.head, table.c.sealed)
+    positions = {
+        name: Position(offset, count, head, bool(sealed))
+        for name, offset, count, head, sealed in connection.execute(select(*columns))
+    }
+    kept = connection.execute(select(tables.meta.c.value).where(tables.meta.c.name == _OPEN)).scalar()
+    open_calls = {} if kept is None else msgspec.json.decode(kept, type=dict[str, tuple[str | None, int]])
+    return positions, open_calls
+
+
+def store_use(
+    connection: Connection,
+    workspace: str,
+    use: Use,
+    open_calls: dict[str, KeyHour],
+    positions: dict[str, Position],
+) -> None:
+    """Add use, and note in the same transaction how far the journal is accounted for: exactly once."""
+    for (key, hour), more in use.hours.items():
+        _add_hour(connection, workspace, key or NOBODY, hour, more)
+    for kind, sets in (("address", use.addresses), ("agent", use.user_agents)):
+        for key, seen in sets.items():
+            _add_sightings(connection, workspace, key, kind, seen)
+    segments = tables.segments
+    stored = dict(connection.execute(select(segments.c.name, segments.c.count)).tuples().all())
+    for name, position in positions.items():
+        values = {
+            "count": position.count,
+            "head": position.head,
+            "sealed": int(position.sealed),
+            "offset": position.offset,
+        }
+        if name not in stored:
+            connection.execute(insert(segments).values(name=name, **values))
+        elif stored[name] != position.count:
+            connection.execute(update(segments).where(segments.c.name == name).values(**values))
+    meta = tables.meta
+    connection.execute(delete(meta).where(meta.c.name == _OPEN))
+    connection.execute(insert(meta).values(name=_OPEN, value=msgspec.json.encode(open_calls).decode()))
+
+
+def _add_hour(connection: Connection, workspace: str, key: str, hour: int, more: Any) -> None:
+    table = tables.rollups
+    chosen = (table.c.workspace_id == workspace, table.c.key_id == key, table.c.hour == hour)
+    row = connection.execute(select(table).where(*chosen)).first()
+    codes = dict(more.refused)
+    if row is None:
+        connection.execute(
+            insert(table).values(
+                workspace_id=workspace, key_id=key, hour=hour, calls=more.calls, allowed=more.allowed,
+                bytes_in=more.bytes_in, bytes_out=more.bytes_out, cost=more.cost,
+                codes=msgspec.json.encode(codes).decode(),
+            )
+        )  # fmt: skip
+        return
+    for code, count in msgspec.json.decode(row.codes).items():
+        codes[code] = codes.get(code, 0) + count
+    connection.execute(
+        update(table)
+        .where(*chosen)
+        .values(
+            calls=row.calls + more.calls,
+            allowed=row.allowed + more.allowed,
+            bytes_in=row.bytes_in + more.bytes_in,
+            bytes_out=row.bytes_out + more.bytes_out,
+            cost=row.cost + more.cost,
+            codes=msgspec.json.encode(codes).decode(),
+        )
+    )
+
+
+def _add_sightings(connection: Connection, workspace: str, key: str, kind: str, seen: SeenSet) -> None:
+    table = tables.sightings
+    chosen = (table.c.workspace_id == workspace, table.c.key_id == key, table.c.kind == kind)
+    known = {row.value: row for row in connection.execute(select(table).where(*chosen))}
+    for value, sighting in seen.values.items():
+        row = known.get(value)
+        if row is not None:
+            connection.execute(
+                update(table)
+                .where(*chosen, table.c.value == value)
+                .values(
+                    first=min(row.first, sighting.first),
+                    last=max(row.last, sighting.last),
+                    calls=row.calls + sighting.calls,
+                )
+            )
+            continue
+        if len(known) >= MOST_SEEN:
+            oldest = min(known.values(), key=lambda r: r.last)
+            connection.execute(delete(table).where(*chosen, table.c.value == oldest.value))
+            del known[oldest.value]
+        connection.execute(
+            insert(table).values(
+                workspace_id=workspace, key_id=key, kind=kind, value=value,
+                first=sighting.first, last=sighting.last, calls=sighting.calls,
+            )
+        )  # fmt: skip
+
+
+def read_usage(
+    connection: Connection, workspace: str, key: str | None, hours: int, wall: float
+) -> dict[str, Any]:
+    """Use by key over the last hours; for one key also its addresses and user agents. Raises `NotFound`."""
+    if not 1 <= hours <= MAX_HOURS:
+        raise Invalid(f"Usage is shown for 1 to {MAX_HOURS} hours.", "Give another number.", field="hours")
+    table, keys = tables.rollups, tables.keys
+    current = int(wall) // HOUR * HOUR
+    first = current - (hours - 1) * HOUR
+    query = (
+        select(
+            table,
+            keys.c.label,
+            tables.parties.c.name.label("holder"),
+            tables.services.c.name.label("service"),
+        )
+        .join(keys, keys.c.id == table.c.key_id, isouter=True)
+        .join(tables.parties, tables.parties.c.id == keys.c.holder_id, isouter=True)
+        .join(tables.services, tables.services.c.id == keys.c.service_id, isouter=True)
+        .where(table.c.workspace_id == workspace, table.c.hour >= first)
+    )
+    if key is not None:
+        known = connection.execute(
+            select(keys.c.id).where(keys.c.workspace_id == workspace, keys.c.id == key)
+        ).first()
+        if known is None:
+            raise NotFound("There is no key with that id.", "See: valetkey key list", field="key")
+        query = query.where(table.c.key_id == key)
+    items: dict[str, dict[str, Any]] = {}
+    for row in connection.execute(query):
+        item = items.setdefault(
+            row.key_id,
+            {
+                "key_id": None if row.key_id == NOBODY else row.key_id,
+                "label": row.label, "holder": row.holder, "service": row.service,
+                "calls": 0, "allowed": 0, "refused": 0, "bytes_in": 0, "bytes_out": 0, "cost": 0,
+                "hours": [0] * hours, "codes": {},
+            },
+        )  # fmt: skip
+        for name in ("calls", "allowed", "bytes_in", "bytes_out", "cost"):
+            item[name] += getattr(row, name)
+        item["refused"] = item["calls"] - item["allowed"]
+        place = (row.hour - first) // HOUR
+        if 0 <= place < hours:
+            item["hours"][place] += row.calls
+        for code, count in msgspec.json.decode(row.codes).items():
+            item["codes"][code] = item["codes"].get(code, 0) + count
+    answer: dict[str, Any] = {
+        "items": sorted(items.values(), key=lambda item: -item["calls"]),
+        "next": None,
+        "from": first,
+    }
+    if key is not None:
+        answer["addresses"] = _sightings(connection, workspace, key, "address")
+        answer["agents"] = _sightings(connection, workspace, key, "agent")
+    return answer
+
+
+def _sightings(connection: Connection, workspace: str, key: str, kind: str) -> list[dict[str, Any]]:
+    table = tables.sightings
+    rows = connection.execute(
+        select(table)
+        .where(table.c.workspace_id == workspace, table.c.key_id == key, table.c.kind == kind)
+        .order_by(table.c.last.desc())
+    )
+    return [{"value": r.value, "first": r.first, "last": r.last, "calls": r.calls} for r in rows]
+
+
+def read_audit(connection: Connection, workspace: str, limit: int, cursor: str | None) -> dict[str, Any]:
+    """A page of management actions, newest first. Raises `Invalid` for a cursor that is none."""
+    table = tables.audit
+    limit = max(1, min(limit, 200))
+    query = select(table).where(table.c.workspace_id == workspace)
+    if cursor is not None:
+        try:
+            query = query.where(table.c.seq < int(base64.urlsafe_b64decode(cursor)))
+        except ValueError:
+            raise Invalid(
+                "That cursor was not given out here.", "Start again without one.", field="cursor"
+            ) from None
+    rows = connection.execute(query.order_by(table.c.seq.desc()).limit(limit + 1)).all()
+    items = [
+        {
+            "id": row.id, "time": row.time, "actor": row.actor, "action": row.action, "subject": row.subject,
+            "outcome": row.outcome, "details": msgspec.json.decode(row.details),
+        }
+        for row in rows[:limit]
+    ]  # fmt: skip
+    following = (
+        base64.urlsafe_b64encode(str(rows[limit - 1].seq).encode()).decode() if len(rows) > limit else None
+    )
+    return {"items": items, "next": following}

@@ -1,0 +1,231 @@
+"""A gateway worker: joins the control process, takes the snapshot, then opens the port and serves.
+
+One process, one loop. It renews its lease twice a second and refuses everything when it cannot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from valetkey.decision.codes import Code
+from valetkey.gateway.app import Gateway
+from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.facts import Acknowledged, Change, Facts, Hello, Lease, Ready, Renew, ToWorker, Welcome
+from valetkey.gateway.index import KeyIndex
+from valetkey.gateway.node import Node
+from valetkey.journal.chain import SegmentName
+from valetkey.journal.errors import JournalFailed
+from valetkey.journal.randomness import RandomPool
+from valetkey.journal.records import End
+from valetkey.journal.segment import SegmentWriter
+from valetkey.server.hardening import harden, raise_open_files
+from valetkey.server.home import Home
+from valetkey.server.link import LEASE_SECONDS, RENEW_SECONDS, Channel, boottime_ns
+from valetkey.server.listener import Listener
+from valetkey.server.settings import Settings, settings_from_flags
+from valetkey.services.dialling import OwnListeners
+
+SWEEP_SECONDS = 0.25
+"""How often timers are looked at: finer than any time-out that a person sets."""
+DRAIN_SECONDS = 1.5
+"""After SIGTERM calls in hand have so long to end before they are cut."""
+FREEZE_EVERY = 50_000
+"""Objects that changes may add before the collector is told to leave them alone again."""
+
+
+class WorkerProcess:
+    """One worker's life."""
+
+    def __init__(self, home: Home, settings: Settings, slot: int, generation: int) -> None:
+        self._home = home
+        self._settings = settings
+        self._slot = slot
+        self._generation = generation
+        self._stopping = asyncio.Event()
+        self._channel: Channel[ToWorker] | None = None
+        self._node: Node | None = None
+        self._gateway: Gateway | None = None
+        self._decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM."""
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)
+        await self._join()
+        node, gateway = self._node, self._gateway
+        assert node is not None and gateway is not None
+        listener = Listener(gateway, address=self._settings.listen, port=self._settings.gateway_port)
+        listener.start()
+        tasks = [
+            loop.create_task(work)
+            for work in (self._listen(), self._renew(), self._sweep(node, gateway), self._sync(node))
+        ]
+        self._tell_ready()
+        await self._stopping.wait()
+        await self._drain(node)
+        gateway.floods.close()
+        await listener.stop(0.5)
+        for task in tasks:
+            task.cancel()
+        if not node.journal.failed:
+            node.journal.seal(time.time())
+            node.journal.close()
+        sys.stderr.flush()
+        os._exit(0)  # nothing may linger: the listener's own threads end with the process
+
+    async def _join(self) -> None:
+        """Connect, take the snapshot, build the node."""
+        welcome, index = await self._connect()
+        counters = SharedCounters.open(self._home.counters, self._slot, self._generation)
+        name = SegmentName(int(time.time() * 1000), f"w{self._slot}", self._generation)
+        journal = SegmentWriter(self._home.journal, name, time=time.time(), random=RandomPool())
+        node = self._node = Node(index=index, counters=counters, journal=journal, settings=self._settings)
+        node.wall_floor = welcome.wall_floor
+        own = OwnListeners(
+            frozenset((self._settings.gateway_port, self._settings.control_port)),
+            frozenset((self._settings.listen,)),
+        )
+        self._gateway = Gateway(node, own=own)
+        node.loaded = True
+        # The collector would otherwise walk all keys again and again: 100 ms pauses, measured.
+        gc.collect()
+        gc.freeze()
+        asked = boottime_ns()
+        assert self._channel is not None
+        self._channel.send(Renew(asked))
+
+    async def _connect(self) -> tuple[Welcome, KeyIndex]:
+        while True:
+            try:
+                reader, writer = await asyncio.open_unix_connection(self._home.worker_socket)
+            except (ConnectionError, FileNotFoundError):
+                if self._stopping.is_set():
+                    os._exit(0)
+                await asyncio.sleep(0.05)
+                continue
+            channel: Channel[ToWorker] = Channel(reader, writer, self._decoder)
+            channel.send(Hello(self._slot, self._generation, os.getpid()))
+            welcome = await channel.receive()
+            if not isinstance(welcome, Welcome):
+                channel.close()
+                await asyncio.sleep(0.05)
+                continue
+            index = KeyIndex()
+            index.index_key = welcome.index_key
+            for _ in range(welcome.chunks):
+                facts = await channel.receive()
+                if not isinstance(facts, Facts):
+                    break
+                index.apply(facts.facts)
+            else:
+                self._channel = channel
+                return welcome, index
+            channel.close()
+
+    async def _listen(self) -> None:
+        """Take changes; when the control process is gone, wait for the next one and begin anew with it."""
+        node = self._node
+        assert node is not None
+        while True:
+            channel = self._channel
+            assert channel is not None
+            while (message := await channel.receive()) is not None:
+                if isinstance(message, Change):
+                    touched = node.index.apply(message.facts)
+                    cut = 0 if message.let_finish else node.cut_dead(touched, time.time())
+                    channel.send(Acknowledged(message.sequence, cut))
+                elif isinstance(message, Lease):
+                    node.lease_until = max(node.lease_until, message.asked + int(LEASE_SECONDS * 1e9))
+            channel.close()
+            welcome, index = await self._connect()
+            # What changed while we were apart is judged before the lease is asked for.
+            node.index = index
+            node.wall_floor = welcome.wall_floor
+            node.cut_dead(list(node.open), time.time())
+            gc.collect()
+            gc.freeze()
+            self._tell_ready()
+
+    def _tell_ready(self) -> None:
+        assert self._channel is not None
+        self._channel.send(Ready())
+        self._channel.send(Renew(boottime_ns()))
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            if self._channel is not None:
+                self._channel.send(Renew(boottime_ns()))
+
+    async def _sweep(self, node: Node, gateway: Gateway) -> None:
+        floods_at = time.monotonic()
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            if node.boottime() >= node.lease_until and node.open:
+                node.cut_all(End.INTERRUPTED, Code.NOT_READY)
+            node.cut_late(time.monotonic())
+            node.cut_expired(time.time())
+            if time.monotonic() - floods_at > 1.0:
+                floods_at = time.monotonic()
+                gateway.floods.sweep(node.clock.now())
+
+    async def _sync(self, node: Node) -> None:
+        interval = self._settings.fsync_interval_ms / 1000
+        synced = 0
+        while True:
+            await asyncio.sleep(interval)
+            if node.journal.count != synced and not node.journal.failed:
+                synced = node.journal.count
+                try:
+                    await asyncio.to_thread(node.journal.sync)
+                except JournalFailed:
+                    return
+
+    async def _drain(self, node: Node) -> None:
+        """Refuse what is new, let what is open end, cut what does not."""
+        node.draining = True
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while node.open and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        node.cut_all(End.INTERRUPTED, Code.NOT_READY)
+        for _ in range(50):
+            if not node.open:
+                break
+            await asyncio.sleep(0.01)
+
+
+def main() -> None:
+    """Entry point of a worker process; started by the supervisor only."""
+    parser = argparse.ArgumentParser(prog="valetkey-worker", allow_abbrev=False)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--slot", type=int, required=True)
+    parser.add_argument("--generation", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    given = parser.parse_args()
+    harden(parent=given.parent)
+    raise_open_files()
+    os.umask(0o077)
+    process = WorkerProcess(
+        Home(given.home), settings_from_flags(sys.stdin.readline()), given.slot, given.generation
+    )
+    try:
+        uvloop.run(process.run())
+    except JournalFailed as error:
+        print(f"valetkey: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

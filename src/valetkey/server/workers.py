@@ -1,0 +1,188 @@
+"""The control process's side of the link: who serves, who has acknowledged what, who must be fenced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+
+from valetkey.gateway.facts import (
+    Acknowledged,
+    Change,
+    Fact,
+    Facts,
+    FromWorker,
+    Hello,
+    Lease,
+    Ready,
+    Renew,
+    Welcome,
+)
+from valetkey.server.link import LEASE_SECONDS, SNAPSHOT_CHUNK, Channel, boottime_ns
+
+LEASE_NS = int(LEASE_SECONDS * 1e9)
+FENCE_SECONDS = 0.5
+"""How long killing a worker may take beyond its lease."""
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What became of a change: workers that acknowledged, workers that were fenced, exchanges that were cut."""
+
+    acknowledged: int
+    fenced: int
+    cut: int
+
+
+class Worker:
+    """A worker process that may be serving."""
+
+    def __init__(self, slot: int, generation: int) -> None:
+        self.slot = slot
+        self.generation = generation
+        self.pid: int | None = None
+        self.channel: Channel[FromWorker] | None = None
+        self.ready = False
+        # Until it is known otherwise a worker may hold a lease: one granted by the control process before us.
+        self.lease_until = boottime_ns() + LEASE_NS
+        self.dead = asyncio.Event()
+        self.waiting: dict[int, asyncio.Future[int]] = {}
+
+
+class Workers:
+    """All workers that may be serving."""
+
+    def __init__(
+        self,
+        *,
+        workspace: str,
+        index_key: bytes,
+        wall_floor: Callable[[], float],
+        snapshot: Callable[[], Awaitable[list[Fact]]],
+        enlist: Callable[[int, int], None],
+        fence: Callable[[int, int], None],
+        serving: Callable[[int], None],
+    ) -> None:
+        self._workspace = workspace
+        self._index_key = index_key
+        self._wall_floor = wall_floor
+        self._snapshot = snapshot
+        self._enlist = enlist
+        self._fence = fence
+        self._serving = serving
+        self._decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+        self._sequence = 0
+        self._server: asyncio.Server | None = None
+        self.joining = asyncio.Lock()
+        """Held while a worker takes its snapshot and while a change is made: no change falls between."""
+        self.known: dict[int, Worker] = {}
+
+    async def listen(self, path: Path) -> None:
+        """Accept workers on a Unix socket."""
+        path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._joined, path)
+        path.chmod(0o600)
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._server is not None:
+            self._server.close()
+
+    def alive(self, slot: int, generation: int) -> None:
+        """The supervisor started this worker, or it was running before us."""
+        self.known[slot] = Worker(slot, generation)
+
+    def died(self, slot: int, generation: int) -> None:
+        """The supervisor saw this worker end."""
+        worker = self.known.get(slot)
+        if worker is not None and worker.generation == generation:
+            worker.dead.set()
+            for future in worker.waiting.values():
+                if not future.done():
+                    future.cancel()
+            del self.known[slot]
+
+    async def spread(self, facts: list[Fact], *, let_finish: bool = False) -> Settled:
+        """Put a change in force everywhere. Returns when every worker that may serve has it, or is dead."""
+        return await self.settle(self.send(facts, let_finish=let_finish))
+
+    def send(
+        self, facts: list[Fact], *, let_finish: bool = False
+    ) -> list[tuple[Worker, asyncio.Future[int]]]:
+        """Send a change to all; call it with `joining` held."""
+        self._sequence += 1
+        change = Change(self._sequence, facts, let_finish)
+        sent = []
+        for worker in self.known.values():
+            future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            worker.waiting[self._sequence] = future
+            if worker.channel is not None:
+                worker.channel.send(change)
+            sent.append((worker, future))
+        return sent
+
+    async def settle(self, sent: list[tuple[Worker, asyncio.Future[int]]]) -> Settled:
+        """Wait for acknowledgements; who does not answer within its lease is killed."""
+        results = await asyncio.gather(*(self._settled(worker, future) for worker, future in sent))
+        cuts = [cut for cut in results if cut is not None]
+        return Settled(len(cuts), len(results) - len(cuts), sum(cuts))
+
+    async def _settled(self, worker: Worker, future: asyncio.Future[int]) -> int | None:
+        patience = max(0.0, (worker.lease_until - boottime_ns()) / 1e9)
+        gone = asyncio.ensure_future(worker.dead.wait())
+        try:
+            await asyncio.wait((future, gone), timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if future.done() and not future.cancelled():
+                return future.result()
+            if not worker.dead.is_set():
+                self._fence(worker.slot, worker.generation)
+                await asyncio.wait((gone,), timeout=FENCE_SECONDS)
+            return None
+        finally:
+            gone.cancel()
+
+    async def _joined(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        channel: Channel[FromWorker] = Channel(reader, writer, self._decoder)
+        try:
+            hello = await channel.receive()
+            if not isinstance(hello, Hello):
+                return
+            worker = self.known.get(hello.slot)
+            if worker is None or worker.generation != hello.generation:
+                return
+            async with self.joining:
+                self._enlist(hello.slot, hello.generation)
+                worker.pid, worker.channel = hello.pid, channel
+                facts = await self._snapshot()
+                pieces = range(0, len(facts), SNAPSHOT_CHUNK)
+                channel.send(Welcome(self._workspace, self._index_key, len(pieces), self._wall_floor()))
+                for start in pieces:
+                    channel.send(Facts(facts[start : start + SNAPSHOT_CHUNK]))
+                # What was sent while it was away is in the snapshot.
+                for future in worker.waiting.values():
+                    if not future.done():
+                        future.set_result(0)
+                worker.waiting.clear()
+            await channel.drain()
+            await self._serve(worker, channel)
+        except (ConnectionError, msgspec.DecodeError):
+            pass
+        finally:
+            channel.close()
+
+    async def _serve(self, worker: Worker, channel: Channel[FromWorker]) -> None:
+        while (message := await channel.receive()) is not None:
+            if isinstance(message, Renew):
+                # The worker counts from when it asked, which was earlier: this is never too short.
+                worker.lease_until = boottime_ns() + LEASE_NS
+                channel.send(Lease(message.asked))
+            elif isinstance(message, Acknowledged):
+                future = worker.waiting.pop(message.sequence, None)
+                if future is not None and not future.done():
+                    future.set_result(message.cut)
+            elif isinstance(message, Ready):
+                worker.ready = True
+                self._serving(worker.slot)
+        if worker.channel is channel:
+            worker.channel = None
