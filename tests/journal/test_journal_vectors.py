@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from models import chain_model as model
-from valetkey.journal import segment
+from valetkey.journal import records, segment
 from valetkey.journal.call_id import call_id
 from valetkey.journal.chain import SegmentName, personal_path, segment_path
 from valetkey.journal.checkpoint import Checkpointer, key_id
@@ -20,7 +21,7 @@ from valetkey.journal.records import Audit, Closed, End, Flood, Opened, Personal
 from valetkey.journal.recover import recover_segment
 from valetkey.journal.segment import SegmentWriter
 from valetkey.journal.tail import Tailer
-from valetkey.journal.verify import verify_journal
+from valetkey.journal.verify import What, verify_journal
 
 VECTORS = Path(__file__).resolve().parents[2] / "docs" / "formats" / "journal-vectors.json"
 SIGNING_KEY = bytes(range(1, 33))
@@ -132,16 +133,16 @@ def test_the_model_reads_the_vectors(vectors: dict[str, Any]) -> None:
         name, _, suffix = file.partition(".")
         if suffix != "seg":
             continue
-        records, rest, good = model.read_segment(name, text.encode())
+        found, rest, good = model.read_segment(name, text.encode())
         assert good
         assert rest == b""
-        assert vectors["heads"][name] == [len(records), text[-65:-1]]
+        assert vectors["heads"][name] == [len(found), text[-65:-1]]
         beside = model.personal_fields(vectors["files"][f"{name}.personal"].encode())
-        committed = {record["seq"]: record["personal"] for record in records if "personal" in record}
+        committed = {record["seq"]: record["personal"] for record in found if "personal" in record}
         assert set(beside) == set(committed)
-        assert all(found is None or found[0] == committed[number] for number, found in beside.items())
-        kinds |= {record["kind"] for record in records}
-        for record in records:
+        assert all(line is None or line[0] == committed[number] for number, line in beside.items())
+        kinds |= {record["kind"] for record in found}
+        for record in found:
             if record["kind"] == "checkpoint":
                 statement = model.statement(
                     record["number"],  # type: ignore[arg-type]
@@ -172,3 +173,14 @@ def test_our_writer_writes_the_vectors(
     built = build(tmp_path / "journal")
     assert built == vectors
     assert personal_path(tmp_path / "journal", "x").name == "x.personal"
+
+
+def test_the_page_names_every_kind_field_end_and_problem() -> None:
+    page = (VECTORS.parent / "journal.md").read_text("utf-8")
+    words = {word for quoted in re.findall(r"`([^`]+)`", page) for word in re.split(r"[ ,]+", quoted)}
+    phrases = set(re.findall(r"`([^`]+)`", page))
+    for kind in get_args(records.AnyRecord):
+        assert kind.__struct_config__.tag in words
+        assert set(kind.__struct_fields__) <= words
+    assert set(End) <= words
+    assert set(What) <= phrases

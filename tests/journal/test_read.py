@@ -168,6 +168,23 @@ def test_an_event_has_all_that_the_records_say(tmp_path: Path) -> None:
     assert (event.address, event.user_agent, event.origin, event.status) == (None, None, None, 200)
 
 
+def test_calls_that_closed_behind_the_cursor_are_shown_closed(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    writer = world.writer()
+    opened = [world.opened() for _ in range(5)]
+    for record in opened:
+        writer.append_call(record)
+    later = [world.call(writer) for _ in range(2)]
+    for record in opened[:4]:
+        writer.append(world.closed(record, status=204))
+    first = events(world.folder, limit=3)
+    assert [event.call for event in first.items] == [later[1].call, later[0].call, opened[4].call]
+    second = events(world.folder, limit=4, cursor=first.next)
+    assert [(event.call, event.status) for event in second.items] == [
+        (call.call, 204) for call in opened[3::-1]
+    ]
+
+
 def test_since_and_until_bound_the_time(tmp_path: Path) -> None:
     world = World(tmp_path)
     writer = world.writer()

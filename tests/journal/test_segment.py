@@ -108,7 +108,7 @@ def test_a_segment_is_never_written_by_a_second_writer(tmp_path: Path) -> None:
         SegmentWriter(world.folder, SegmentName.parse(writer.name), time=1.0, random=world.random)
 
 
-@pytest.mark.parametrize("write", range(1, 6))
+@pytest.mark.parametrize("write", range(1, 11))
 @pytest.mark.parametrize("kept", [None, 0, 1, 40])
 def test_a_write_that_fails_leaves_whole_records_and_a_writer_that_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: int, kept: int | None
@@ -136,6 +136,8 @@ def test_a_write_that_fails_leaves_whole_records_and_a_writer_that_refuses(
         for _ in range(3):
             before = writer.count
             world.call(writer)
+            before = writer.count
+            world.refusal(writer)
 
     with pytest.raises(JournalFailed, match="cannot be written"):
         three_calls()

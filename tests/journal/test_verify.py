@@ -229,6 +229,11 @@ def test_personal_fields_that_were_changed_or_added_are_named(proven: Proven) ->
     lines = content.splitlines(keepends=True)
     path.write_bytes(content.replace(b"203.0.113.7", b"203.0.113.6", 1))
     assert (name, 2, "personal changed") in named(proven.verify())
+    salt = content[2:34]
+    path.write_bytes(
+        content.replace(salt, salt.upper()) if salt.upper() != salt else content[:2] + content[3:]
+    )
+    assert (name, 2, "personal changed") in named(proven.verify())
     path.write_bytes(b"".join(lines[1:]))
     assert (name, 2, "personal removed") in named(proven.verify())
     path.write_bytes(content + lines[-1])

@@ -152,7 +152,7 @@ class Stage:
     def _start(
         self, module: list[str], environment: dict[str, str] | None = None, **streams: Any
     ) -> subprocess.Popen[str]:
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # noqa: S603 - our own interpreter with our own modules
             [sys.executable, "-m", *module], env=environment, stdin=subprocess.DEVNULL, text=True, **streams
         )
         self._children.append(child)

@@ -128,7 +128,8 @@ def _play(stage: Stage, narrator: Narrator) -> None:
     narrator.scene(
         "Did the real key reach a caller? All the bytes that callers received are searched.",
         "ok" if not leaked else "LEAKED",
-        f"Not once in {sum(map(len, stage.received)):,} bytes. The service counted {seen.get('accepted', 0)} calls with it.",
+        f"Not once in {sum(map(len, stage.received)):,} bytes. "
+        f"The service was called {seen['requests']} times, always with it.",
         "ok",
     )
 

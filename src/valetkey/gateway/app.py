@@ -110,6 +110,7 @@ class Gateway:
         self._own = own
         self._client_address = ClientAddress(node.settings.trusted_proxy)
         self._random = RandomPool()
+        self._runtimes: dict[str, ServiceRuntime] = {}
         self._nowhere = Intake.compile(_NOWHERE)
         self._verify = Verify(node, self._new_call_id)
         self.floods = Floods(node, self._new_call_id)
@@ -259,7 +260,7 @@ class Gateway:
         return entry
 
     def runtime(self, service: ServiceEntry) -> ServiceRuntime:
-        """The service compiled, anew after each change."""
+        """The service compiled, anew after each change of it or of its secrets."""
         made = service.runtime
         if not isinstance(made, ServiceRuntime):
             settings = self._node.settings
@@ -268,6 +269,10 @@ class Gateway:
             made = service.runtime = ServiceRuntime(
                 service.service, self._node.index.secrets_of(service.id), self._own, settings, address
             )
+            earlier = self._runtimes.get(service.id)
+            if earlier is not None:
+                earlier.retire()
+            self._runtimes[service.id] = made
         return made
 
     # -- the record

@@ -44,7 +44,8 @@ class Exchange:
     """A call that was allowed."""
 
     __slots__ = (
-        "_answer", "_bytes_out", "_call_id", "_code", "_end", "_first_byte_ms", "_node", "_origin", "_pump", "_reserved",
+        "_answer", "_bytes_out", "_call_id", "_code", "_end", "_first_byte_ms", "_node", "_origin", "_pump",
+        "_reserved",
         "_runtime", "_secret", "_send", "_sent_upstream", "_started_answer", "_started_ns", "_status",
         "_taken", "_task", "_upstream_status", "call", "connection", "deadline", "key_id",
     )  # fmt: skip
@@ -79,7 +80,7 @@ class Exchange:
         self._started_ns = started_ns
         self._send = send
         self._task = asyncio.current_task()
-        self._pump = Pump(receive, self._client_gone, runtime.ceiling)
+        self._pump = Pump(receive, self._client_gone, self._body_progress, runtime.ceiling)
         self._end: End | None = None
         self._code: Code | None = None
         self._answer: ClientResponse | None = None
@@ -89,7 +90,8 @@ class Exchange:
         self._first_byte_ms: float | None = None
         self._sent_upstream = False
         self._started_answer = False
-        self.deadline = time.monotonic() + node.settings.first_byte_timeout
+        self.deadline = time.monotonic() + node.settings.body_timeout
+        """When the sweep cuts it (seconds of the monotonic clock): moved on with every sign of life."""
 
     # -- ended from outside
 
@@ -114,11 +116,19 @@ class Exchange:
     def _client_gone(self) -> None:
         self.cut(End.CLIENT_GONE)
 
+    def _body_progress(self, whole: bool) -> None:
+        settings = self._node.settings
+        if self._answer is None:
+            self.deadline = time.monotonic() + (
+                settings.first_byte_timeout if whole else settings.body_timeout
+            )
+
     # -- the way
 
     async def run(self, body_length: int | None) -> None:
         """Carry the call. `body_length`: bytes announced, None for a chunked body, 0 for none."""
         self._pump.start()
+        self._runtime.use()
         try:
             await self._carry(body_length)
         except asyncio.CancelledError:
@@ -275,6 +285,7 @@ class Exchange:
             cost = reserved.cost_micros if reserved.open else 0
             node.counters.settle(reserved)
         node.leave(self)
+        self._runtime.leave()
         if node.journal.failed:
             return
         node.journal.append(

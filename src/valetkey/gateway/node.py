@@ -13,6 +13,7 @@ from valetkey.decision.reservation import LimitRefusal, Reserved
 from valetkey.gateway.counters import SharedCounters
 from valetkey.gateway.index import KeyEntry, KeyIndex
 from valetkey.gateway.sockets import reset_connections
+from valetkey.journal.disk import Room
 from valetkey.journal.records import End
 from valetkey.journal.segment import SegmentWriter
 from valetkey.server.settings import Settings
@@ -61,6 +62,9 @@ class Node:
         self.wall_floor = 0.0
         self.loaded = False
         self.draining = False
+        self.clock_behind = False
+        self.disk_low = False
+        self._room = Room(journal.folder)
         self.host_names = settings.host_names
         self.open: dict[str, set[Exchange]] = {}
         """Open exchanges by key id: what a revoke has to cut."""
@@ -75,7 +79,18 @@ class Node:
             return "the journal cannot be written"
         if self.draining:
             return "the server is shutting down"
+        if self.disk_low:
+            return "the disk is nearly full"
+        if self.clock_behind:
+            return "the clock is behind the newest record; set it right"
         return None
+
+    def look_around(self) -> None:
+        """Look at the clock and the disk; called by the worker's timer, so that no call pays for it."""
+        now = self.clock.now()
+        self.clock_behind = now.wall < self.wall_floor - MAX_CLOCK_LAG
+        self.wall_floor = max(self.wall_floor, now.wall)
+        self.disk_low = not self._room.enough(now.monotonic)
 
     def judge(
         self, entry: KeyEntry, call: Call, now: Now, cost: int | None, address: bytes | None

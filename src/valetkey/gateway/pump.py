@@ -23,19 +23,20 @@ class Pump:
     """Reads the events of one call."""
 
     __slots__ = (
-        "_ceiling",
-        "_gone",
-        "_waiter",
-        "_waiting",
-        "complete",
-        "disconnected",
-        "receive",
-        "received",
-    )
+        "_ceiling", "_gone", "_progress", "_waiter", "_waiting", "complete", "disconnected", "receive", "received",
+    )  # fmt: skip
 
-    def __init__(self, receive: Callable[[], Any], gone: Callable[[], None], ceiling: int) -> None:
+    def __init__(
+        self,
+        receive: Callable[[], Any],
+        gone: Callable[[], None],
+        progress: Callable[[bool], None],
+        ceiling: int,
+    ) -> None:
+        """`gone` is called when the caller is, `progress(whole)` with each piece of the body."""
         self.receive = receive
         self._gone = gone
+        self._progress = progress
         self._ceiling = ceiling
         self._waiting: deque[bytes] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -67,6 +68,7 @@ class Pump:
             self._waiting.append(body)
         if not event.get("more_body", False):
             self.complete = True
+        self._progress(self.complete)
         self._wake()
         # After the body the next event can only be that the caller is gone.
         if self.complete or len(self._waiting) < MAX_WAITING:
@@ -94,7 +96,6 @@ class Pump:
                 await asyncio.get_running_loop().create_future()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-            self._waiter = None
 
     async def whole(self) -> bytes:
         """The whole body at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 from valetkey.decision.call import Call
@@ -25,6 +26,9 @@ _ABOUT_A_KEY = re.compile(
     re.IGNORECASE,
 )
 
+_closing: set[asyncio.Task[None]] = set()
+"""Held so that the loop does not lose them."""
+
 
 class ServiceRuntime:
     """One service ready to carry calls."""
@@ -43,8 +47,30 @@ class ServiceRuntime:
         self.ceiling = min(service.ceiling, settings.max_body_mb * 1_000_000)
         self.public_address = address
         self.needles = needles_of(service, secrets)
+        self._users = 0
+        self._retired = False
         media = load_preset(service.preset).media if service.preset else ()
         self._media = PatternIndex([EndpointPattern(pattern) for pattern in media]) if media else None
+
+    def use(self) -> None:
+        """A call goes through it."""
+        self._users += 1
+
+    def leave(self) -> None:
+        """The call has ended."""
+        self._users -= 1
+        self._close_when_unused()
+
+    def retire(self) -> None:
+        """The service has changed: calls in hand end on this one, new ones use the next."""
+        self._retired = True
+        self._close_when_unused()
+
+    def _close_when_unused(self) -> None:
+        if self._retired and not self._users:
+            task = asyncio.get_running_loop().create_task(self.upstream.close())
+            _closing.add(task)
+            task.add_done_callback(_closing.discard)
 
     def origin(self, host: str | None) -> Origin:
         """Where a call to that host goes."""

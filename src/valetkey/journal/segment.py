@@ -51,6 +51,7 @@ class SegmentWriter:
         "_random",
         "_seq",
         "_size",
+        "folder",
         "name",
     )
 
@@ -68,6 +69,7 @@ class SegmentWriter:
         `time` in seconds since the epoch; `previous` is name, count and head of the writer's previous
         segment, where they are known. The folder is made when it is missing. Raises `JournalFailed`.
         """
+        self.folder = folder
         self.name = str(name)
         self._failed: str | None = None
         self._random = random

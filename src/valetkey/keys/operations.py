@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from valetkey.access.actor import ActorKind
 from valetkey.access.operation import Unit, operation
@@ -168,6 +168,7 @@ def change_key(unit: Unit, request: ChangeKey) -> KeyView:
         values["label"] = request.label
     if request.expires is not None:
         values["expires"] = None if request.expires == "never" else parse_instant(request.expires, unit.wall)
+        values["ended"] = None
         if request.expires == "never" and view.kind == KeyKind.TEMPORARY and policy.limits.uses is None:
             raise Invalid("A temporary key must end.", "Give --uses, or another --expires.")
     unit.connection.execute(update(tables.keys).where(tables.keys.c.id == request.id).values(**values))
@@ -228,6 +229,16 @@ def show_key_value(unit: Unit, request: KeyName) -> IssuedKey:
         view.id, plain.reveal_text(), view.kind, view.service, view.holder, view.environment, view.label,
         view.last4, view.expires, view.sentences,
     )  # fmt: skip
+
+
+def latch_expired(connection: Connection, workspace: str, wall: float) -> list[str]:
+    """Note for good that keys have expired, so that a clock set back revives none; return their ids."""
+    keys = tables.keys
+    expired = keys.c.workspace_id == workspace, keys.c.ended.is_(None), keys.c.expires <= wall
+    found = connection.execute(select(keys.c.id).where(*expired).limit(1_000)).scalars().all()
+    if found:
+        connection.execute(update(keys).where(keys.c.id.in_(found)).values(ended=wall))
+    return list(found)
 
 
 def _living(unit: Unit, key_id: str) -> KeyView:

@@ -70,7 +70,7 @@ def _view(row: Any) -> KeyView:
         holder=row.holder,
         environment=row.environment,
         label=row.label,
-        state=row.state,
+        state="expired" if row.state != "revoked" and row.ended is not None else row.state,
         last4=row.last4,
         created=row.created,
         expires=row.expires,

@@ -31,6 +31,9 @@ from valetkey.server.settings import Settings, settings_from_flags
 from valetkey.server.workers import Workers
 from valetkey.vault.keyring import INDEX
 
+LATCH_SECONDS = 1.0
+"""How often it is looked which keys have expired since."""
+
 
 class ControlProcess:
     """One control process's life."""
@@ -98,7 +101,9 @@ class ControlProcess:
             writer=self._writer,
         )
         listeners = await self._open_doors(desk)
-        tasks = [loop.create_task(self._recorder.run()), loop.create_task(self._hear(reader))]
+        tasks = [
+            loop.create_task(work) for work in (self._recorder.run(), self._hear(reader), self._latch(desk))
+        ]
         self._say({"ready": True, "ports": {"control": self._settings.control_port}})
         await self._stopping.wait()
         for listener in listeners:
@@ -147,6 +152,11 @@ class ControlProcess:
             if "started" in message:
                 return
             self._note(message)
+
+    async def _latch(self, desk: Desk) -> None:
+        while True:
+            await asyncio.sleep(LATCH_SECONDS)
+            await desk.latch_expired()
 
     async def _hear(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():

@@ -26,6 +26,7 @@ from valetkey.journal.event import EventFilter
 from valetkey.journal.follow import Follower
 from valetkey.journal.read import events
 from valetkey.journal.segment import product_version
+from valetkey.keys.operations import latch_expired
 from valetkey.server.checking import CheckedKey, CheckKey, check_key
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
@@ -104,6 +105,21 @@ class Desk:
         self._recorder.wake()
         settled = await self._workers.settle(sent) if sent else Settled(0, 0, 0)
         return Outcome(answer, settled.acknowledged, settled.fenced, settled.cut)
+
+    async def latch_expired(self) -> int:
+        """Make the end of keys that have expired final, here and in every worker."""
+        loop = asyncio.get_running_loop()
+
+        def latch() -> list[Any]:
+            with self._frame.store.write() as connection:
+                ended = latch_expired(connection, self.workspace, self._frame.wall())
+                return self._loader.changed(connection, [("key", identifier) for identifier in ended])
+
+        async with self._workers.joining:
+            facts = await loop.run_in_executor(self._writer, latch)
+            sent = self._workers.send(facts) if facts else []
+        await self._workers.settle(sent)
+        return len(facts)
 
     def _perform(
         self, operation: Operation[Any, Any], request: Any, actor: Actor, replay_token: str | None

@@ -28,6 +28,9 @@ from valetkey.vault.sealing import SecretContext
 _ORDER = ("network", "service", "party", "policy", "secret", "credential", "key")
 """What others refer to comes first."""
 
+LATCHED = 0.0
+"""Expiry of a key whose end has been reached: before every clock."""
+
 
 class FactLoader:
     """Reads facts of one workspace."""
@@ -109,9 +112,12 @@ class FactLoader:
         columns = (
             table.c.id, table.c.fingerprint, table.c.kind, table.c.service_id, table.c.environment_id,
             table.c.holder_id, table.c.policy_id, table.c.secret_name, table.c.state, table.c.expires,
-            table.c.block, table.c.parent_id,
+            table.c.block, table.c.parent_id, table.c.ended,
         )  # fmt: skip
-        return [KeyFact(*row) for row in self._rows(connection, table, columns, ids)]
+        for row in self._rows(connection, table, columns, ids):
+            fact = KeyFact(*row[:-1])
+            # An end that was reached once is reached for ever, whatever the clock says later.
+            yield fact if row[-1] is None else msgspec.structs.replace(fact, expires=LATCHED)
 
     def _secrets(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
         secrets, versions = tables.secrets, tables.secret_versions

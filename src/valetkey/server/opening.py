@@ -53,6 +53,11 @@ def open_home(home: Home, settings: Settings) -> Opened:
     with store.read() as connection:
         workspace = connection.execute(select(tables.workspaces.c.id)).scalar()
     if workspace is None:
+        if any(home.journal.glob("*.seg")):
+            raise Unavailable(
+                "The database is empty, but the journal of this home is not: the database was lost.",
+                "Restore it from a backup, or start with another folder in VALETKEY_HOME.",
+            )
         root = provider.load() if provider.path.exists() else provider.create()
         return _create(store, root)
     if not provider.path.exists():

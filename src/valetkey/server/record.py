@@ -19,7 +19,7 @@ from valetkey.journal.randomness import RandomPool
 from valetkey.journal.records import Audit, Closed, Flood, Opened
 from valetkey.journal.recover import Recovery, recover_segment
 from valetkey.journal.segment import SegmentWriter
-from valetkey.journal.tail import Batch, Tailer
+from valetkey.journal.tail import Batch, Tailer, newest_time
 from valetkey.journal.usage import Rollups
 from valetkey.journal.verify import verify_journal
 from valetkey.server.home import Home
@@ -58,7 +58,7 @@ class Recorder:
         self._lock = asyncio.Lock()
         self._stored_at = 0.0
         self.problems: list[str] = []
-        self.newest = 0.0
+        self.newest = newest_time(home.journal) or 0.0
         """Newest instant any record names: a clock far behind it must not open windows again."""
         with store.read() as connection:
             positions, open_calls = read_positions(connection)
@@ -151,9 +151,8 @@ class Recorder:
         heads = self._heads()
         self._checkpointer.make(heads, int(self._wall() * 1000), time.monotonic_ns())
         self._poll()
-        heads = self._heads()
         self._store_use()
-        return heads
+        return dict(self._checkpointer.signed)
 
     def _store_use(self) -> None:
         self._stored_at = time.monotonic()

@@ -175,6 +175,7 @@ class WorkerProcess:
             await asyncio.sleep(SWEEP_SECONDS)
             if node.boottime() >= node.lease_until and node.open:
                 node.cut_all(End.INTERRUPTED, Code.NOT_READY)
+            node.look_around()
             node.cut_late(time.monotonic())
             node.cut_expired(time.time())
             if time.monotonic() - floods_at > 1.0:
@@ -197,7 +198,7 @@ class WorkerProcess:
         """Refuse what is new, let what is open end, cut what does not."""
         node.draining = True
         deadline = time.monotonic() + DRAIN_SECONDS
-        while node.open and time.monotonic() < deadline:
+        while node.open and time.monotonic() < deadline:  # noqa: ASYNC110 - calls end by themselves
             await asyncio.sleep(0.02)
         node.cut_all(End.INTERRUPTED, Code.NOT_READY)
         for _ in range(50):

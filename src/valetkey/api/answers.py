@@ -1,0 +1,202 @@
+"""Shapes of answers that are the door's own: pages, the end of a key, and what the desk tells about itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from valetkey.access.tokens import TokenView
+from valetkey.networks.operations import Network
+from valetkey.parties.operations import Party
+from valetkey.services.queries import ServiceView
+from valetkey.vault.operations import SecretView, VersionView
+
+
+class ServicePage(msgspec.Struct, frozen=True):
+    """All services, by name."""
+
+    items: list[ServiceView]
+    next: str | None = None
+    """Cursor of the next page, null on the last one."""
+
+
+class SecretPage(msgspec.Struct, frozen=True):
+    """All secrets with their newest living version. Never a value."""
+
+    items: list[SecretView]
+    next: str | None = None
+
+
+class VersionPage(msgspec.Struct, frozen=True):
+    """All versions of one secret, newest first. Never a value."""
+
+    items: list[VersionView]
+    next: str | None = None
+
+
+class NetworkPage(msgspec.Struct, frozen=True):
+    """All named networks, by name."""
+
+    items: list[Network]
+    next: str | None = None
+
+
+class PartyPage(msgspec.Struct, frozen=True):
+    """All living parties, by name."""
+
+    items: list[Party]
+    next: str | None = None
+
+
+class TokenPage(msgspec.Struct, frozen=True):
+    """All API tokens, newest first. Never a value."""
+
+    items: list[TokenView]
+    next: str | None = None
+
+
+class KeyStopped(msgspec.Struct, frozen=True):
+    """A key after it was suspended, resumed or revoked: in force everywhere when this is answered."""
+
+    id: str
+    state: str
+    acknowledged: int
+    """Workers that have applied it."""
+    fenced: int
+    """Workers that did not answer and were shut out."""
+    cut: int
+    """Open exchanges that were ended."""
+
+
+class CheckedKey(msgspec.Struct, frozen=True):
+    """What would be answered to a call. Nothing was spent or pinned."""
+
+    code: str
+    sentence: str
+    next_step: str
+    endpoint: str | None = None
+    """The endpoint rule that matches."""
+    limit: str | None = None
+    """The limit that refuses."""
+    retry_after: float | None = None
+    """Seconds after which the same call may pass."""
+    key_id: str | None = None
+
+
+class UsageItem(msgspec.Struct, frozen=True):
+    """What was done with one key. Without a key: calls that carried none of ours."""
+
+    key_id: str | None
+    label: str | None
+    holder: str | None
+    service: str | None
+    calls: int
+    allowed: int
+    refused: int
+    bytes_in: int
+    bytes_out: int
+    cost: int
+    """In millionths of the currency's unit."""
+    hours: list[int]
+    """Calls of each hour of the span, oldest first."""
+    codes: dict[str, int]
+    """Refusals by code."""
+
+
+class Sighting(msgspec.Struct, frozen=True):
+    """An address that a key was used from, or a program that used it."""
+
+    value: str
+    first: float
+    last: float
+    calls: int
+
+
+class UsagePage(msgspec.Struct, frozen=True):
+    """Use by key, the most used first."""
+
+    items: list[UsageItem]
+    next: str | None = None
+    start: float | None = msgspec.field(name="from", default=None)
+    """Beginning of the span, seconds since the epoch."""
+    addresses: list[Sighting] | None = None
+    """Where calls came from; only when one key is asked for."""
+    agents: list[Sighting] | None = None
+    """Which programs made them; only when one key is asked for."""
+
+
+class AuditItem(msgspec.Struct, frozen=True):
+    """One management action."""
+
+    id: str
+    time: float
+    actor: str
+    action: str
+    subject: str
+    outcome: str
+    details: dict[str, Any] = {}
+
+
+class AuditPage(msgspec.Struct, frozen=True):
+    """Management actions, newest first."""
+
+    items: list[AuditItem]
+    next: str | None
+
+
+class JournalProblem(msgspec.Struct, frozen=True):
+    """One thing that is wrong with the journal."""
+
+    segment: str
+    seq: int | None
+    what: str
+    """One word or two that programs rely on, such as ``changed``."""
+    detail: str
+
+
+class JournalVerdict(msgspec.Struct, frozen=True):
+    """Whether the journal is whole and complete: ``ok``, ``broken`` or ``unproven`` each."""
+
+    integrity: str
+    completeness: str
+    records: int
+    segments: int
+    checkpoints: int
+    """Checkpoints with a good signature."""
+    erased: int
+    """Records whose personal fields were erased."""
+    problems: list[JournalProblem]
+    more_problems: int = 0
+    """Problems beyond those that are listed."""
+
+
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """One gateway worker."""
+
+    slot: int
+    pid: int | None
+    generation: int
+    ready: bool
+
+
+class Status(msgspec.Struct, frozen=True):
+    """What runs here and whether it is ready."""
+
+    version: str
+    home: str
+    ready: bool
+    missing: list[str]
+    """What is not ready, in words."""
+    workers: list[WorkerStatus]
+    gateway_port: int
+    control_port: int
+    pid: int | None = None
+    """Process of the control plane."""
+    keys: int | None = None
+
+
+class Health(msgspec.Struct, frozen=True):
+    """That the process answers."""
+
+    status: str

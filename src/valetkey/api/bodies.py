@@ -1,0 +1,73 @@
+"""Bodies of requests whose subject stands in the URL: the operations' own types without that name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from valetkey.keys.drafting import Terms
+
+
+class ServiceChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to change of a service; what is left out stays."""
+
+    base_url: str | None = None
+    auth: str | None = None
+    hosts: dict[str, str] | None = None
+    """More named upstream hosts: name -> origin."""
+    allow_private: bool | None = None
+    allow_plain_upstream: bool | None = None
+    ca_file: str | None = None
+    price: str | None = None
+    """Fixed price of a call, such as ``0.01``."""
+
+
+class SecretRetirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which versions of the secret to take out of use: one, or all that live."""
+
+    environment: str = "production"
+    version: Annotated[int, Meta(ge=1, le=2_147_483_647)] | None = None
+
+
+class KeyChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to change of a living key; what is left out stays, an empty list takes a restriction away."""
+
+    label: str | None = None
+    expires: str | None = None
+    """A span, a day, an RFC 3339 time, or ``never``."""
+    terms: Terms = Terms()
+
+
+class Ending(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a key stops."""
+
+    let_finish: bool = False
+    """Whether exchanges that are open may come to their end; otherwise they are cut."""
+
+
+class CallToCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A call that might be made with a key."""
+
+    method: Annotated[str, Meta(min_length=1, max_length=40)] | None = None
+    path: Annotated[str, Meta(min_length=1, max_length=8192)] | None = None
+    """As endpoint patterns see it: ``/v1/models``, without the service's name."""
+    address: Annotated[str, Meta(max_length=100)] | None = None
+    """Address of the caller."""
+    origin: Annotated[str, Meta(max_length=2048)] | None = None
+    """Value of the Origin header."""
+    host: Annotated[str, Meta(max_length=255)] | None = None
+    """Name of the upstream host, where the service has several."""
+    at: Annotated[str, Meta(max_length=64)] | None = None
+    """When, as an RFC 3339 time; left out: now."""
+
+
+class CheckKey(CallToCheck, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The same with the key it would be made with, as the desk is asked."""
+
+    id: str
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a request that has none: nothing, or an empty object."""

@@ -1,0 +1,260 @@
+"""Every error that leaves by the control API: RFC 9457 problem+json with a code, a sentence, a next step.
+
+Nothing of the request is echoed, no traceback leaves, and what was not foreseen is logged by its type alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
+
+from valetkey.errors import Invalid, NotFound, ValetkeyError
+
+log = logging.getLogger("valetkey.api")
+
+MEDIA_TYPE = "application/problem+json"
+PROBLEM_TYPES = "https://valetkey.dev/codes#"
+"""Problem types are names, not addresses to fetch (RFC 9457, section 3.1.1)."""
+
+HeaderPairs = list[tuple[bytes, bytes]]
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error as it leaves (RFC 9457)."""
+
+    type: str
+    """Name of the kind of error."""
+    title: str
+    """The kind of error in words; the same for the same code."""
+    status: int
+    """HTTP status, repeated."""
+    code: str
+    """Stable word for programs."""
+    detail: str
+    """What is wrong, in one sentence."""
+    next_step: str
+    """What to do about it."""
+    field: str | None = None
+    """Which field of the request is at fault, if one is."""
+
+
+class MethodRefused(ValetkeyError):
+    """The path exists, the method does not."""
+
+    status = 405
+    code = "METHOD_REFUSED"
+
+    def __init__(self, allow: str = "") -> None:
+        super().__init__(
+            "That method is not accepted here.", "Use one of the methods that the Allow header lists."
+        )
+        self.allow = allow
+
+
+class TooSlow(ValetkeyError):
+    """The body did not arrive in time."""
+
+    status = 408
+    code = "TOO_SLOW"
+
+
+class TooLarge(ValetkeyError):
+    """The body is larger than any request of this API."""
+
+    status = 413
+    code = "TOO_LARGE"
+
+
+class MediaTypeRefused(ValetkeyError):
+    """The body is said to be something else than JSON."""
+
+    status = 415
+    code = "MEDIA_TYPE_REFUSED"
+
+
+class HostUnknown(ValetkeyError):
+    """The Host header names somebody else: a rebound name in a browser, or a missing public name."""
+
+    status = 421
+    code = "HOST_UNKNOWN"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This server does not answer to that host name.",
+            "Use localhost, or start the server with --public-name NAME.",
+        )
+
+
+class NotSupported(ValetkeyError):
+    """A kind of connection that is not carried."""
+
+    status = 501
+    code = "NOT_SUPPORTED"
+
+
+class Unexpected(ValetkeyError):
+    """Something failed that should not. The person learns that it was not their doing."""
+
+    status = 500
+    code = "UNEXPECTED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The server failed at this request; the reason is in its log.",
+            "Try again; if it lasts, run: valetkey doctor",
+        )
+
+
+TITLES: dict[str, str] = {
+    "INVALID": "The request is wrong",
+    "NOT_AUTHENTICATED": "Nobody is signed in",
+    "NOT_PERMITTED": "Not permitted",
+    "NOT_FOUND": "Not found",
+    "METHOD_REFUSED": "Method not accepted",
+    "TOO_SLOW": "The body came too slowly",
+    "CONFLICT": "Conflict with what is there",
+    "TOO_LARGE": "The body is too large",
+    "MEDIA_TYPE_REFUSED": "The body is not JSON",
+    "HOST_UNKNOWN": "Unknown host name",
+    "UNEXPECTED": "The server failed",
+    "NOT_SUPPORTED": "Not supported",
+    "UNAVAILABLE": "Not available right now",
+}
+
+_encode = msgspec.json.Encoder().encode
+
+
+def problem(error: ValetkeyError) -> tuple[int, HeaderPairs, bytes]:
+    """Status, headers and body of an error."""
+    body = _encode(
+        Problem(
+            type=f"{PROBLEM_TYPES}{error.code.lower()}",
+            title=TITLES.get(error.code, "The request was refused"),
+            status=error.status,
+            code=error.code,
+            detail=error.sentence,
+            next_step=error.next_step,
+            field=error.field,
+        )
+    )
+    headers: HeaderPairs = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    if error.status == 401:
+        headers.append((b"www-authenticate", b'Bearer realm="valetkey"'))
+    if error.status == 503:
+        headers.append((b"retry-after", b"1"))
+    if isinstance(error, MethodRefused) and error.allow:
+        headers.append((b"allow", error.allow.encode()))
+    return error.status, headers, body
+
+
+def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """The one exception handler of the application."""
+    status, headers, body = problem(told(error))
+    # Content-Type and Content-Length are the response's own business.
+    return Response(
+        body,
+        status_code=status,
+        media_type=MEDIA_TYPE,
+        headers={
+            name.decode(): value.decode() for name, value in headers if not name.startswith(b"content-")
+        },
+    )
+
+
+def told(error: Exception) -> ValetkeyError:
+    """Any exception as one that may leave."""
+    if isinstance(error, ValetkeyError):
+        return error
+    if isinstance(error, ValidationException):
+        return _wrong_parameter(error)
+    if isinstance(error, NotFoundException):
+        return NotFound(
+            "There is nothing at this address.", "See the list of addresses at /api/v1/openapi.json."
+        )
+    if isinstance(error, MethodNotAllowedException):
+        return MethodRefused((error.headers or {}).get("Allow", ""))
+    if isinstance(error, HTTPException) and error.status_code == 400:
+        return Invalid("The request cannot be read.", "See what it should be at /api/v1/openapi.json.")
+    # The message of an unforeseen exception may carry anything, a secret too: only its type is logged.
+    log.error("a request failed with %s", _type_names(error))
+    return Unexpected()
+
+
+def _type_names(error: BaseException) -> str:
+    names = [type(error).__name__]
+    while (cause := error.__cause__) is not None and len(names) < 5:
+        names.append(type(cause).__name__)
+        error = cause
+    return " from ".join(names)
+
+
+# What msgspec says of a value without quoting it; everything else is said in our own words.
+_HARMLESS = re.compile(
+    r"Expected `[a-z| ]+`(?:, got `[a-z]+`| (?:>=|<=|<|>) -?[0-9.]+)?|Expected `[a-z]+` of length (?:>=|<=) [0-9]+"
+)
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+_PLACE = re.compile(r" - at `(?:key in )?\$([^`]*)`")
+_NAME_IN_PLACE = re.compile(r"[A-Za-z_]\w*")
+
+
+def wrong_body(error: msgspec.ValidationError, known: tuple[str, ...]) -> Invalid:
+    """The sentence for a body that is JSON of the wrong shape. `known`: names of the body's fields."""
+    message = str(error)
+    place = _PLACE.search(message)
+    # A place names fields of ours; keys of a mapping, which are the caller's, show as [...].
+    steps = _NAME_IN_PLACE.findall(place[1]) if place else []
+    field = ".".join(steps) or None
+    what = message.partition(" - at ")[0]
+    if (missing := _MISSING.fullmatch(what)) is not None:
+        field = ".".join([*steps, missing[1]])
+        return Invalid(f"The field {field} is missing.", "Add it to the request.", field=field)
+    if "unknown field" in what:
+        where = f" within {field}" if field else ""
+        names = (
+            "See the fields at /api/v1/openapi.json."
+            if field or not known
+            else f"Known ones: {', '.join(known)}."
+        )
+        return Invalid(f"The request has a field{where} that is not known.", names, field=field)
+    subject = "The request" if field is None else f"The field {field}"
+    if _HARMLESS.fullmatch(what):
+        return Invalid(
+            f"{subject} has a wrong value: {_lower(what)}.", "Correct it and send it again.", field=field
+        )
+    return Invalid(f"{subject} has a value that is not accepted.", "See /api/v1/openapi.json.", field=field)
+
+
+def _wrong_parameter(error: ValidationException) -> Invalid:
+    extra = error.extra if isinstance(error.extra, list) else []
+    first = extra[0] if extra and isinstance(extra[0], dict) else {}
+    name = first.get("key")
+    field = name if isinstance(name, str) and re.fullmatch(r"[\w-]{1,40}", name) else None
+    message = str(first.get("message", ""))
+    if field is None:
+        return Invalid(
+            "The request is incomplete or wrong.", "See what it should be at /api/v1/openapi.json."
+        )
+    if field == "data":
+        return Invalid("This request needs a JSON body.", "See what it should be at /api/v1/openapi.json.")
+    if _HARMLESS.fullmatch(message):
+        return Invalid(
+            f"{field} has a wrong value: {_lower(message)}.", "Correct it and try again.", field=field
+        )
+    return Invalid(f"{field} has a value that is not accepted.", "See /api/v1/openapi.json.", field=field)
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:].replace("`", "")

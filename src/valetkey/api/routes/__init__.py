@@ -1,0 +1,21 @@
+"""All routes, a file a room."""
+
+from __future__ import annotations
+
+from valetkey.api.routes import audit, events, keys, networks, parties, secrets, server, services, tokens
+
+UNDER_API = [
+    *services.ROUTES,
+    *secrets.ROUTES,
+    *networks.ROUTES,
+    *parties.ROUTES,
+    *keys.ROUTES,
+    *events.ROUTES,
+    *audit.ROUTES,
+    *tokens.ROUTES,
+    *server.ROUTES,
+]
+"""Routes below /api/v1."""
+
+OPEN = server.OPEN
+"""Routes for those who are not signed in."""

@@ -1,0 +1,93 @@
+"""Routes of what was called: events, the stream of them, and use by key."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, cast
+
+import msgspec
+from litestar import get
+from litestar.datastructures import State
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from valetkey.api.answers import UsagePage
+from valetkey.api.parameters import Cursor, Limit, Named, TheDesk
+from valetkey.decision.codes import Code
+from valetkey.durations import parse_span
+from valetkey.errors import Invalid
+from valetkey.journal.event import Page
+
+NDJSON = "application/x-ndjson"
+MAX_HOURS = 24 * 31
+"""Rollups are read hour by hour: a month is a page."""
+
+Since = Annotated[
+    str | None,
+    Parameter(
+        min_length=1,
+        max_length=40,
+        description="From when on: a span back from now such as `1h`, or seconds since the epoch.",
+    ),
+]
+KeyFilter = Annotated[str | None, Parameter(min_length=1, max_length=60, description="Identifier of a key.")]
+
+
+@get("/events", summary="List calls")
+async def list_page(
+    desk: TheDesk,
+    state: State,
+    key: KeyFilter = None,
+    service: Named = None,
+    code: Code | None = None,
+    since: Since = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page:
+    """A page of calls, newest first."""
+    found = await desk.events(
+        key=key, service=service, code=code, since=_instant(since, state.wall()), limit=limit, cursor=cursor
+    )
+    return cast(Page, found)
+
+
+@get("/events/stream", summary="Follow calls", media_type=NDJSON)
+async def follow(
+    desk: TheDesk, key: KeyFilter = None, service: Named = None, code: Code | None = None
+) -> Stream:
+    """Calls as they happen, one JSON object a line, until the client leaves."""
+    return Stream(_lines(desk.follow(key=key, service=service, code=code)), media_type=NDJSON)
+
+
+@get("/usage", summary="Show use by key")
+async def usage(
+    desk: TheDesk, key: KeyFilter = None, hours: Annotated[int, Parameter(ge=1, le=MAX_HOURS)] = 24
+) -> UsagePage:
+    """Calls, bytes and cost of the last hours, by key."""
+    return cast(UsagePage, await desk.usage(key, hours))
+
+
+async def _lines(events: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    try:
+        async for event in events:
+            yield msgspec.json.encode(event) + b"\n"
+    finally:
+        close = getattr(events, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _instant(text: str | None, wall: float) -> float | None:
+    if text is None:
+        return None
+    if text.replace(".", "", 1).isdecimal() and text.isascii():
+        return float(text)
+    try:
+        return wall - parse_span(text)
+    except Invalid:
+        raise Invalid(
+            "since is no moment.", "Write a span such as 1h, or seconds since the epoch.", field="since"
+        ) from None
+
+
+ROUTES = [list_page, follow, usage]

@@ -1,0 +1,150 @@
+"""Routes of keys: issue, look, change, stop, and ask what a key would be answered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+
+import msgspec
+from litestar import get, patch, post
+from litestar.openapi.spec import Example
+from litestar.params import Body, Parameter
+
+from valetkey.access.actor import Actor
+from valetkey.access.operation import Operation
+from valetkey.api.answers import CheckedKey, KeyStopped
+from valetkey.api.bodies import CallToCheck, CheckKey, Ending, KeyChanges
+from valetkey.api.desk import Desk
+from valetkey.api.parameters import Asking, Cursor, IdInPath, Limit, Named, ReplayToken, TheDesk, performs
+from valetkey.decision.policy import State
+from valetkey.keys.operations import (
+    ChangeKey,
+    IssuedKey,
+    IssueKey,
+    KeyName,
+    change_key,
+    issue_key,
+    resume_key,
+    revoke_key,
+    show_key_value,
+    suspend_key,
+)
+from valetkey.keys.queries import KeyPage, KeyView, get_key, list_keys
+
+_ISSUE = Body(
+    examples=[
+        Example(
+            summary="A key for one endpoint, an hour long",
+            value={
+                "service": "openai",
+                "holder": "ci-runner",
+                "expires": "1h",
+                "terms": {"endpoints": ["GET /v1/models"], "rate": "5/s", "quotas": ["1000/day"]},
+            },
+        )
+    ]
+)
+_CHANGE = Body(examples=[Example(summary="Another rate", value={"terms": {"rate": "2/s"}})])
+_END = Body(examples=[Example(summary="Let open exchanges finish", value={"let_finish": True})])
+_CHECK = Body(
+    examples=[
+        Example(summary="A call", value={"method": "GET", "path": "/v1/models", "address": "203.0.113.7"})
+    ]
+)
+
+
+@get("/keys", summary="List keys")
+async def list_page(
+    desk: TheDesk,
+    service: Named = None,
+    holder: Named = None,
+    key_state: Annotated[State | None, Parameter(query="state")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> KeyPage:
+    """A page of keys, newest first. Never a value."""
+    return await desk.read(
+        lambda connection: list_keys(
+            connection,
+            desk.workspace,
+            service=service,
+            holder=holder,
+            state=key_state,
+            limit=limit,
+            cursor=cursor,
+        )
+    )
+
+
+@post("/keys", summary="Issue a key", opt=performs(issue_key))
+async def issue(
+    desk: TheDesk, actor: Asking, data: Annotated[IssueKey, _ISSUE], replay_token: ReplayToken = None
+) -> IssuedKey:
+    """The only time the value of a key that is not public is shown. A replay shows `key: null`."""
+    return (await desk.perform(issue_key, data, actor, replay_token=replay_token)).answer  # type: ignore[no-any-return]
+
+
+@get("/keys/{key_id:str}", summary="Show a key")
+async def show(desk: TheDesk, key_id: IdInPath) -> KeyView:
+    """What the key opens and how much, never its value."""
+    return await desk.read(lambda connection: get_key(connection, desk.workspace, key_id))
+
+
+@patch("/keys/{key_id:str}", summary="Change a key", opt=performs(change_key))
+async def change(
+    desk: TheDesk, actor: Asking, key_id: IdInPath, data: Annotated[KeyChanges, _CHANGE]
+) -> KeyView:
+    """Restrictions, limits, end or label; in force at the next call."""
+    request = ChangeKey(id=key_id, label=data.label, expires=data.expires, terms=data.terms)
+    return (await desk.perform(change_key, request, actor)).answer  # type: ignore[no-any-return]
+
+
+@post("/keys/{key_id:str}/suspend", summary="Suspend a key", status_code=200, opt=performs(suspend_key))
+async def suspend(
+    desk: TheDesk, actor: Asking, key_id: IdInPath, data: Annotated[Ending | None, _END] = None
+) -> KeyStopped:
+    """No call is accepted any more when this is answered, until the key is resumed."""
+    return await _stop(desk, suspend_key, key_id, actor, data)
+
+
+@post("/keys/{key_id:str}/resume", summary="Resume a key", status_code=200, opt=performs(resume_key))
+async def resume(
+    desk: TheDesk, actor: Asking, key_id: IdInPath, data: Annotated[Ending | None, _END] = None
+) -> KeyStopped:
+    """Let a suspended key work again."""
+    return await _stop(desk, resume_key, key_id, actor, data)
+
+
+@post("/keys/{key_id:str}/revoke", summary="Revoke a key", status_code=200, opt=performs(revoke_key))
+async def revoke(
+    desk: TheDesk, actor: Asking, key_id: IdInPath, data: Annotated[Ending | None, _END] = None
+) -> KeyStopped:
+    """End a key for ever. When this is answered it is dead everywhere, and what was open is cut."""
+    return await _stop(desk, revoke_key, key_id, actor, data)
+
+
+@post("/keys/{key_id:str}/check", summary="Check a call", status_code=200)
+async def check(desk: TheDesk, key_id: IdInPath, data: Annotated[CallToCheck, _CHECK]) -> CheckedKey:
+    """What would be answered to a call with this key. Spends and pins nothing."""
+    return cast(CheckedKey, await desk.check_key(CheckKey(id=key_id, **msgspec.structs.asdict(data))))
+
+
+@post(
+    "/keys/{key_id:str}/value",
+    summary="Show a public key's value",
+    status_code=200,
+    opt=performs(show_key_value),
+)
+async def value(desk: TheDesk, actor: Asking, key_id: IdInPath) -> IssuedKey:
+    """Only public keys can be shown again; all others were shown once."""
+    return (await desk.perform(show_key_value, KeyName(key_id), actor)).answer  # type: ignore[no-any-return]
+
+
+async def _stop(
+    desk: Desk, operation: Operation[Any, Any], key_id: str, actor: Actor, ending: Ending | None
+) -> KeyStopped:
+    let_finish = ending is not None and ending.let_finish
+    outcome = await desk.perform(operation, KeyName(key_id), actor, let_finish=let_finish)
+    return KeyStopped(key_id, outcome.answer.state, outcome.acknowledged, outcome.fenced, outcome.cut)
+
+
+ROUTES = [list_page, issue, show, change, suspend, resume, revoke, check, value]

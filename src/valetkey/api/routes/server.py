@@ -1,0 +1,46 @@
+"""Routes about the server itself: its state, the API's own description, and whether it lives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, cast
+
+from litestar import Request, Response, get
+
+from valetkey.api.answers import Health, Status
+from valetkey.api.parameters import TheDesk
+from valetkey.errors import Unavailable
+
+
+@get("/status", summary="Show the server's state")
+async def status(desk: TheDesk) -> Status:
+    """What runs here and whether it is ready."""
+    return cast(Status, desk.status())
+
+
+@get("/openapi.json", summary="Describe this API")
+async def description(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """This document (OpenAPI 3.1)."""
+    # Made once, off the event loop, and only when somebody asks.
+    body = await asyncio.to_thread(request.app.state.description)
+    return cast(dict[str, Any], Response(body, media_type="application/json"))
+
+
+@get("/healthz", summary="Does the process answer?")
+async def alive() -> Health:
+    """Always ok: that there is an answer is the answer."""
+    return Health("ok")
+
+
+@get("/readyz", summary="Is the server ready?")
+async def ready(desk: TheDesk) -> Health:
+    """503 until the gateway can decide. What is missing is told to those who are signed in."""
+    now = desk.status()
+    if not (now["ready"] if isinstance(now, Mapping) else now.ready):
+        raise Unavailable("The server is not ready yet.", "Try again in a moment; see: valetkey doctor")
+    return Health("ok")
+
+
+ROUTES = [status, description]
+OPEN = [alive, ready]

@@ -1,0 +1,131 @@
+"""``valetkey events``: calls as they were answered, newest first or live."""
+
+from __future__ import annotations
+
+import time
+from itertools import chain
+from typing import Any
+
+import click
+
+from valetkey.cli.client import Client, connect
+from valetkey.cli.failure import ExitCode, Failure
+from valetkey.cli.figures import clock, parse_since, size
+from valetkey.cli.grammar import Command, json_flag, paging
+from valetkey.cli.tables import Cell, draw, number, state
+from valetkey.cli.terminal import colour_of, coloured, harmless, hint, say, say_json
+
+MOST_BEFORE = 1000
+"""Earlier calls that --follow --since shows before the live ones."""
+_LIVE = "{:<12}  {:<24}  {:<7}  {:<40}  {:>6}  {:<15}  {}"
+"""One line of --follow: time, code, method, path, status, address, key."""
+
+
+@click.command(
+    "events",
+    cls=Command,
+    examples=(
+        "valetkey events --since 1h",
+        "valetkey events --key key_8f3k2m --code RATE_LIMITED",
+        "valetkey events --service openai --follow",
+        "valetkey events --follow --json",
+    ),
+)
+@click.option("--key", metavar="ID", help="Calls with this key.")
+@click.option("--service", metavar="S", help="Calls of this service.")
+@click.option("--code", metavar="C", help="Calls that were answered so, such as VALID or RATE_LIMITED.")
+@click.option("--since", metavar="WHEN", help="Calls from then on: 1h ago, a day or an RFC 3339 time.")
+@paging
+@click.option("--follow", is_flag=True, help="Go on as calls come, until interrupted.")
+@json_flag
+def events(
+    key: str | None,
+    service: str | None,
+    code: str | None,
+    since: str | None,
+    limit: int | None,
+    cursor: str | None,
+    follow: bool,
+    as_json: bool,
+) -> None:
+    """List calls, newest first."""
+    if follow and (limit or cursor):
+        raise Failure("What is followed has no pages.", "Leave out --limit and --cursor.", ExitCode.USAGE)
+    client = connect()
+    now = time.time()
+    query = {
+        "key": key,
+        "service": service,
+        "code": code.upper() if code else None,
+        "since": None if since is None else parse_since(since, now),
+    }
+    if follow:
+        _follow(client, query, as_json)
+    answer = client.page("/events", query, limit=limit, cursor=cursor)
+    if as_json:
+        say_json(answer)
+        return
+    if not answer["items"]:
+        if any((key, service, code, since, cursor)):
+            say("No call is like that.")
+        else:
+            say("There were no calls yet.")
+            say("Issue a key and make the first: valetkey key issue SERVICE")
+        return
+    draw(
+        ("TIME", "CODE", "METHOD", "PATH", "STATUS", "SERVICE", "HOLDER", "KEY", "ADDRESS", "SENT", "END"),
+        (_row(event, now) for event in answer["items"]),
+    )
+    following = answer.get("next")
+    hint(
+        f"Older ones: valetkey events --cursor {following}" if following else "Live: valetkey events --follow"
+    )
+
+
+def _row(event: dict[str, Any], now: float) -> tuple[str | Cell, ...]:
+    many = f" x {event['count']}" if (event.get("count") or 1) > 1 else ""
+    return (
+        clock(event["time"], now),
+        Cell(event["code"] + many, colour_of(event["code"])),
+        event.get("method") or "-",
+        event.get("path") or "-",
+        number(event.get("status") or "-"),
+        event.get("service") or "-",
+        event.get("holder") or "-",
+        event.get("key_id") or "-",
+        event.get("address") or "-",
+        number(size(event.get("bytes_out"))),
+        state(event.get("end") or "open"),
+    )
+
+
+def _follow(client: Client, query: dict[str, Any], as_json: bool) -> None:
+    since = query.pop("since")
+    # The stream is asked for first, so that nothing falls between it and what came before.
+    stream = client.stream("/events/stream", query)
+    earlier: list[dict[str, Any]] = []
+    if since is not None:
+        earlier = client.page("/events", {**query, "since": since}, limit=MOST_BEFORE)["items"]
+    shown = {(event["call"], event["end"]) for event in earlier}
+    for event in chain(reversed(earlier), (e for e in stream if (e["call"], e["end"]) not in shown)):
+        if as_json:
+            say_json(event)
+        else:
+            print(_line(event), flush=True)
+    raise Failure("The server ended the stream.", "See: valetkey status", ExitCode.NO_SERVER)
+
+
+def _line(event: dict[str, Any]) -> str:
+    shown = [
+        clock(event["time"]),
+        event["code"],
+        event.get("method") or "-",
+        event.get("path") or "-",
+        event.get("status") or "-",
+        event.get("address") or "-",
+        event.get("key_id") or "-",
+    ]
+    line = _LIVE.format(*(harmless(field) for field in shown))
+    # Coloured after it was aligned: what colours is not seen, but counted.
+    code = harmless(event["code"])
+    return line.replace(code, coloured(code, colour_of(event["code"])), 1)

@@ -1,0 +1,220 @@
+"""``valetkey key``: list, show, check, suspend, resume and revoke. Issuing and changing stand in `key_issue`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from valetkey.cli.client import connect, segment
+from valetkey.cli.commands.key_issue import change, issue
+from valetkey.cli.commands.key_view import life_of, show_key
+from valetkey.cli.figures import clock, counted, parse_moment, relative
+from valetkey.cli.grammar import given, group, json_flag, paging
+from valetkey.cli.tables import draw, state
+from valetkey.cli.terminal import hint, say, say_json, say_state
+
+_ID = click.argument("key_id", metavar="ID")
+_LET_FINISH = click.option("--let-finish", is_flag=True, help="Spare answers that are open now.")
+
+
+@group(
+    "key", examples=("valetkey key issue openai --holder ana", "valetkey key list", "valetkey key revoke ID")
+)
+def key() -> None:
+    """Keys that you give out instead of the real ones."""
+
+
+key.add_command(issue)
+
+
+@key.command("list", examples=("valetkey key list", "valetkey key list --holder ana --state active"))
+@click.option("--service", metavar="S", help="Keys of this service.")
+@click.option("--holder", metavar="PARTY", help="Keys of this party.")
+@click.option(
+    "--state", "in_state", type=click.Choice(("active", "suspended", "revoked")), help="Keys in this state."
+)
+@paging
+@json_flag
+def list_keys(
+    service: str | None,
+    holder: str | None,
+    in_state: str | None,
+    limit: int | None,
+    cursor: str | None,
+    as_json: bool,
+) -> None:
+    """List keys, newest first."""
+    query = {"service": service, "holder": holder, "state": in_state}
+    answer = connect().page("/keys", query, limit=limit, cursor=cursor)
+    if as_json:
+        say_json(answer)
+        return
+    if not answer["items"]:
+        if service or holder or in_state or cursor:
+            say("No key is like that.")
+            hint("See all: valetkey key list")
+            return
+        say("There are no keys yet.")
+        say("Issue the first: valetkey key issue SERVICE")
+        return
+    now = time.time()
+    draw(
+        ("ID", "SERVICE", "HOLDER", "LABEL", "KIND", "LAST 4", "STATE", "EXPIRES"),
+        (
+            (
+                k["id"],
+                k["service"],
+                k["holder"],
+                k["label"] or "-",
+                k["kind"],
+                k["last4"],
+                state(life_of(k, now)),
+                relative(k.get("expires"), now),
+            )
+            for k in answer["items"]
+        ),
+    )
+    following = answer.get("next")
+    hint(
+        f"More: valetkey key list --cursor {following}" if following else "Look at one: valetkey key show ID"
+    )
+
+
+@key.command("show", examples=("valetkey key show key_8f3k2m", "valetkey key show key_8f3k2m --value"))
+@_ID
+@click.option("--value", is_flag=True, help="The key itself; public keys only.")
+@json_flag
+def show(key_id: str, value: bool, as_json: bool) -> None:
+    """Show a key: what it may do, as sentences."""
+    client = connect()
+    path = f"/keys/{segment(key_id)}"
+    answer = client.post(f"{path}/value") if value else client.get(path)
+    if as_json:
+        say_json(answer)
+        return
+    if value:
+        say(answer["key"])
+        return
+    show_key(answer)
+    hint(
+        f"See its calls: valetkey events --key {key_id}"
+        if answer["state"] != "active"
+        else f"Would a call pass? valetkey key check {key_id} --method GET --path /"
+    )
+
+
+@key.command(
+    "check",
+    examples=(
+        "valetkey key check key_8f3k2m --method GET --path /v1/models",
+        "valetkey key check key_8f3k2m --method POST --path /v1/files --address 203.0.113.7 --at 2026-12-31T18:00:00Z",
+    ),
+)
+@_ID
+@click.option("--method", required=True, metavar="M", help="HTTP method of the call.")
+@click.option("--path", required=True, metavar="P", help="Its path, without the service's name in front.")
+@click.option("--address", metavar="A", help="Where it comes from.")
+@click.option("--origin", metavar="O", help="Web origin it comes from.")
+@click.option("--host", metavar="NAME", help="Which of the service's hosts it goes to.")
+@click.option("--at", metavar="TIME", help="When, as an RFC 3339 time; now, when not said.")
+@json_flag
+def check(
+    key_id: str,
+    method: str,
+    path: str,
+    address: str | None,
+    origin: str | None,
+    host: str | None,
+    at: str | None,
+    as_json: bool,
+) -> None:
+    """Say whether a call would pass. Nothing is spent."""
+    if at is not None:
+        parse_moment(at, "--at")  # wrong usage is told before the server is asked
+    body = given(
+        method=method,
+        path=path,
+        address=address,
+        origin=origin,
+        host=host,
+        at=at,
+    )
+    answer = connect().post(f"/keys/{segment(key_id)}/check", body)
+    if as_json:
+        say_json(answer)
+        return
+    say_state("", answer["code"])
+    say(answer["sentence"])
+    if answer.get("limit"):
+        say(f"What stops it: {answer['limit']}")
+    if answer["code"] == "VALID":
+        if answer.get("endpoint"):
+            say(f"Opened by: {answer['endpoint']}")
+        return
+    if answer.get("next_step"):
+        say(answer["next_step"])
+    hint(f"See what it may do: valetkey key show {key_id}")
+
+
+key.add_command(change)
+
+
+@key.command(
+    "suspend", examples=("valetkey key suspend key_8f3k2m", "valetkey key suspend key_8f3k2m --let-finish")
+)
+@_ID
+@_LET_FINISH
+@json_flag
+def suspend(key_id: str, let_finish: bool, as_json: bool) -> None:
+    """Stop a key for now; its open answers are cut."""
+    _end(key_id, "suspend", "Suspended", let_finish, as_json)
+    if not as_json:
+        hint(f"Let it work again: valetkey key resume {key_id}")
+
+
+@key.command("resume", examples=("valetkey key resume key_8f3k2m",))
+@_ID
+@_LET_FINISH
+@json_flag
+def resume(key_id: str, let_finish: bool, as_json: bool) -> None:
+    """Let a suspended key work again."""
+    answer = connect().post(f"/keys/{segment(key_id)}/resume", {"let_finish": let_finish})
+    if as_json:
+        say_json(answer)
+        return
+    say(f"Works everywhere again since {clock(time.time())}.")
+
+
+@key.command(
+    "revoke", examples=("valetkey key revoke key_8f3k2m", "valetkey key revoke key_8f3k2m --let-finish")
+)
+@_ID
+@_LET_FINISH
+@json_flag
+def revoke(key_id: str, let_finish: bool, as_json: bool) -> None:
+    """End a key for ever, everywhere, before this returns."""
+    _end(key_id, "revoke", "Dead", let_finish, as_json)
+
+
+def _end(key_id: str, verb: str, what: str, let_finish: bool, as_json: bool) -> None:
+    answer = connect().post(f"/keys/{segment(key_id)}/{verb}", {"let_finish": let_finish})
+    # The server answers when every worker knows: from the moment the answer is here, it holds.
+    since = time.time()
+    if as_json:
+        say_json(answer)
+        return
+    say(f"{what} everywhere since {clock(since)}. {_cut(answer, let_finish)}")
+    fenced = answer.get("fenced") or 0
+    if fenced:
+        say(
+            f"{counted(fenced, 'worker', 'workers')} did not answer and {'was' if fenced == 1 else 'were'} replaced."
+        )
+
+
+def _cut(answer: dict[str, Any], let_finish: bool) -> str:
+    if let_finish:
+        return "Open answers may finish."
+    number = int(answer.get("cut") or 0)
+    return f"{counted(number, 'open answer was', 'open answers were')} cut."

@@ -1,0 +1,81 @@
+"""The flags of `key issue` and `key change` that say what a key may do, and the terms they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from valetkey.cli.failure import ExitCode, Failure
+from valetkey.cli.grammar import Decorated, given
+
+_LISTS = {
+    "network": ("networks", "CIDR|NAME", "Only from there: an address block or a named network. Repeatable."),
+    "origin": ("origins", "O", "Only from web pages of this origin. Repeatable."),
+    "host": ("hosts", "NAME", "Only this one of the service's hosts. Repeatable."),
+    "endpoint": (
+        "endpoints",
+        "'METHOD /path'",
+        "Only this endpoint, by pattern or catalogue name. Repeatable.",
+    ),
+    "deny-endpoint": (
+        "deny_endpoints",
+        "'METHOD /path'",
+        "Not this endpoint, whatever else is open. Repeatable.",
+    ),
+    "quota": ("quotas", "N/WINDOW", "Calls in a window, such as 1000/day. Repeatable."),
+    "budget": ("budgets", "AMOUNT/WINDOW", "Money in a window, such as 5.00/month. Repeatable."),
+}
+_TEXTS = {
+    "rate": ("rate", "N/UNIT", "Calls in a time, such as 5/s."),
+    "schedule": ("schedule", "WHEN", "Only then, such as 'mon-fri 08:00-18:00 Europe/Berlin'."),
+}
+_FIGURES = {
+    "burst": ("burst", "Calls that may come at once; needs --rate."),
+    "concurrency": ("concurrency", "Calls open at the same time."),
+    "uses": ("uses", "Calls in the key's whole life."),
+}
+CLEARABLE = (*_LISTS, *_TEXTS)
+"""What `key change --clear` can take away."""
+
+
+def terms_flags(function: Decorated) -> Decorated:
+    """Adds every flag of the terms, under the terms' own names."""
+    options: list[Callable[[Decorated], Decorated]] = [
+        *(
+            click.option(f"--{flag}", field, multiple=True, metavar=metavar, help=text)
+            for flag, (field, metavar, text) in _LISTS.items()
+        ),
+        *(
+            click.option(f"--{flag}", field, metavar=metavar, help=text)
+            for flag, (field, metavar, text) in _TEXTS.items()
+        ),
+        *(
+            click.option(f"--{flag}", field, type=click.IntRange(1), metavar="N", help=text)
+            for flag, (field, text) in _FIGURES.items()
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def terms_of(options: dict[str, Any], clear: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The terms as the API takes them: what was given; what is to be cleared as an empty value.
+
+    Raises `Failure` where one thing is both given and cleared.
+    """
+    terms = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in given(**options).items()
+    }
+    for flag in clear:
+        field = (_LISTS.get(flag) or _TEXTS[flag])[0]
+        if field in terms:
+            raise Failure(
+                f"--{flag} is both given and cleared.",
+                f"Leave out one of --{flag} and --clear.",
+                ExitCode.USAGE,
+            )
+        terms[field] = [] if flag in _LISTS else ""
+    return terms

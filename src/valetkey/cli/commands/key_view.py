@@ -1,0 +1,45 @@
+"""How one key reads in a terminal: the sentences of the key's page."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from valetkey.cli.figures import day_and_time, relative
+from valetkey.cli.terminal import say, say_state
+
+DEFAULT = "default"
+"""Name of a service's usual secret; nobody who has only that one sees it."""
+
+
+def show_key(key: dict[str, Any], now: float | None = None) -> None:
+    """Print one key, restrictions as sentences."""
+    now = time.time() if now is None else now
+    label = f" ({key['label']})" if key.get("label") else ""
+    say_state(f"{key['id']}{label}, {key['kind']}, ending in {key['last4']}: ", life_of(key, now))
+    named = key.get("secret") or DEFAULT
+    with_secret = "" if named == DEFAULT else f" with its secret {named}"
+    say(f"Opens {key['service']}{with_secret} for {key['holder']}, in {key['environment']}.")
+    say()
+    for sentence in key.get("sentences") or ("No restrictions",):
+        say(f"  {sentence.rstrip('.')}.")
+    say()
+    say(f"  Made {relative(key['created'], now)}, {day_and_time(key['created'])}.")
+    if key.get("ended") is not None:
+        say(f"  Ended {relative(key['ended'], now)}, {day_and_time(key['ended'])}.")
+    elif key.get("expires") is None:
+        say("  Never expires by itself.")
+    else:
+        verb = "Expires" if key["expires"] > now else "Expired"
+        say(f"  {verb} {relative(key['expires'], now)}, {day_and_time(key['expires'])}.")
+    if key.get("review") is not None and key.get("ended") is None:
+        say(f"  To be reviewed {day_and_time(key['review'])}.")
+    if key.get("parent"):
+        say(f"  Derived from {key['parent']}.")
+
+
+def life_of(key: dict[str, Any], now: float) -> str:
+    """The key's state as a person means it: an active key past its end is expired."""
+    expires = key.get("expires")
+    over = key["state"] == "active" and expires is not None and expires <= now
+    return "expired" if over else str(key["state"])

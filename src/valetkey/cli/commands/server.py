@@ -1,0 +1,114 @@
+"""``valetkey serve``, ``init`` and ``demo``: the commands that run here instead of asking a server."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import click
+import msgspec
+
+from valetkey.cli.grammar import Command, given, json_flag
+from valetkey.cli.terminal import hint, say, say_json
+from valetkey.server.home import Home
+from valetkey.server.settings import Settings
+
+HELP = {
+    "listen": "Address that both ports listen on.",
+    "control_port": "Port of the API and the console.",
+    "gateway_port": "Port that callers use.",
+    "workers": "Gateway processes.",
+    "public_name": "A host name that callers use. Repeatable.",
+    "allow_plain": "Serve plain HTTP on an address that is not loopback.",
+    "trusted_proxy": "A network whose forwarding headers are believed. Repeatable.",
+    "fsync_interval_ms": "A loss of power costs at most so much of the journal.",
+    "database_url": "Another database than the data folder's own.",
+    "root_key_file": "Where the root key lies.",
+    "max_body_mb": "Largest request body in megabytes.",
+    "body_timeout": "Seconds a caller may take for the next piece of a body.",
+    "connect_timeout": "Seconds for reaching an upstream.",
+    "first_byte_timeout": "Seconds until an upstream must begin to answer.",
+    "idle_timeout": "Seconds an answer may stall.",
+}
+"""One line a setting; a test holds it to `Settings`."""
+
+
+def settings_options() -> list[click.Option]:
+    """A flag for every field of `Settings`, in its order, with its bounds and default."""
+    hints = get_type_hints(Settings, include_extras=True)
+    return [
+        _option(field.name, hints[field.name], field.default) for field in msgspec.structs.fields(Settings)
+    ]
+
+
+def _option(name: str, hint_: Any, default: Any) -> click.Option:
+    bounds: dict[str, Any] = {}
+    if get_origin(hint_) is Annotated:
+        hint_, *metas = get_args(hint_)
+        for meta in metas:
+            found = {"min": meta.ge, "max": meta.le, "min_open": None}
+            bounds |= {bound: value for bound, value in found.items() if value is not None}
+            if meta.gt is not None:
+                bounds |= {"min": meta.gt, "min_open": True}
+    text = HELP.get(name, "A setting of the server.")
+    if default not in (None, (), False):
+        text = f"{text[:-1]} ({default})."
+    flag = f"--{name.replace('_', '-')}"
+    if hint_ is bool:
+        return click.Option([flag, name], is_flag=True, default=None, help=text)
+    if get_origin(hint_) is tuple:
+        return click.Option([flag, name], multiple=True, metavar="X", help=text)
+    kind: click.ParamType[Any] = click.STRING
+    if hint_ is int:
+        kind = click.IntRange(**bounds) if bounds else click.INT
+    elif hint_ is float:
+        kind = click.FloatRange(**bounds) if bounds else click.FLOAT
+    return click.Option([flag, name], type=kind, metavar="X", help=text)
+
+
+def _serve(**flags: Any) -> None:
+    """Run the server: gateway and control.
+
+    An empty data folder is made ready without a question. Every flag is also a setting in config.toml.
+    """
+    from valetkey.server import main
+
+    main.serve(Home.from_environment(os.environ), given(**flags))
+
+
+serve = Command(
+    "serve",
+    callback=_serve,
+    params=list(settings_options()),
+    help=_serve.__doc__,
+    examples=(
+        "valetkey serve",
+        "valetkey serve --workers 4 --fsync-interval-ms 50",
+        "VALETKEY_HOME=/srv/valetkey valetkey serve --public-name keys.example.com",
+    ),
+)
+
+
+@click.command("init", cls=Command, examples=("valetkey init", "VALETKEY_HOME=~/keys valetkey init"))
+@json_flag
+def init(as_json: bool) -> None:
+    """Make an empty data folder; `serve` does so by itself."""
+    from valetkey.server import main
+
+    home = Home.from_environment(os.environ)
+    main.init(home)
+    if as_json:
+        say_json({"home": str(home.folder)})
+        return
+    say(f"{home.folder} is ready.")
+    hint("Next: valetkey serve")
+
+
+@click.command("demo", cls=Command, examples=("valetkey demo", "valetkey demo --keep"))
+@click.option("--keep", is_flag=True, help="Leave it serving at the end, and say where.")
+@json_flag
+def demo(keep: bool, as_json: bool) -> None:
+    """Show in eight scenes what a valet key does, in a folder of its own."""
+    from valetkey.demo import story
+
+    story.run(keep=keep, json=as_json)

@@ -1,0 +1,34 @@
+"""How a command ends: exit codes that scripts rely on, and the one error that commands raise."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the shell sees."""
+
+    DONE = 0
+    FAILED = 1
+    """Refused or failed."""
+    USAGE = 2
+    NO_SERVER = 3
+    NOT_PERMITTED = 4
+    INTERRUPTED = 130
+
+
+class Failure(Exception):
+    """A command cannot do what was asked: one sentence what, one sentence what to do. Never holds a secret."""
+
+    def __init__(self, sentence: str, next_step: str = "", exit_code: ExitCode = ExitCode.FAILED) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.next_step = next_step
+        self.exit_code = exit_code
+
+
+class NoServer(Failure):
+    """Nobody answers where the server should be."""
+
+    def __init__(self, sentence: str, next_step: str) -> None:
+        super().__init__(sentence, next_step, ExitCode.NO_SERVER)

@@ -1,0 +1,133 @@
+"""How commands are written: each has examples in its help, mistakes get a suggestion, modules load on use."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import click
+
+from valetkey.cli.failure import ExitCode, Failure
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+_COMMAND_NAME = re.compile(r"[a-z][a-z-]{0,19}")
+"""A word that may be repeated in an error. Anything else could be a key that was pasted by mistake."""
+
+
+class _Spoken(click.Command):
+    """A command whose help ends in examples and whose errors never repeat stray arguments."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), stray: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+        self.stray = stray
+        """What to do about arguments too many, where that is special."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"  {example}\n")
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            # A stray argument may be a key: it is not repeated on the terminal or in a log.
+            if type(error) is click.UsageError and "extra argument" in error.message:
+                raise Failure(
+                    "There are more arguments than this command takes.",
+                    self.stray or f"See: {ctx.command_path} --help",
+                    ExitCode.USAGE,
+                ) from None
+            raise
+
+
+class Command(_Spoken):
+    """One command."""
+
+
+class Group(_Spoken, click.Group):
+    """A noun with its verbs."""
+
+    command_class = Command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            named = _COMMAND_NAME.fullmatch(error.command_name) is not None
+            raise Failure(
+                f"There is no command {ctx.command_path} {error.command_name}."
+                if named
+                else f"That is no command of {ctx.command_path}.",
+                self._suggestion(ctx, error.command_name),
+                ExitCode.USAGE,
+            ) from None
+
+    def _suggestion(self, ctx: click.Context, name: str) -> str:
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, self.list_commands(ctx), n=1, cutoff=0.5)
+        return f"Did you mean: {ctx.command_path} {close[0]}" if close else f"See: {ctx.command_path} --help"
+
+
+class Entry(NamedTuple):
+    """A command that is imported when it is used."""
+
+    where: str
+    """``module:attribute``."""
+    summary: str
+    """Its line in the list of commands."""
+
+
+class LazyGroup(Group):
+    """The root: its help is written from `sections` alone, without importing a command."""
+
+    def __init__(self, *args: Any, sections: Mapping[str, Mapping[str, Entry]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sections = sections
+        self.entries = {name: entry for section in sections.values() for name, entry in section.items()}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.entries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = self.entries.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, attribute = entry.where.partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, section in self.sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, entry.summary) for name, entry in section.items()], col_max=14)
+
+
+def group(name: str, *, examples: Sequence[str]) -> Callable[[Callable[..., Any]], Group]:
+    """Decorator: a noun."""
+    return click.group(name, cls=Group, examples=examples)
+
+
+def json_flag(function: Decorated) -> Decorated:
+    """Adds ``--json``, as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")(function)
+
+
+def paging(function: Decorated) -> Decorated:
+    """Adds ``--limit`` and ``--cursor``."""
+    function = click.option("--cursor", metavar="C", help="Go on where a page ended (its `next`).")(function)
+    return click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many.")(function)
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """What was said on the command line: without what is None or empty."""
+    return {name: value for name, value in values.items() if value is not None and value != ()}
