@@ -235,7 +235,7 @@ class Caller:
         }
         waiting = list(pieces) or [b""]
         sent: list[Any] = []
-        something = asyncio.Event()
+        something, over = asyncio.Event(), asyncio.Event()
 
         async def receive() -> Any:
             if waiting:
@@ -244,12 +244,16 @@ class Caller:
             if leaves:
                 await something.wait()
                 return {"type": "http.disconnect"}
-            return await asyncio.Event().wait()
+            # As servers do: nothing more is heard until the answer is out.
+            await over.wait()
+            return {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
             sent.append(message)
             if message["type"] == "http.response.body" and message.get("body"):
                 something.set()
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                over.set()
 
         with suppress(RuntimeError):
             await asyncio.wait_for(self.application(scope, receive, send), 20)

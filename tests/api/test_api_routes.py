@@ -43,6 +43,16 @@ def test_a_wrong_body_is_told_with_its_field(
     assert desk.asked == []
 
 
+@pytest.mark.parametrize("path", ["networks", "parties", "tokens", "services", "secrets", "keys/key_a/check"])
+def test_a_field_that_nobody_reads_is_refused_everywhere(desk: FakeDesk, remote: Caller, path: str) -> None:
+    needed = {"networks": {"name": "a", "blocks": []}, "tokens": {"party": "a"}}
+    body = needed.get(path, {"service": "a", "value": "b"} if path == "secrets" else {"name": "a"})
+    answer = remote("POST", f"/api/v1/{path}", {**body, "colour": "red"})
+    is_problem(answer, 400, "INVALID")
+    assert "not known" in answer.json["detail"]
+    assert desk.asked == []
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -21,7 +21,7 @@ def is_problem(answer: object, status: int, code: str) -> None:
     assert told["code"] == code
     assert told["type"].endswith(f"#{code.lower()}")
     assert told["title"]
-    assert told["detail"].endswith((".", ":"))
+    assert told["detail"].endswith(".")
     assert told["next_step"]
 
 

@@ -134,8 +134,6 @@ def test_a_token_opens_the_api_until_it_is_revoked_and_breeds_no_other(
         ("/api/v1/services", {"name": "x"}),
         ("/api/v1/services", {"name": "UPPER", "own": True}),
         ("/api/v1/services", {"name": "ok", "own": True, "price": "Infinity"}),
-        ("/api/v1/services", {"name": "ok", "own": True, "price": "nan"}),
-        ("/api/v1/services", {"name": "ok", "own": True, "price": "1e999999999"}),
         ("/api/v1/services", {"name": "ok", "preset": "../../etc/passwd"}),
         ("/api/v1/services", {"name": "ok", "base_url": "http://[", "auth": "bearer"}),
         ("/api/v1/services", {"name": "ok", "base_url": "https://a.example", "auth": "header:"}),

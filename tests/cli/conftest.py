@@ -7,9 +7,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -17,20 +16,10 @@ HERE = str(Path(__file__).resolve().parent)
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
 
-from fake_api import FakeApi, serving  # noqa: E402
+from cli_fake_api import FakeApi, serving  # noqa: E402
+from cli_world import Result, Run  # noqa: E402
 
 from valetkey.cli.main import main  # noqa: E402
-
-
-class Result(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run
-from fake_api import FakeApi
+from cli_world import Run
+from cli_fake_api import FakeApi
 
 SERVICE = {"name": "openai", "kind": "upstream", "hosts": {}, "locked": False}
 KEY = {

@@ -6,7 +6,7 @@ share, are added here.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from litestar import Litestar, Router
@@ -84,19 +84,25 @@ def _handlers(application: Litestar) -> dict[tuple[str, str], HTTPRouteHandler]:
 
 def _schemas(handlers: Any) -> dict[str, Any]:
     """Every type that goes in or out, as msgspec decodes and encodes it."""
-    kinds: list[Any] = [Problem, Event]
+    kinds: set[Any] = {Problem, Event}
+    asked: set[str] = set()
     for handler in handlers:
         signature = handler.parsed_fn_signature
-        data = signature.parameters.get("data")
-        for annotation in (signature.return_type.annotation, data.annotation if data is not None else None):
-            if _has_struct(annotation) and annotation not in kinds:
-                kinds.append(annotation)
-    return msgspec.json.schema_components(kinds, ref_template=_REFERENCE)[1]
+        kinds |= _structs(signature.return_type.annotation)
+        if "data" in signature.parameters:
+            body = _structs(signature.parameters["data"].annotation)
+            kinds |= body
+            asked |= {kind.__name__ for kind in body}
+    ordered = sorted(kinds, key=lambda kind: kind.__name__)
+    schemas = msgspec.json.schema_components(ordered, ref_template=_REFERENCE)[1]
+    for name in asked:
+        schemas[name]["additionalProperties"] = False
+    return schemas
 
 
-def _has_struct(annotation: Any) -> bool:
-    inner = (annotation, *getattr(annotation, "__args__", ()))
-    return any(isinstance(kind, type) and issubclass(kind, msgspec.Struct) for kind in inner)
+def _structs(annotation: Any) -> set[Any]:
+    inner = (annotation, *get_args(annotation))
+    return {kind for kind in inner if isinstance(kind, type) and issubclass(kind, msgspec.Struct)}
 
 
 def _complete(operation: dict[str, Any], path: str, method: str, handler: HTTPRouteHandler) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -142,8 +143,8 @@ def problem(error: ValetkeyError) -> tuple[int, HeaderPairs, bytes]:
             title=TITLES.get(error.code, "The request was refused"),
             status=error.status,
             code=error.code,
-            detail=error.sentence,
-            next_step=error.next_step,
+            detail=_whole(error.sentence),
+            next_step=_whole(error.next_step or "See what the request should be at /api/v1/openapi.json"),
             field=error.field,
         )
     )
@@ -185,7 +186,9 @@ def told(error: Exception) -> ValetkeyError:
             "There is nothing at this address.", "See the list of addresses at /api/v1/openapi.json."
         )
     if isinstance(error, MethodNotAllowedException):
-        return MethodRefused((error.headers or {}).get("Allow", ""))
+        allowed = {name.strip() for name in (error.headers or {}).get("allow", "").split(",")} - {""}
+        # The guard answers HEAD wherever there is a GET.
+        return MethodRefused(", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set()))))
     if isinstance(error, HTTPException) and error.status_code == 400:
         return Invalid("The request cannot be read.", "See what it should be at /api/v1/openapi.json.")
     # The message of an unforeseen exception may carry anything, a secret too: only its type is logged.
@@ -222,19 +225,21 @@ def wrong_body(error: msgspec.ValidationError, known: tuple[str, ...]) -> Invali
         field = ".".join([*steps, missing[1]])
         return Invalid(f"The field {field} is missing.", "Add it to the request.", field=field)
     if "unknown field" in what:
-        where = f" within {field}" if field else ""
-        names = (
-            "See the fields at /api/v1/openapi.json."
-            if field or not known
-            else f"Known ones: {', '.join(known)}."
-        )
-        return Invalid(f"The request has a field{where} that is not known.", names, field=field)
+        return unknown_field(steps, known)
     subject = "The request" if field is None else f"The field {field}"
     if _HARMLESS.fullmatch(what):
         return Invalid(
             f"{subject} has a wrong value: {_lower(what)}.", "Correct it and send it again.", field=field
         )
     return Invalid(f"{subject} has a value that is not accepted.", "See /api/v1/openapi.json.", field=field)
+
+
+def unknown_field(within: Sequence[str], known: tuple[str, ...]) -> Invalid:
+    """The sentence for a field that nobody reads. `within`: names of the fields around it."""
+    field = ".".join(within) or None
+    where = f" within {field}" if field else ""
+    names = "See /api/v1/openapi.json." if field or not known else f"Known ones: {', '.join(known)}."
+    return Invalid(f"The request has a field{where} that is not known.", names, field=field)
 
 
 def _wrong_parameter(error: ValidationException) -> Invalid:
@@ -254,6 +259,11 @@ def _wrong_parameter(error: ValidationException) -> Invalid:
             f"{field} has a wrong value: {_lower(message)}.", "Correct it and try again.", field=field
         )
     return Invalid(f"{field} has a value that is not accepted.", "See /api/v1/openapi.json.", field=field)
+
+
+def _whole(sentence: str) -> str:
+    """With its full stop; commands and addresses at the end of a next step stay as they can be copied."""
+    return sentence if sentence.endswith((".", "!", "?", ")")) or ": " in sentence else f"{sentence}."
 
 
 def _lower(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import msgspec
 from litestar import Request
 
-from valetkey.api.problems import MediaTypeRefused, TooLarge, TooSlow, wrong_body
+from valetkey.api.problems import MediaTypeRefused, TooLarge, TooSlow, unknown_field, wrong_body
 from valetkey.errors import Invalid
 
 MAX_BODY_BYTES = 1_048_576
@@ -70,11 +70,20 @@ class StrictRequest(Request[Any, Any, Any]):
 
     async def json(self) -> Any:
         annotation = self.route_handler.parsed_fn_signature.parameters["data"].annotation
-        known = next(
-            (k for k in (annotation, *get_args(annotation)) if hasattr(k, "__struct_encode_fields__")), None
-        )
-        names: tuple[str, ...] = () if known is None else known.__struct_encode_fields__
-        return decode(await self.body(), annotation, names)
+        body = await self.body()
+        known = next((k for k in (annotation, *get_args(annotation)) if hasattr(k, "__struct_config__")), None)
+        if known is None:
+            return decode(body, annotation)
+        names: tuple[str, ...] = known.__struct_encode_fields__
+        made = decode(body, annotation, names)
+        # Whatever a type of a room allows: a field that nobody reads is a mistake to be told.
+        if (
+            made is not None
+            and not known.__struct_config__.forbid_unknown_fields
+            and decode(body, dict[str, msgspec.Raw]).keys() - set(names)
+        ):
+            raise unknown_field((), names)
+        return made
 
 
 def decode(body: bytes, kind: Any, names: tuple[str, ...] = ()) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from litestar import Request
-from litestar.params import ParameterKwarg
+from litestar.params import QueryParameter
 
 from valetkey.access.actor import Actor
 from valetkey.api.bodies import Nothing
@@ -46,6 +46,6 @@ def query_names(request: Request[Any, Any, Any]) -> tuple[str, ...]:
         if name in _NOT_FROM_THE_QUERY or name in request.scope["path_params"]:
             continue
         kwarg = definition.kwarg_definition
-        given = kwarg.query if isinstance(kwarg, ParameterKwarg) else None
+        given = kwarg.name if isinstance(kwarg, QueryParameter) else None
         names.append(given or name)
     return tuple(names)

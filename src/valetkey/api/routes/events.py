@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import msgspec
 from litestar import get
 from litestar.datastructures import State
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from valetkey.api.answers import UsagePage
@@ -24,13 +24,15 @@ MAX_HOURS = 24 * 31
 
 Since = Annotated[
     str | None,
-    Parameter(
+    QueryParameter(
         min_length=1,
         max_length=40,
         description="From when on: a span back from now such as `1h`, or seconds since the epoch.",
     ),
 ]
-KeyFilter = Annotated[str | None, Parameter(min_length=1, max_length=60, description="Identifier of a key.")]
+KeyFilter = Annotated[
+    str | None, QueryParameter(min_length=1, max_length=60, description="Identifier of a key.")
+]
 
 
 @get("/events", summary="List calls")
@@ -39,7 +41,7 @@ async def list_page(
     state: State,
     key: KeyFilter = None,
     service: Named = None,
-    code: Code | None = None,
+    code: Annotated[Code | None, QueryParameter(description="What was decided.")] = None,
     since: Since = None,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -53,7 +55,10 @@ async def list_page(
 
 @get("/events/stream", summary="Follow calls", media_type=NDJSON)
 async def follow(
-    desk: TheDesk, key: KeyFilter = None, service: Named = None, code: Code | None = None
+    desk: TheDesk,
+    key: KeyFilter = None,
+    service: Named = None,
+    code: Annotated[Code | None, QueryParameter(description="What was decided.")] = None,
 ) -> Stream:
     """Calls as they happen, one JSON object a line, until the client leaves."""
     return Stream(_lines(desk.follow(key=key, service=service, code=code)), media_type=NDJSON)
@@ -61,7 +66,7 @@ async def follow(
 
 @get("/usage", summary="Show use by key")
 async def usage(
-    desk: TheDesk, key: KeyFilter = None, hours: Annotated[int, Parameter(ge=1, le=MAX_HOURS)] = 24
+    desk: TheDesk, key: KeyFilter = None, hours: Annotated[int, QueryParameter(ge=1, le=MAX_HOURS)] = 24
 ) -> UsagePage:
     """Calls, bytes and cost of the last hours, by key."""
     return cast(UsagePage, await desk.usage(key, hours))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 import msgspec
 from litestar import get, patch, post
 from litestar.openapi.spec import Example
-from litestar.params import Body, Parameter
+from litestar.params import Body, QueryParameter
 
 from valetkey.access.actor import Actor
 from valetkey.access.operation import Operation
@@ -57,7 +57,7 @@ async def list_page(
     desk: TheDesk,
     service: Named = None,
     holder: Named = None,
-    key_state: Annotated[State | None, Parameter(query="state")] = None,
+    key_state: Annotated[State | None, QueryParameter(name="state")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> KeyPage:

@@ -7,7 +7,7 @@ from typing import Annotated
 from litestar import get, post
 from litestar.datastructures import State
 from litestar.openapi.spec import Example
-from litestar.params import Body, Parameter
+from litestar.params import Body, PathParameter, QueryParameter
 
 from valetkey.api.answers import SecretPage, VersionPage
 from valetkey.api.bodies import SecretRetirement
@@ -26,7 +26,7 @@ _SET = Body(
     examples=[Example(summary="A new version", value={"service": "openai", "value": "the-vendors-key"})]
 )
 _RETIRE = Body(examples=[Example(summary="One version", value={"environment": "production", "version": 1})])
-SecretInPath = Annotated[str, Parameter(description="Name of a secret; the usual one is `default`.")]
+SecretInPath = Annotated[str, PathParameter(description="Name of a secret; the usual one is `default`.")]
 
 
 @get("/secrets", summary="List secrets")
@@ -49,7 +49,7 @@ async def versions(
     state: State,
     service: ServiceInPath,
     name: SecretInPath,
-    environment: Annotated[str, Parameter(min_length=1, max_length=60)] = "production",
+    environment: Annotated[str, QueryParameter(min_length=1, max_length=60)] = "production",
 ) -> VersionPage:
     """Newest first. Never a value."""
     wall = state.wall()

@@ -48,7 +48,7 @@ def events(
     follow: bool,
     as_json: bool,
 ) -> None:
-    """List calls, newest first."""
+    """Calls, newest first or live."""
     if follow and (limit or cursor):
         raise Failure("What is followed has no pages.", "Leave out --limit and --cursor.", ExitCode.USAGE)
     client = connect()

@@ -92,7 +92,7 @@ serve = Command(
 @click.command("init", cls=Command, examples=("valetkey init", "VALETKEY_HOME=~/keys valetkey init"))
 @json_flag
 def init(as_json: bool) -> None:
-    """Make an empty data folder; `serve` does so by itself."""
+    """Make an empty data folder. `serve` does so by itself."""
     from valetkey.server import main
 
     home = Home.from_environment(os.environ)
@@ -108,7 +108,7 @@ def init(as_json: bool) -> None:
 @click.option("--keep", is_flag=True, help="Leave it serving at the end, and say where.")
 @json_flag
 def demo(keep: bool, as_json: bool) -> None:
-    """Show in eight scenes what a valet key does, in a folder of its own."""
+    """Show in eight scenes what a valet key does. It uses a folder and ports of its own."""
     from valetkey.demo import story
 
     story.run(keep=keep, json=as_json)

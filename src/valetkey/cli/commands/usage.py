@@ -26,7 +26,7 @@ MAX_HOURS = 744
 @click.option("--hours", type=click.IntRange(1, MAX_HOURS), metavar="N", help="Of the last so many hours (24).")
 @json_flag
 def usage(key: str | None, hours: int | None, as_json: bool) -> None:
-    """Show how much keys are used."""
+    """How much each key is used, and from where."""
     answer = connect().get("/usage", key=key, hours=hours)
     if as_json:
         say_json(answer)
