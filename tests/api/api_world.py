@@ -86,6 +86,8 @@ class FakeDesk:
         self.listed.append(wanted)
         try:
             for event in self.stream:
+                if isinstance(event, Exception):
+                    raise event
                 yield event
             if not self.stream_ends:
                 await asyncio.Event().wait()
@@ -164,6 +166,8 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: bytes
+    ended: bool
+    """Whether the answer came to its proper end."""
 
     @property
     def json(self) -> Any:
@@ -260,4 +264,6 @@ class Caller:
         start = sent[0]
         assert start["type"] == "http.response.start"
         body = b"".join(m.get("body", b"") for m in sent[1:])
-        return Answer(start["status"], {n.decode(): v.decode() for n, v in start["headers"]}, body)
+        return Answer(
+            start["status"], {n.decode(): v.decode() for n, v in start["headers"]}, body, over.is_set()
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from api_world import WALL, Caller, FakeDesk
@@ -45,7 +47,7 @@ def test_a_wrong_body_is_told_with_its_field(
 
 @pytest.mark.parametrize("path", ["networks", "parties", "tokens", "services", "secrets", "keys/key_a/check"])
 def test_a_field_that_nobody_reads_is_refused_everywhere(desk: FakeDesk, remote: Caller, path: str) -> None:
-    needed = {"networks": {"name": "a", "blocks": []}, "tokens": {"party": "a"}}
+    needed: dict[str, dict[str, Any]] = {"networks": {"name": "a", "blocks": []}, "tokens": {"party": "a"}}
     body = needed.get(path, {"service": "a", "value": "b"} if path == "secrets" else {"name": "a"})
     answer = remote("POST", f"/api/v1/{path}", {**body, "colour": "red"})
     is_problem(answer, 400, "INVALID")
@@ -86,11 +88,22 @@ def test_an_unknown_address_is_told_as_such(remote: Caller) -> None:
     is_problem(remote("GET", "/api/v1/nothing"), 404, "NOT_FOUND")
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "TRACE", "BREW"])
-def test_a_method_that_is_not_there_is_told_with_those_that_are(remote: Caller, method: str) -> None:
-    answer = remote(method, "/api/v1/keys")
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/keys", "GET, HEAD, POST"),
+        ("/keys/key_a", "GET, HEAD, PATCH"),
+        ("/services/a", "DELETE, GET, HEAD, PATCH"),
+        ("/keys/key_a/revoke", "POST"),
+    ],
+)
+@pytest.mark.parametrize("method", ["PUT", "OPTIONS", "TRACE", "BREW"])
+def test_a_method_that_is_not_there_is_told_with_those_that_are(
+    remote: Caller, method: str, path: str, allowed: str
+) -> None:
+    answer = remote(method, f"/api/v1{path}")
     is_problem(answer, 405, "METHOD_REFUSED")
-    assert {"GET", "HEAD", "POST"} <= {name.strip() for name in answer.headers["allow"].split(",")}
+    assert answer.headers["allow"] == allowed
 
 
 @pytest.mark.parametrize(
@@ -127,6 +140,15 @@ def test_the_stream_is_closed_when_the_client_leaves(desk: FakeDesk, remote: Cal
     desk.stream, desk.stream_ends = [{"call": "1"}], False
     remote("GET", "/api/v1/events/stream", leaves=True)
     assert desk.stream_closed
+
+
+def test_a_stream_that_fails_does_not_end_as_if_it_were_whole(
+    desk: FakeDesk, remote: Caller, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.stream = [{"call": "1"}, LookupError("something private")]
+    answer = remote("GET", "/api/v1/events/stream")
+    assert (answer.status, answer.ended) == (200, False)
+    assert "private" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -200,6 +222,12 @@ def test_errors_of_the_rooms_leave_with_their_words(
     assert (answer.json["detail"], answer.json["next_step"]) == (error.sentence, error.next_step)
     assert answer.json.get("field") == error.field
     assert ("retry-after" in answer.headers) == (status == 503)
+
+
+def test_a_probe_that_is_no_question_is_refused_unread(remote: Caller) -> None:
+    stranger = remote.with_headers(("host", "localhost"))
+    is_problem(stranger("POST", "/healthz", raw=[b"x" * 600_000] * 5), 405, "METHOD_REFUSED")
+    is_problem(stranger("GET", "/healthz?verbose=1"), 400, "INVALID")
 
 
 def test_health_is_told_to_everyone_and_readiness_only_as_a_word(desk: FakeDesk, remote: Caller) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from typing import Any
 
 import pytest
 from api_world import OWNER, PROGRAM, TOKEN, Caller, FakeDesk
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from valetkey.api.reading import MAX_BODY_BYTES, MAX_DEPTH
 
@@ -173,6 +177,37 @@ def test_a_body_of_exactly_the_limit_is_read(desk: FakeDesk, remote: Caller) -> 
     assert remote("POST", "/api/v1/parties", raw=body + b" " * (MAX_BODY_BYTES - len(body))).status == 201
 
 
+def test_a_body_that_does_not_come_in_time_is_given_up(
+    remote: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("valetkey.api.reading.BODY_TIMEOUT", 0.01)
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/v1/parties",
+        "headers": [(name.encode(), value.encode()) for name, value in remote.headers],
+    }
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def exchange() -> None:
+        await remote.application(scope, asyncio.Event().wait, send)
+
+    asyncio.run(exchange())
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+def test_without_the_guard_the_routes_let_nobody_in(desk: FakeDesk, remote: Caller) -> None:
+    unguarded = Caller(remote.application._inside, remote.headers)
+    for path in ("/api/v1/status", "/api/v1/keys", "/api/v1/openapi.json"):
+        is_problem(unguarded("GET", path), 401, "NOT_AUTHENTICATED")
+    is_problem(unguarded("POST", "/api/v1/parties", {"name": "bo"}), 401, "NOT_AUTHENTICATED")
+    assert desk.asked == []
+
+
 @pytest.mark.parametrize("raw", [b"[" * (MAX_DEPTH + 1), b'{"a":' * (MAX_DEPTH + 1), b"[" * 1_000_000])
 def test_deep_nesting_is_refused_before_it_is_decoded(remote: Caller, raw: bytes) -> None:
     is_problem(remote("POST", "/api/v1/keys", raw=raw), 400, "INVALID")
@@ -249,3 +284,31 @@ def test_a_secret_in_a_wrong_body_is_not_echoed(
     is_problem(answer, 400, "INVALID")
     assert SECRET.encode() not in answer.body
     assert SECRET not in caplog.text
+
+
+_MARK = "zqSecretqz"
+_TEXTS = st.sampled_from([_MARK, _MARK * 3, f"x`{_MARK}`", f"$.{_MARK}", f" - at `$.{_MARK}`", "openai", ""])
+_NAMES = st.one_of(
+    _TEXTS, st.sampled_from(["service", "terms", "hosts", "networks", "value", "name", "kind", "party"])
+)
+_BODIES = st.recursive(
+    st.one_of(
+        _TEXTS, st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False)
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(_NAMES, inner, max_size=4)),
+    max_leaves=12,
+)
+_DOOR = Caller.local(FakeDesk())
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    path=st.sampled_from(
+        ["keys", "secrets", "services", "networks", "tokens", "keys/key_a/check", "keys/key_a/revoke"]
+    ),
+    method=st.sampled_from(["POST", "PATCH"]),
+    query=st.sampled_from(["", f"?{_MARK}=1", f"?limit={_MARK}", f"?state={_MARK}"]),
+    body=_BODIES,
+)
+def test_no_answer_ever_repeats_what_was_sent(path: str, method: str, query: str, body: object) -> None:
+    assert _MARK.encode() not in _DOOR(method, f"/api/v1/{path}{query}", body).body

@@ -29,6 +29,14 @@ class Lines(list[Any]):
     """An answer of one JSON object a line, after which the server ends the stream."""
 
 
+class Endless(Lines):
+    """The same, but the stream stays open: silent after the objects, or with them again and again."""
+
+    def __init__(self, lines: list[Any], again: bool = False) -> None:
+        super().__init__(lines)
+        self.again = again
+
+
 class Text(str):
     """An answer that is no JSON."""
 
@@ -45,7 +53,9 @@ class FakeApi:
         """Answer so; of several bodies each is given once, the last for ever."""
         self.answers[method, path] = [(status, body) for body in bodies]
 
-    def refuse(self, method: str, path: str, status: int, code: str, detail: str, next_step: str = "") -> None:
+    def refuse(
+        self, method: str, path: str, status: int, code: str, detail: str, next_step: str = ""
+    ) -> None:
         """Answer with a problem."""
         problem = {"type": "about:blank", "title": code, "status": status, "code": code, "detail": detail}
         self.answer(method, path, {**problem, "next_step": next_step}, status=status)
@@ -58,7 +68,12 @@ class FakeApi:
         self.requests.append(request)
         known = self.answers.get((request.method, request.path))
         if known is None:
-            return 404, {"status": 404, "code": "NOT_FOUND", "title": "x", "detail": "There is no such thing."}
+            return 404, {
+                "status": 404,
+                "code": "NOT_FOUND",
+                "title": "x",
+                "detail": "There is no such thing.",
+            }
         return known.pop(0) if len(known) > 1 else known[0]
 
 
@@ -89,6 +104,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+        if isinstance(body, Endless):
+            self._stay(body, content)
+
+    def _stay(self, body: Endless, content: bytes) -> None:
+        """Until the client leaves."""
+        try:
+            if body.again:
+                while True:
+                    self.wfile.write(content)
+            self.connection.recv(1)
+        except OSError:
+            pass
 
     do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - names of the base class
 

@@ -51,9 +51,7 @@ def remote_api(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]
 
 
 @pytest.fixture
-def run(
-    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Run:
+def run(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs one command in this process, with what comes on its standard input."""
 
     def run_one(*arguments: str, stdin: bytes = b"") -> Result:

@@ -29,9 +29,7 @@ def token_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_without_a_server_the_exit_code_is_3_and_the_sentence_names_the_home(run: Run, home: Path) -> None:
     done = run("key", "list", "--json")
     assert (done.code, done.out) == (3, "")
-    assert done.err == (
-        f"error: No valetkey server is running for {home}.\nStart one: valetkey serve\n"
-    )
+    assert done.err == (f"error: No valetkey server is running for {home}.\nStart one: valetkey serve\n")
 
 
 def test_a_home_that_was_never_made_is_no_server_either(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,14 +60,18 @@ def test_a_socket_of_another_user_gets_nothing(run: Run, api: FakeApi, home: Pat
     assert api.requests == []
 
 
-def test_a_remote_server_gets_the_token_from_the_file(run: Run, remote_api: FakeApi, token_file: Path) -> None:
+def test_a_remote_server_gets_the_token_from_the_file(
+    run: Run, remote_api: FakeApi, token_file: Path
+) -> None:
     remote_api.answer("GET", "/keys", PAGE)
     done = run("key", "list", "--json")
     assert (done.code, done.err) == (0, "")
     assert remote_api.last.headers["authorization"] == f"Bearer {made_up_token()}"
 
 
-def test_a_token_file_that_others_can_read_is_warned_about(run: Run, remote_api: FakeApi, token_file: Path) -> None:
+def test_a_token_file_that_others_can_read_is_warned_about(
+    run: Run, remote_api: FakeApi, token_file: Path
+) -> None:
     token_file.chmod(0o644)
     remote_api.answer("GET", "/keys", PAGE)
     done = run("key", "list", "--json")
@@ -110,7 +112,9 @@ def test_an_address_that_would_leak_the_token_or_is_none_is_wrong_usage(
     assert "u:p" not in done.err
 
 
-def test_a_remote_server_that_is_not_there_is_no_server(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_remote_server_that_is_not_there_is_no_server(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.socket() as taken:  # bound, not listening: nobody else gets the port
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("VALETKEY_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
@@ -119,14 +123,18 @@ def test_a_remote_server_that_is_not_there_is_no_server(run: Run, home: Path, mo
     assert "No valetkey server answers at http://127.0.0.1:" in done.err
 
 
-def test_a_server_that_does_not_speak_tls_is_told_apart(run: Run, remote_api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_speak_tls_is_told_apart(
+    run: Run, remote_api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VALETKEY_URL", remote_api.url.replace("http:", "https:"))
     done = run("key", "list")
     assert done.code == 1
     assert "does not speak TLS" in done.err
 
 
-def test_proxies_of_the_environment_see_nothing(run: Run, remote_api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_of_the_environment_see_nothing(
+    run: Run, remote_api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(FakeApi()) as proxy:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
@@ -150,14 +158,13 @@ def test_what_is_no_valetkey_server_is_called_so_and_gives_no_traceback(
     api.answer("GET", "/keys", body, status=status)
     done = run("key", "list")
     assert done.code == 1
-    assert "Traceback" not in done.err
-    assert done.err.startswith("error: ")
+    assert "is not a valetkey server's API." in done.err
 
 
 @pytest.mark.parametrize(
     ("status", "code", "exit_code"),
-    [(400, "INVALID", 1), (404, "NOT_FOUND", 1), (409, "CONFLICT", 1), (503, "UNAVAILABLE", 1), (403, "NOT_PERMITTED", 4),
-     (401, "NOT_AUTHENTICATED", 4)],
+    [(400, "INVALID", 1), (404, "NOT_FOUND", 1), (409, "CONFLICT", 1), (503, "UNAVAILABLE", 1),
+     (403, "NOT_PERMITTED", 4), (401, "NOT_AUTHENTICATED", 4)],
 )  # fmt: skip
 def test_a_refusal_is_one_sentence_what_and_one_what_to_do(
     run: Run, api: FakeApi, token_file: Path, status: int, code: str, exit_code: int
@@ -169,7 +176,9 @@ def test_a_refusal_is_one_sentence_what_and_one_what_to_do(
         assert done.err == "error: It cannot be.\nDo another thing.\n"
 
 
-def test_verify_proves_the_folder_when_no_server_runs(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_proves_the_folder_when_no_server_runs(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from valetkey.server import offline
 
     asked = []

@@ -40,12 +40,25 @@ def test_control_characters_become_visible(text: str, clean: str) -> None:
 
 
 def test_spans_sizes_and_money_read_well() -> None:
-    assert [span(s) for s in (0.2, 59, 61, 7200, 86_400 * 3, 31_536_000)] == ["0 s", "59 s", "1 min", "2 h", "3 d", "1 y"]
+    assert [span(s) for s in (0.2, 59, 61, 7200, 86_400 * 3, 31_536_000)] == [
+        "0 s",
+        "59 s",
+        "1 min",
+        "2 h",
+        "3 d",
+        "1 y",
+    ]
     assert (relative(100, 160), relative(86_500, 100), relative(None, 1)) == ("1 min ago", "in 1 d", "-")
     assert [size(n) for n in (None, 0, 999, 1200, 15_000, 2_500_000, 10**13)] == [
         "-", "0 B", "999 B", "1.2 kB", "15 kB", "2.5 MB", "10.0 TB",
     ]  # fmt: skip
-    assert [money(m) for m in (None, 0, 10_000, 1_234_567, 5_000_000)] == ["-", "0.00", "0.01", "1.234567", "5.00"]
+    assert [money(m) for m in (None, 0, 10_000, 1_234_567, 5_000_000)] == [
+        "-",
+        "0.00",
+        "0.01",
+        "1.234567",
+        "5.00",
+    ]
     assert [counted(n, "answer", "answers") for n in (0, 1, 2)] == ["No answers", "1 answer", "2 answers"]
 
 

@@ -40,7 +40,17 @@ FLAGS = {
     "events": "--key --service --code --since --limit --cursor --follow --json",
     "audit verify": "--json",
 }
-HEAVY = ("rich", "litestar", "sqlalchemy", "granian", "aiohttp", "msgspec", "cryptography", "ssl", "http.client")
+HEAVY = (
+    "rich",
+    "litestar",
+    "sqlalchemy",
+    "granian",
+    "aiohttp",
+    "msgspec",
+    "cryptography",
+    "ssl",
+    "http.client",
+)
 
 
 def commands(group: click.Group = root, before: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -61,7 +71,7 @@ def flags_of(name: str) -> set[str]:
 
 
 def test_the_verbs_are_those_that_were_promised() -> None:
-    expected = {noun for noun in VERBS} | {f"{noun} {verb}" for noun, verbs in VERBS.items() for verb in verbs.split()}
+    expected = set(VERBS) | {f"{noun} {verb}" for noun, verbs in VERBS.items() for verb in verbs.split()}
     assert set(ALL) == expected
 
 
@@ -89,7 +99,9 @@ def test_help_has_a_summary_and_examples_that_parse(run: Run, name: str) -> None
         assert name.split()[0] in example
 
 
-@pytest.mark.parametrize("name", [name for name, command in ALL.items() if not isinstance(command, click.Group)])
+@pytest.mark.parametrize(
+    "name", [name for name, command in ALL.items() if not isinstance(command, click.Group)]
+)
 def test_every_flag_and_argument_is_explained(name: str) -> None:
     for parameter in ALL[name].params:
         if isinstance(parameter, click.Option):
@@ -176,7 +188,9 @@ def test_a_client_command_imports_neither_server_nor_store() -> None:
     assert done.stderr.count("No valetkey server is running for /nonexistent/valetkey.") == 4
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("kye", "key"), ("servce", "service"), ("key isue", "key issue")])
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("kye", "key"), ("servce", "service"), ("key isue", "key issue")]
+)
 def test_a_mistyped_command_gets_a_suggestion(run: Run, typed: str, meant: str) -> None:
     done = run(*typed.split())
     assert done.code == 2

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_world import Run
 from cli_fake_api import FakeApi
+from cli_world import Run
 
 SERVICE = {"name": "openai", "kind": "upstream", "hosts": {}, "locked": False}
 KEY = {
@@ -51,7 +51,7 @@ ASKED = [
     ("secret versions openai", "GET", "/secrets/openai/default/versions", None),
     ("secret versions openai/batch", "GET", "/secrets/openai/batch/versions", None),
     ("secret retire openai/batch --version 2", "POST", "/secrets/openai/batch/retire", {"version": 2}),
-    ("secret retire openai --all --environment test", "POST", "/secrets/openai/default/retire", {"environment": "test"}),
+    ("secret retire openai --all --environment e", "POST", "/secrets/openai/default/retire", {"environment": "e"}),
     ("network add office 203.0.113.0/24 2001:db8::/48", "POST", "/networks",
      {"name": "office", "blocks": ["203.0.113.0/24", "2001:db8::/48"]}),
     ("network add here --interface lo", "POST", "/networks", None),
@@ -63,7 +63,7 @@ ASKED = [
     ("key list", "GET", "/keys", None),
     ("key show key_1", "GET", "/keys/key_1", None),
     ("key show key_1 --value", "POST", "/keys/key_1/value", {}),
-    ("key check key_1 --method GET --path /v1/models", "POST", "/keys/key_1/check", {"method": "GET", "path": "/v1/models"}),
+    ("key check key_1 --method GET --path /p", "POST", "/keys/key_1/check", {"method": "GET", "path": "/p"}),
     (
         "key check key_1 --method GET --path /p --address 1.2.3.4 --origin https://a.example --host api"
         " --at 2026-12-31T18:00:00Z",
@@ -174,8 +174,27 @@ def test_filters_go_into_the_query(run: Run, api: FakeApi) -> None:
     api.answer("GET", "/keys", PAGE)
     api.answer("GET", "/events", PAGE)
     api.answer("GET", "/usage", PAGE)
-    run("key", "list", "--service", "a", "--holder", "b c", "--state", "active", "--limit", "3", "--cursor", "x=")
-    assert api.last.query == {"service": "a", "holder": "b c", "state": "active", "limit": "3", "cursor": "x="}
+    run(
+        "key",
+        "list",
+        "--service",
+        "a",
+        "--holder",
+        "b c",
+        "--state",
+        "active",
+        "--limit",
+        "3",
+        "--cursor",
+        "x=",
+    )
+    assert api.last.query == {
+        "service": "a",
+        "holder": "b c",
+        "state": "active",
+        "limit": "3",
+        "cursor": "x=",
+    }
     run("events", "--key", "k", "--service", "s", "--code", "valid", "--since", "2026-01-01")
     assert api.last.query == {"key": "k", "service": "s", "code": "VALID", "since": "1767225600.0"}
     run("usage", "--key", "k", "--hours", "48")
@@ -190,7 +209,9 @@ def test_a_name_is_one_segment_of_the_path(run: Run, api: FakeApi) -> None:
 
 def test_a_limit_above_one_page_is_put_together(run: Run, api: FakeApi) -> None:
     event = {"call": "c", "end": None}
-    api.answer("GET", "/events", {"items": [event] * 200, "next": "two"}, {"items": [event] * 50, "next": "three"})
+    api.answer(
+        "GET", "/events", {"items": [event] * 200, "next": "two"}, {"items": [event] * 50, "next": "three"}
+    )
     done = run("events", "--limit", "250", "--json")
     assert [request.query for request in api.requests] == [{"limit": "200"}, {"limit": "50", "cursor": "two"}]
     assert done.out.count('"call"') == 250

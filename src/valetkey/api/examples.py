@@ -131,7 +131,7 @@ _OBJECTS: tuple[Any, ...] = (
     IssuedToken("tok_aaaaaaaaaaaaaaaa", "ci-runner", _SHOWN),
     answers.Status(
         "0.1.0",
-        "/home/ana/.local/share/valetkey",
+        "/var/lib/valetkey",
         True,
         [],
         [answers.WorkerStatus(0, 4242, 1, True)],

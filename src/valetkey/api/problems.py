@@ -6,8 +6,6 @@ Nothing of the request is echoed, no traceback leaves, and what was not foreseen
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +17,7 @@ from litestar.exceptions import (
     ValidationException,
 )
 
+from valetkey.api.faults import wrong_parameter
 from valetkey.errors import Invalid, NotFound, ValetkeyError
 
 log = logging.getLogger("valetkey.api")
@@ -112,7 +111,7 @@ class Unexpected(ValetkeyError):
     def __init__(self) -> None:
         super().__init__(
             "The server failed at this request; the reason is in its log.",
-            "Try again; if it lasts, run: valetkey doctor",
+            "Try again; if it lasts, tell whoever runs the server.",
         )
 
 
@@ -180,13 +179,16 @@ def told(error: Exception) -> ValetkeyError:
     if isinstance(error, ValetkeyError):
         return error
     if isinstance(error, ValidationException):
-        return _wrong_parameter(error)
+        return wrong_parameter(error)
     if isinstance(error, NotFoundException):
         return NotFound(
             "There is nothing at this address.", "See the list of addresses at /api/v1/openapi.json."
         )
     if isinstance(error, MethodNotAllowedException):
-        allowed = {name.strip() for name in (error.headers or {}).get("allow", "").split(",")} - {""}
+        allowed = {name.strip() for name in (error.headers or {}).get("allow", "").split(",")} - {
+            "",
+            "OPTIONS",
+        }
         # The guard answers HEAD wherever there is a GET.
         return MethodRefused(", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set()))))
     if isinstance(error, HTTPException) and error.status_code == 400:
@@ -204,67 +206,6 @@ def _type_names(error: BaseException) -> str:
     return " from ".join(names)
 
 
-# What msgspec says of a value without quoting it; everything else is said in our own words.
-_HARMLESS = re.compile(
-    r"Expected `[a-z| ]+`(?:, got `[a-z]+`| (?:>=|<=|<|>) -?[0-9.]+)?|Expected `[a-z]+` of length (?:>=|<=) [0-9]+"
-)
-_MISSING = re.compile(r"Object missing required field `(\w+)`")
-_PLACE = re.compile(r" - at `(?:key in )?\$([^`]*)`")
-_NAME_IN_PLACE = re.compile(r"[A-Za-z_]\w*")
-
-
-def wrong_body(error: msgspec.ValidationError, known: tuple[str, ...]) -> Invalid:
-    """The sentence for a body that is JSON of the wrong shape. `known`: names of the body's fields."""
-    message = str(error)
-    place = _PLACE.search(message)
-    # A place names fields of ours; keys of a mapping, which are the caller's, show as [...].
-    steps = _NAME_IN_PLACE.findall(place[1]) if place else []
-    field = ".".join(steps) or None
-    what = message.partition(" - at ")[0]
-    if (missing := _MISSING.fullmatch(what)) is not None:
-        field = ".".join([*steps, missing[1]])
-        return Invalid(f"The field {field} is missing.", "Add it to the request.", field=field)
-    if "unknown field" in what:
-        return unknown_field(steps, known)
-    subject = "The request" if field is None else f"The field {field}"
-    if _HARMLESS.fullmatch(what):
-        return Invalid(
-            f"{subject} has a wrong value: {_lower(what)}.", "Correct it and send it again.", field=field
-        )
-    return Invalid(f"{subject} has a value that is not accepted.", "See /api/v1/openapi.json.", field=field)
-
-
-def unknown_field(within: Sequence[str], known: tuple[str, ...]) -> Invalid:
-    """The sentence for a field that nobody reads. `within`: names of the fields around it."""
-    field = ".".join(within) or None
-    where = f" within {field}" if field else ""
-    names = "See /api/v1/openapi.json." if field or not known else f"Known ones: {', '.join(known)}."
-    return Invalid(f"The request has a field{where} that is not known.", names, field=field)
-
-
-def _wrong_parameter(error: ValidationException) -> Invalid:
-    extra = error.extra if isinstance(error.extra, list) else []
-    first = extra[0] if extra and isinstance(extra[0], dict) else {}
-    name = first.get("key")
-    field = name if isinstance(name, str) and re.fullmatch(r"[\w-]{1,40}", name) else None
-    message = str(first.get("message", ""))
-    if field is None:
-        return Invalid(
-            "The request is incomplete or wrong.", "See what it should be at /api/v1/openapi.json."
-        )
-    if field == "data":
-        return Invalid("This request needs a JSON body.", "See what it should be at /api/v1/openapi.json.")
-    if _HARMLESS.fullmatch(message):
-        return Invalid(
-            f"{field} has a wrong value: {_lower(message)}.", "Correct it and try again.", field=field
-        )
-    return Invalid(f"{field} has a value that is not accepted.", "See /api/v1/openapi.json.", field=field)
-
-
 def _whole(sentence: str) -> str:
     """With its full stop; commands and addresses at the end of a next step stay as they can be copied."""
     return sentence if sentence.endswith((".", "!", "?", ")")) or ": " in sentence else f"{sentence}."
-
-
-def _lower(text: str) -> str:
-    return text[0].lower() + text[1:].replace("`", "")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 from litestar import Request
 
-from valetkey.api.problems import MediaTypeRefused, TooLarge, TooSlow, unknown_field, wrong_body
+from valetkey.api.faults import struct_of, unknown_field, wrong_body
+from valetkey.api.problems import MediaTypeRefused, TooLarge, TooSlow
 from valetkey.errors import Invalid
 
 MAX_BODY_BYTES = 1_048_576
@@ -71,28 +72,26 @@ class StrictRequest(Request[Any, Any, Any]):
     async def json(self) -> Any:
         annotation = self.route_handler.parsed_fn_signature.parameters["data"].annotation
         body = await self.body()
-        known = next((k for k in (annotation, *get_args(annotation)) if hasattr(k, "__struct_config__")), None)
-        if known is None:
-            return decode(body, annotation)
-        names: tuple[str, ...] = known.__struct_encode_fields__
-        made = decode(body, annotation, names)
+        made = decode(body, annotation)
+        struct = struct_of(annotation)
         # Whatever a type of a room allows: a field that nobody reads is a mistake to be told.
         if (
             made is not None
-            and not known.__struct_config__.forbid_unknown_fields
-            and decode(body, dict[str, msgspec.Raw]).keys() - set(names)
+            and struct is not None
+            and not struct.__struct_config__.forbid_unknown_fields
+            and decode(body, dict[str, msgspec.Raw]).keys() - set(struct.__struct_encode_fields__)
         ):
-            raise unknown_field((), names)
+            raise unknown_field(struct)
         return made
 
 
-def decode(body: bytes, kind: Any, names: tuple[str, ...] = ()) -> Any:
+def decode(body: bytes, kind: Any) -> Any:
     """`body` as a `kind`. Raises `Invalid`, which quotes nothing of it."""
     fault: Invalid
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        fault = wrong_body(error, names)
+        fault = wrong_body(error, kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         fault = Invalid("The body is not valid JSON.", "Send one JSON object in UTF-8.")
     raise fault

@@ -14,7 +14,7 @@ from typing import Any
 
 from valetkey.access.actor import Actor
 from valetkey.api.desk import Desk
-from valetkey.api.problems import HeaderPairs, HostUnknown, NotSupported, Unexpected, problem
+from valetkey.api.problems import HeaderPairs, HostUnknown, NotSupported, problem, told
 from valetkey.api.reading import check_body, read_body
 from valetkey.errors import Invalid, NotAuthenticated, NotFound, ValetkeyError
 
@@ -67,13 +67,11 @@ class Guard:
         try:
             inner, body = await self._admit(scope, receive)
             await exchange.run(self._inside(inner, _replay(body, receive), exchange.send))
-        except ValetkeyError as error:
-            await exchange.refuse(error)
-        except Exception as error:  # the last net: nothing of it may leave
-            log.error("a request failed with %s", type(error).__name__)
+        except Exception as error:  # the last net: nothing of what was not foreseen may leave
             if exchange.started:
+                log.error("an answer broke off with %s", type(error).__name__)
                 raise RuntimeError("an answer broke off") from None
-            await exchange.refuse(Unexpected())
+            await exchange.refuse(told(error))
 
     async def _admit(self, scope: Scope, receive: Receive) -> tuple[Scope, bytes]:
         """The scope for the application and the body. Raises `ValetkeyError`."""
@@ -87,7 +85,7 @@ class Guard:
             if actor is None and (path == "/api" or path.startswith("/api/")):
                 raise NotAuthenticated(
                     "Nobody is known to be asking.",
-                    "Send Authorization: Bearer with an API token (valetkey login).",
+                    "Send Authorization: Bearer with an API token; make one with: valetkey token issue PARTY",
                 )
             # Routers repair such paths; what was judged here must be what is routed.
             raw = scope.get("raw_path") or path.encode()
@@ -95,17 +93,20 @@ class Guard:
                 raise NotFound(
                     "There is nothing at this address.", "See the addresses at /api/v1/openapi.json."
                 )
-        if any(name.lower() == b"upgrade" for name, _ in scope["headers"]):
+        if any(
+            name.lower() == b"upgrade" and b"websocket" in value.lower() for name, value in scope["headers"]
+        ):
             raise NotSupported("That kind of connection is not carried.", "Use plain HTTP requests.")
         if b"%00" in scope.get("query_string", b""):
             raise Invalid("The query holds a NUL character.", "Leave it out.")
-        body = await read_body(dict(scope), receive)
+        # Strangers do not get us to read anything.
+        body = b"" if actor is None else await read_body(dict(scope), receive)
         if body:
             check_body(dict(scope), body)
         inner = dict(scope)
         inner[ACTOR] = actor
-        if scope["method"] == "HEAD":
-            inner["method"] = "GET"
+        # OPTIONS is only good for letting other origins in: like every method that is not there, it is refused.
+        inner["method"] = {"HEAD": "GET", "OPTIONS": "-"}.get(scope["method"], scope["method"])
         return inner, body
 
     def _check_host(self, scope: Scope) -> None:

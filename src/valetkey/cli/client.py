@@ -131,7 +131,7 @@ class Client:
             connection.close()
         if not 200 <= answer.status < 300:
             self._refuse(answer.status, content)
-        return self._decode(content) if content else {}
+        return self._decode(content)
 
     def _send(
         self, method: str, path: str, body: Any, headers: Mapping[str, str], patience: float | None
@@ -197,17 +197,22 @@ class Client:
                     "Name its authority in SSL_CERT_FILE, or correct VALETKEY_URL.",
                 )
             if isinstance(error, ssl.SSLError):
-                return Failure(f"{self.remote.base} does not speak TLS as it should.", "Correct VALETKEY_URL.")
+                return Failure(
+                    f"{self.remote.base} does not speak TLS as it should.", "Correct VALETKEY_URL."
+                )
         return NoServer(
             f"No valetkey server answers at {self.remote.base}.",
             "Check VALETKEY_URL, or start one there: valetkey serve",
         )
 
-    def _decode(self, content: bytes) -> Any:
+    def _decode(self, content: bytes) -> dict[str, Any]:
         try:
-            return json.loads(content)
+            answer = json.loads(content)
         except ValueError:
-            raise self._stranger() from None
+            answer = None
+        if not isinstance(answer, dict):
+            raise self._stranger()
+        return answer
 
     def _refuse(self, status: int, content: bytes) -> None:
         try:

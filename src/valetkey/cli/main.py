@@ -88,7 +88,7 @@ def _end(error: BaseException) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
     if isinstance(error, (KeyboardInterrupt, click.Abort, EOFError)):
-        print("\nInterrupted.", file=sys.stderr)
+        print("Interrupted.", file=sys.stderr)  # after the blank line with which Click closes ^C
         return ExitCode.INTERRUPTED
     if os.environ.get("VALETKEY_DEBUG"):
         _show_place(error)

@@ -35,8 +35,12 @@ class Address(msgspec.Struct, frozen=True, gc=False):
     @property
     def text(self) -> str:
         """The usual spelling (RFC 5952)."""
-        kind = ipaddress.IPv4Address if self.version == 4 else ipaddress.IPv6Address
-        return str(kind(self.value))
+        return _spelled(self.version, self.value)
+
+
+@lru_cache(maxsize=MAX_CACHED_ADDRESSES)
+def _spelled(version: int, value: int) -> str:
+    return str((ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address)(value))
 
 
 @lru_cache(maxsize=MAX_CACHED_ADDRESSES)

@@ -18,24 +18,26 @@ from valetkey.gateway.credentials import Intake, IntakeRefused, Taken
 from valetkey.gateway.exchange import Exchange
 from valetkey.gateway.floods import Floods
 from valetkey.gateway.index import KeyEntry, ServiceEntry
+from valetkey.gateway.logged import header_text, masked, query_names
 from valetkey.gateway.node import Node
-from valetkey.gateway.refusal import problem
+from valetkey.gateway.refusal import HeaderPairs, problem
 from valetkey.gateway.runtime import ServiceRuntime
 from valetkey.gateway.sockets import connection_key
 from valetkey.gateway.verify import Verify
 from valetkey.journal.call_id import RANDOM_BYTES, call_id
+from valetkey.journal.errors import JournalFailed
 from valetkey.journal.randomness import RandomPool
 from valetkey.journal.records import Closed, End, Opened, Personal
-from valetkey.keys.format import InvalidKey, fingerprint, mask_keys, parse
+from valetkey.keys.format import InvalidKey, fingerprint, parse
 from valetkey.services.dialling import OwnListeners
 from valetkey.services.origin import Origin
 from valetkey.services.placement import Basic, Bearer, Header, Query
-from valetkey.services.service import Service
+from valetkey.services.service import DEFAULT_CEILING, Service
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _NO_BODY = frozenset(("GET", "HEAD", "OPTIONS", "DELETE"))
-MAX_LOGGED = 512
-"""Longest value of a caller's header that the journal keeps beside a record."""
+MAX_LENGTH_DIGITS = 20
+"""Digits of a Content-Length that are read: 64 bits have no more."""
 
 _WANTED = frozenset(
     (
@@ -112,6 +114,7 @@ class Gateway:
         self._random = RandomPool()
         self._runtimes: dict[str, ServiceRuntime] = {}
         self._nowhere = Intake.compile(_NOWHERE)
+        self._ceiling = min(DEFAULT_CEILING, node.settings.max_body_mb * 1_000_000)
         self._verify = Verify(node, self._new_call_id)
         self.floods = Floods(node, self._new_call_id)
 
@@ -136,7 +139,12 @@ class Gateway:
             runtime, reserved, decision = self._admit(arrival, scope, raw)
         except _Refused as refused:
             return await self._refuse(arrival, scope["method"], refused.decision, send)
-        identifier = self._open(arrival, scope["method"], decision, reserved)
+        try:
+            identifier = self._open(arrival, scope["method"], decision, reserved)
+        except JournalFailed:
+            if reserved is not None:
+                node.counters.give_back(reserved, arrival.now)
+            return await _send_problem(send, problem(refuse(Code.NOT_READY), None))
         entry, call, taken = arrival.entry, arrival.call, arrival.taken
         assert entry is not None and call is not None and taken is not None
         exchange = Exchange(
@@ -168,23 +176,27 @@ class Gateway:
         for name, value in headers:
             if name in _WANTED:
                 facts[name] = facts[name] + b", " + value if name in facts else value
-        arrival.address = self._find_address(scope, facts)
-        if _host_name(facts.get(b"host", b"")) not in node.host_names:
+        form = self._find_address(arrival, scope)
+        if not node.answers_to(facts.get(b"host", b"")):
             raise _Refused(refuse(Code.HOST_UNKNOWN))
         method = scope["method"]
         if method not in METHODS:
             raise _Refused(refuse(Code.METHOD_REFUSED))
         if b"upgrade" in facts:
-            raise _Refused(refuse(Code.NOT_SUPPORTED))
+            form = refuse(Code.NOT_SUPPORTED)
         service, label, rest = self._route(raw)
         arrival.service = service
         runtime = None if service is None else self.runtime(service)
         query = arrival.query = scope["query_string"]
         intake = self._nowhere if runtime is None else runtime.intake
         try:
-            taken = arrival.taken = intake.take(headers, query)
+            arrival.taken = intake.take(headers, query)
         except IntakeRefused as error:
-            raise _Refused(refuse(error.code, error.reason)) from None
+            # A method that is changed in the query comes before all other faults of form.
+            if form is None or error.code is Code.METHOD_REFUSED:
+                form = refuse(error.code, error.reason)
+        if form is not None:
+            raise _Refused(form)
         try:
             path = arrival.path = judge_path(
                 rest, encoded_slash=service is not None and service.service.encoded_slash
@@ -192,8 +204,10 @@ class Gateway:
         except PathRefused as error:
             raise _Refused(refuse(Code.PATH_REFUSED, str(error))) from None
         length = facts.get(b"content-length")
-        if length is not None and runtime is not None and int(length) > runtime.ceiling:
+        if length is not None and not self._takes(length, runtime):
             raise _Refused(refuse(Code.TOO_LARGE))
+        taken = arrival.taken
+        assert taken is not None
         entry = self._look_up(arrival, taken.value)
         if service is None or runtime is None or (entry is not None and entry.service_id != service.id):
             arrival.entry = entry
@@ -224,13 +238,21 @@ class Gateway:
             raise _Refused(refuse(Code.SECRET_UNAVAILABLE))
         return runtime, reserved, decision
 
-    def _find_address(self, scope: dict[str, Any], facts: dict[bytes, bytes]) -> Any:
+    def _find_address(self, arrival: _Arrival, scope: dict[str, Any]) -> Decision | None:
+        """Note the caller's address, or return why it cannot be known."""
+        facts = arrival.headers
         try:
-            return self._client_address.find(
+            arrival.address = self._client_address.find(
                 scope["client"][0], facts.get(b"x-forwarded-for"), facts.get(b"forwarded")
             )
         except AddressUnclear:
-            raise _Refused(refuse(Code.MALFORMED, "The forwarding headers cannot be believed.")) from None
+            return refuse(Code.MALFORMED, "The forwarding headers cannot be believed.")
+        return None
+
+    def _takes(self, length: bytes, runtime: ServiceRuntime | None) -> bool:
+        """Whether a body so long may come. A service that does not exist takes what others do."""
+        ceiling = self._ceiling if runtime is None else runtime.ceiling
+        return length.isdigit() and len(length) <= MAX_LENGTH_DIGITS and int(length) <= ceiling
 
     def _route(self, raw: bytes) -> tuple[ServiceEntry | None, str | None, bytes]:
         """``/SERVICE/REST`` or ``/SERVICE:HOST/REST``."""
@@ -294,9 +316,9 @@ class Gateway:
             fingerprint=arrival.fingerprint,
             holder=None if entry is None else index.holder_name(entry),
             method=method if method in METHODS else None,
-            path=None if path is None else _masked(path.text),
+            path=None if path is None else masked(path.text),
             endpoint=decision.endpoint,
-            query_names=_query_names(arrival.query) if arrival.query else (),
+            query_names=query_names(arrival.query) if arrival.query else (),
             host=None if arrival.call is None else arrival.call.host,
             secret=None if arrival.secret is None else arrival.secret.id,
             policy=None if entry is None else entry.policy_id,
@@ -306,10 +328,10 @@ class Gateway:
         )
         personal = Personal(
             None if arrival.address is None else arrival.address.text,
-            _text(facts.get(b"user-agent")),
-            _text(facts.get(b"origin")),
-            _text(facts.get(b"referer"), without_query=True),
-            _text(facts.get(b"x-forwarded-for")) if self._client_address.believes_headers else None,
+            header_text(facts.get(b"user-agent")),
+            header_text(facts.get(b"origin")),
+            header_text(facts.get(b"referer"), without_query=True),
+            header_text(facts.get(b"x-forwarded-for")) if self._client_address.believes_headers else None,
         )
         return opened, personal
 
@@ -323,23 +345,29 @@ class Gateway:
     async def _refuse(
         self, arrival: _Arrival, method: str, decision: Decision, send: Callable[..., Any]
     ) -> None:
-        shown = decision
-        if decision.code is Code.SERVICE_DENIED:
-            shown = UNKNOWN
+        try:
+            answer = self._record_refusal(arrival, method, decision)
+        except JournalFailed:
+            answer = problem(refuse(Code.NOT_READY), None)
+        await _send_problem(send, answer)
+
+    def _record_refusal(
+        self, arrival: _Arrival, method: str, decision: Decision
+    ) -> tuple[int, HeaderPairs, bytes]:
+        """Write what the journal is to know of a refusal, and return what the caller is."""
+        shown = UNKNOWN if decision.code is Code.SERVICE_DENIED else decision
         stranger = shown.code in (Code.MALFORMED, Code.UNKNOWN_KEY)
-        identifier: str | None = None
         if stranger and arrival.address is not None:
             verdict = self.floods.meet(arrival.address, arrival.now)
             if verdict.throttled is not None:
                 shown = verdict.throttled
             if not verdict.record_singly:
                 self.floods.count(arrival.address, decision.code, arrival.now)
-                return await _send_problem(send, problem(shown, None))
+                return problem(shown, None)
         opened, personal = self._opened(arrival, method, decision, None)
-        identifier = opened.call
-        answer = problem(shown, identifier)
+        answer = problem(shown, opened.call)
         closed = Closed(
-            identifier,
+            opened.call,
             time.time(),
             End.REFUSED,
             code=None if shown.code is decision.code else shown.code,
@@ -348,7 +376,7 @@ class Gateway:
             last_byte_ms=(time.monotonic_ns() - arrival.started_ns) // 1000 / 1000,
         )
         self._node.journal.append_both(opened, personal, closed)
-        await _send_problem(send, answer)
+        return answer
 
     async def _health(self, raw: bytes, send: Callable[..., Any]) -> None:
         why = self._node.unready() if raw == b"/readyz" else None
@@ -368,29 +396,3 @@ def _body_length(facts: dict[bytes, bytes]) -> int | None:
     if b"transfer-encoding" in facts:
         return None
     return int(facts.get(b"content-length", b"0"))
-
-
-def _host_name(value: bytes) -> str:
-    """The name without port, lower case; an empty one, or two joined, matches nothing."""
-    text = value.decode("latin-1").lower()
-    if text.startswith("["):
-        return text.partition("]")[0] + "]"
-    return text.partition(":")[0]
-
-
-def _masked(path: str) -> str:
-    return mask_keys(path.encode()).decode() if "_" in path else path
-
-
-def _query_names(query: bytes) -> tuple[str, ...]:
-    names = {piece.partition(b"=")[0][:64].decode("ascii", "replace") for piece in query.split(b"&")[:32]}
-    return tuple(sorted(_masked(name) for name in names if name))
-
-
-def _text(value: bytes | None, *, without_query: bool = False) -> str | None:
-    if value is None:
-        return None
-    if without_query:
-        value = value.partition(b"?")[0]
-    text = mask_keys(value[:MAX_LOGGED]).decode("utf-8", "replace")
-    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -11,7 +11,6 @@ from math import inf
 
 import msgspec
 
-from valetkey.decision.limits import Limits
 from valetkey.decision.policy import (
     CompiledKey,
     CompiledPolicy,
@@ -22,7 +21,7 @@ from valetkey.decision.policy import (
     compile_policy,
 )
 from valetkey.decision.reservation import Level
-from valetkey.decision.restrictions import CompileContext, InvalidRestriction
+from valetkey.decision.restrictions import CompileContext, Networks
 from valetkey.gateway.facts import (
     CredentialFact,
     Fact,
@@ -94,6 +93,8 @@ class KeyIndex:
         self._secrets: dict[tuple[str, str, str], tuple[SecretVersion, ...]] = {}
         self._credentials: dict[bytes, CredentialFact] = {}
         self._shared: dict[str, str] = {}
+        self._incomplete: set[str] = set()
+        """Keys compiled while something they need was missing: tried again after every change."""
         self._appliers: dict[type, Callable[..., Iterable[str]]] = {
             ServiceFact: self._apply_service,
             SecretFact: self._apply_secret,
@@ -162,8 +163,11 @@ class KeyIndex:
         touched: list[str] = []
         for fact in facts:
             touched.extend(self._appliers[type(fact)](fact))
+        if self._incomplete:
+            self._forget(self._incomplete)
+            self._incomplete.clear()
         self.generation += 1
-        return touched
+        return list(dict.fromkeys(touched))
 
     def descendants(self, key_id: str) -> list[str]:
         """The key and all that descends from it."""
@@ -202,14 +206,14 @@ class KeyIndex:
     def _apply_service(self, fact: ServiceFact) -> Iterable[str]:
         old_name = self._service_names.pop(fact.id, None)
         if old_name is not None:
-            self.services.pop(old_name, None)
+            held = self.services.get(old_name)
+            if held is not None and held.id == fact.id:
+                del self.services[old_name]
         if fact.service is not None:
             self.services[fact.service.name] = ServiceEntry(fact.id, fact.service, fact.locked, fact.block)
             self._service_names[fact.id] = fact.service.name
         for name in [pair for pair in self._compiled_policies if pair[1] == fact.id]:
             del self._compiled_policies[name]
-        if old_name is None:
-            return ()
         return self._forget(e.id for e in self._by_id.values() if e.service_id == fact.id)
 
     def _apply_secret(self, fact: SecretFact) -> Iterable[str]:
@@ -220,23 +224,25 @@ class KeyIndex:
         return ()
 
     def _apply_network(self, fact: NetworkFact) -> Iterable[str]:
-        known = fact.name in self._networks
         self._networks[fact.name] = fact.blocks
-        if not known:
-            return ()
-        self._compiled_policies.clear()
-        return self._forget(list(self._by_id))
+        # A policy that was never read has made no compiled key.
+        naming = {name for name, policy in self._parsed.items() if _names_network(policy, fact.name)}
+        return self._forget_policies(naming)
 
     def _apply_policy(self, fact: PolicyFact) -> Iterable[str]:
+        known = self._policies.get(fact.id)
         self._policies[fact.id] = fact.document
-        return ()
+        if known is None or known == fact.document:
+            return ()
+        self._parsed.pop(fact.id, None)
+        return self._forget_policies({fact.id})
 
     def _apply_party(self, fact: PartyFact) -> Iterable[str]:
         known = fact.id in self.parties
         self.parties[fact.id] = fact
         if not known:
             return ()
-        return self._forget(e.id for e in self._by_id.values() if e.holder_id == fact.id)
+        return self._forget_with_descendants(e.id for e in self._by_id.values() if e.holder_id == fact.id)
 
     def _apply_credential(self, fact: CredentialFact) -> Iterable[str]:
         if fact.living:
@@ -244,6 +250,16 @@ class KeyIndex:
         else:
             self._credentials.pop(fact.fingerprint, None)
         return ()
+
+    def _forget_policies(self, policy_ids: set[str]) -> list[str]:
+        if not policy_ids:
+            return []
+        for pair in [pair for pair in self._compiled_policies if pair[0] in policy_ids]:
+            del self._compiled_policies[pair]
+        return self._forget_with_descendants(e.id for e in self._by_id.values() if e.policy_id in policy_ids)
+
+    def _forget_with_descendants(self, key_ids: Iterable[str]) -> list[str]:
+        return self._forget({below for key_id in key_ids for below in self.descendants(key_id)})
 
     def _forget(self, key_ids: Iterable[str]) -> list[str]:
         touched = list(key_ids)
@@ -276,40 +292,54 @@ class KeyIndex:
         name = self._service_names.get(entry.service_id)
         service = self.services.get(name) if name is not None else None
         if service is None or name is None:
-            return _dead(entry.service_id)
+            return self._dead(entry, entry.service_id, [])
         lineage = [entry]
-        while lineage[-1].parent_id is not None:
-            parent = self._by_id.get(lineage[-1].parent_id or "")
-            if parent is None or len(lineage) >= MAX_DEPTH:
-                return _dead(name)
+        while lineage[-1].parent_id is not None and len(lineage) < MAX_DEPTH:
+            parent = self._by_id.get(lineage[-1].parent_id)
+            if parent is None:
+                break
             lineage.append(parent)
-        holder = self.parties.get(entry.holder_id)
         standings = [Standing(link.state, link.expires) for link in lineage]
-        if holder is None or holder.removed:
-            standings.append(Standing(State.REVOKED))
+        for link in lineage:
+            holder = self.parties.get(link.holder_id)
+            if holder is None:
+                self._incomplete.add(entry.id)
+            if holder is None or holder.removed:
+                standings.append(Standing(State.REVOKED))
+        if lineage[-1].parent_id is not None:
+            return self._dead(entry, name, standings)
         try:
             policies = [self._policy(link.policy_id, service) for link in lineage]
-        except (InvalidRestriction, msgspec.ValidationError, KeyError):
-            return _dead(name)
-        levels = [
-            Level.compile("key" if place == 0 else "ancestor", link.block, policies[place].policy.limits)
-            for place, link in enumerate(lineage)
-        ]
+            levels = [
+                Level.compile("key" if place == 0 else "ancestor", link.block, policies[place].policy.limits)
+                for place, link in enumerate(lineage)
+            ]
+            return compile_key(
+                service=name,
+                service_locked=service.locked,
+                standings=standings,
+                policies=policies,
+                levels=[level for level in levels if level.limited],
+            )
+        except (LookupError, ValueError):
+            # A policy of a newer version, a name that is gone, a block that cannot be.
+            return self._dead(entry, name, standings)
+
+    def _dead(self, entry: KeyEntry, service: str, standings: list[Standing]) -> CompiledKey:
+        """What cannot be compiled is suspended, unless it has ended for good: fail closed."""
+        self._incomplete.add(entry.id)
         return compile_key(
-            service=name,
-            service_locked=service.locked,
-            standings=standings,
-            policies=policies,
-            levels=[level for level in levels if level.limited],
+            service=service,
+            service_locked=False,
+            standings=[*standings, Standing(State.SUSPENDED)],
+            policies=[_EMPTY],
+            levels=[],
         )
 
 
-def _dead(service: str) -> CompiledKey:
-    policy = compile_policy(Policy(limits=Limits()), CompileContext())
-    return compile_key(
-        service=service,
-        service_locked=False,
-        standings=[Standing(State.SUSPENDED)],
-        policies=[policy],
-        levels=[],
-    )
+_EMPTY = compile_policy(Policy(), CompileContext())
+
+
+def _names_network(policy: Policy, name: str) -> bool:
+    networks = policy.find(Networks)
+    return isinstance(networks, Networks) and name in networks.allow

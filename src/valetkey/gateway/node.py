@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from valetkey.decision.call import Call, Decision, Now
 from valetkey.decision.codes import CODES, Code
-from valetkey.decision.decide import decide
+from valetkey.decision.decide import decide, refuse
 from valetkey.decision.reservation import LimitRefusal, Reserved
-from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters import CountersUnavailable, SharedCounters
 from valetkey.gateway.index import KeyEntry, KeyIndex
 from valetkey.gateway.sockets import reset_connections
 from valetkey.journal.disk import Room
@@ -69,6 +69,12 @@ class Node:
         self.open: dict[str, set[Exchange]] = {}
         """Open exchanges by key id: what a revoke has to cut."""
 
+    def answers_to(self, host: bytes) -> bool:
+        """Whether a Host header names this server, with or without a port. An empty one, or two joined, do not."""
+        text = host.decode("latin-1").lower()
+        name = text.partition("]")[0] + "]" if text.startswith("[") else text.partition(":")[0]
+        return name in self.host_names and "," not in text
+
     def unready(self) -> str | None:
         """Why this node cannot decide now, or None."""
         if not self.loaded:
@@ -100,7 +106,10 @@ class Node:
         decision = decide(key, call, now.wall)
         if decision.code is not Code.VALID or not key.plan.levels:
             return decision, None
-        outcome = self.counters.reserve(key.plan, cost, now, address)
+        try:
+            outcome = self.counters.reserve(key.plan, cost, now, address)
+        except CountersUnavailable:
+            return refuse(Code.NOT_READY, "The counters of this key's limits cannot be used."), None
         if isinstance(outcome, Reserved):
             return decision, outcome
         return refused_by_limit(outcome, decision.endpoint), None
@@ -124,7 +133,7 @@ class Node:
     def cut_dead(self, key_ids: list[str], wall: float) -> int:
         """Cut the open exchanges of those keys that no longer allow them; return how many."""
         cut: list[Exchange] = []
-        for key_id in key_ids:
+        for key_id in dict.fromkeys(key_ids):
             exchanges = self.open.get(key_id)
             if not exchanges:
                 continue

@@ -46,6 +46,9 @@ def problem(decision: Decision, call_id: str | None) -> tuple[int, HeaderPairs, 
     ]
     if not info.waiting_helps:
         headers += [(b"x-should-retry", b"false"), (b"stripe-should-retry", b"false")]
+    if info.status == 429:
+        # Stripe's package repeats a 429 only where it is told to.
+        headers.append((b"stripe-should-retry", b"true"))
     if info.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="valetkey"'))
     if info.status == 405:

@@ -272,6 +272,8 @@ class Scrubber:
 
     def finish(self) -> bytes:
         """What was still held. An unfinished needle is handed on: it is no needle."""
+        if not self._held:
+            return b""
         return self._mask(self._held, 0)
 
     def _mask(self, data: bytes, keep: int) -> bytes:

@@ -92,6 +92,11 @@ class Upstream:
         # goes upstream at most once. The session has no public switch for it.
         self._session._retry_connection = False
 
+        # An address in the place of a name never reaches the resolver, so it is judged here, once.
+        self._refused = {
+            origin: why for origin in service.hosts.values() if (why := _refusal(origin, service, own)) is not None
+        }
+
     def url(self, origin: Origin, target: str, query: bytes) -> URL:
         """The URL of a judged target; yarl takes it as it is."""
         address = f"{origin.scheme}://{origin.authority}{origin.prefix}{target}"
@@ -106,12 +111,9 @@ class Upstream:
 
         The text of the client library's own errors is dropped: it may carry the URL with the key.
         """
-        literal = origin.literal
-        if literal is not None:
-            try:
-                address_allowed(literal, origin.port, self._service, self._own)
-            except AddressRefused as error:
-                raise UpstreamFailed(str(error), sent=False) from None
+        refusal = self._refused.get(origin)
+        if refusal is not None:
+            raise UpstreamFailed(refusal, sent=False)
         failure: UpstreamFailed
         try:
             return await self._session.request(method, url, headers=headers, data=body, allow_redirects=False)
@@ -130,6 +132,18 @@ class Upstream:
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+
+
+def _refusal(origin: Origin, service: Service, own: OwnListeners) -> str | None:
+    """Why calls may not be sent to an origin whose host is an address, or None."""
+    literal = origin.literal
+    if literal is None:
+        return None
+    try:
+        address_allowed(literal, origin.port, service, own)
+    except AddressRefused as error:
+        return str(error)
+    return None
 
 
 def _tls(service: Service) -> ssl.SSLContext | bool:

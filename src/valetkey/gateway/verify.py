@@ -13,10 +13,12 @@ from valetkey.decision.call import Call, Decision
 from valetkey.decision.codes import CODES, Code
 from valetkey.decision.decide import UNKNOWN, refuse
 from valetkey.decision.path import PathRefused, judge_path
+from valetkey.decision.restrictions.patterns import METHODS
 from valetkey.gateway.client_address import address_bytes
 from valetkey.gateway.index import KeyEntry
 from valetkey.gateway.node import Node
 from valetkey.gateway.refusal import problem
+from valetkey.journal.errors import JournalFailed
 from valetkey.journal.records import Closed, End, Opened, Personal
 from valetkey.keys.format import fingerprint, mask_keys
 
@@ -60,6 +62,10 @@ _decode = msgspec.json.Decoder(Question).decode
 _encode = msgspec.json.Encoder().encode
 
 
+class _MethodRefused(Exception):
+    """The gateway would not take the method at all."""
+
+
 class Verify:
     """The endpoint."""
 
@@ -78,7 +84,7 @@ class Verify:
                 host = host + b"," + value if host else value
             elif name == b"authorization":
                 authorization = authorization + b"," + value if authorization else value
-        if host.partition(b":")[0].decode("latin-1").lower() not in node.host_names:
+        if not node.answers_to(host):
             return await _send(send, problem(refuse(Code.HOST_UNKNOWN), None))
         if scope["method"] != "POST":
             return await _send(send, problem(refuse(Code.METHOD_REFUSED, "Verify is asked by POST."), None))
@@ -107,7 +113,10 @@ class Verify:
         # A change may have come while the body was read: from here on nothing waits until the record stands.
         if node.unready() is not None:
             return await _send(send, problem(refuse(Code.NOT_READY), None))
-        encoded = _encode(self._judge(question, service_id, cost))
+        try:
+            encoded = _encode(self._judge(question, service_id, cost))
+        except JournalFailed:
+            return await _send(send, problem(refuse(Code.NOT_READY), None))
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(encoded)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": encoded, "more_body": False})
@@ -121,18 +130,23 @@ class Verify:
         raw = question.key.encode("utf-8", "replace")
         print_ = fingerprint(raw, index.index_key)
         entry = index.find(print_)
-        path = None
+        path = address = None
         reserved = None
         decision: Decision
         try:
+            if question.method is not None and question.method not in _KNOWN_METHODS:
+                raise _MethodRefused
+            if question.address is not None:
+                address = parse_address(question.address)
             if question.path is not None:
                 target = question.path.partition("?")[0].encode("utf-8", "replace")
                 path = judge_path(target, encoded_slash=service is not None and service.service.encoded_slash)
-            address = None if question.address is None else parse_address(question.address)
+        except _MethodRefused:
+            decision = refuse(Code.METHOD_REFUSED)
         except PathRefused as error:
-            decision, address = refuse(Code.PATH_REFUSED, str(error)), None
+            decision = refuse(Code.PATH_REFUSED, str(error))
         except ValueError as error:
-            decision, address = refuse(Code.MALFORMED, str(error)), None
+            decision = refuse(Code.MALFORMED, str(error))
         else:
             if entry is None:
                 decision = UNKNOWN
@@ -171,21 +185,26 @@ class Verify:
             last_byte_ms=(time.monotonic_ns() - now.monotonic) // 1000 / 1000,
             cost=None if reserved is None else reserved.cost_micros,
         )
-        if reserved is not None:
-            # The own service carries the call itself: what verify knows of it ends here.
-            node.counters.settle(reserved)
         origin = (
             None
             if question.origin is None
             else mask_keys(question.origin[:512].encode()).decode("utf-8", "replace")
         )
-        node.journal.append_both(
-            opened, Personal(None if address is None else address.text, None, origin), closed
-        )
+        try:
+            node.journal.append_both(
+                opened, Personal(None if address is None else address.text, None, origin), closed
+            )
+        except JournalFailed:
+            if reserved is not None:
+                node.counters.give_back(reserved, now)
+            raise
+        if reserved is not None:
+            # The own service carries the call itself: what verify knows of it ends here.
+            node.counters.settle(reserved)
         return _answer(decision, identifier, entry, index.holder_name(entry) if entry is not None else None)
 
 
-_KNOWN_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_KNOWN_METHODS = frozenset(METHODS)
 
 
 def _answer(decision: Decision, identifier: str, entry: KeyEntry | None, holder: str | None) -> Answer:

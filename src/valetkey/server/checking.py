@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 from sqlalchemy import Connection, select
 
@@ -12,6 +10,7 @@ from valetkey.decision.call import Call, Now
 from valetkey.decision.codes import CODES, Code
 from valetkey.decision.decide import decide, refuse
 from valetkey.decision.path import PathRefused, judge_path
+from valetkey.decision.restrictions.patterns import METHODS
 from valetkey.errors import Invalid, NotFound
 from valetkey.gateway.client_address import address_bytes
 from valetkey.gateway.counters import SharedCounters
@@ -56,7 +55,7 @@ def check_key(
     loader: FactLoader,
     counters: SharedCounters,
     request: CheckKey,
-    wall: float,
+    now: Now,
 ) -> CheckedKey:
     """Decide with the same function, the same compiled policy and the same counters as the gateway.
 
@@ -66,9 +65,12 @@ def check_key(
     entry = index.get(request.id)
     assert entry is not None
     service = index.services.get(index.service_name(entry.service_id))
-    at = wall if request.at is None else _instant(request.at)
+    at = now.wall if request.at is None else _instant(request.at)
+    method = None if request.method is None else request.method.upper()
     decision = refuse(Code.SERVICE_DENIED)
-    if service is not None:
+    if method is not None and method not in METHODS:
+        decision = refuse(Code.METHOD_REFUSED)
+    elif service is not None:
         try:
             path = None
             if request.path is not None:
@@ -80,18 +82,20 @@ def check_key(
         except ValueError as error:
             raise Invalid(str(error), "Write an address such as 203.0.113.7.", field="address") from None
         else:
-            host = request.host or (
-                None if service.service.kind is Kind.OWN else service.service.default_host
-            )
-            method = None if request.method is None else request.method.upper()
-            call = Call(method, path, service.service.name, host, address, request.origin)
+            host = request.host
+            if host is None and service.service.kind is not Kind.OWN:
+                host = service.service.default_host
+            # A host that the service does not have is a service that does not exist.
+            known = host is None or host in service.service.hosts
+            name = service.service.name if known else None
+            call = Call(method, path, name, host, address, request.origin)
             key = index.compiled(entry)
             decision = decide(key, call, at)
             if decision.code is Code.VALID and key.plan.levels:
                 refusal = counters.peek(
                     key.plan,
                     service.service.price_micros,
-                    Now(at, time.monotonic_ns()),
+                    Now(at, now.monotonic),
                     None if address is None else address_bytes(address),
                 )
                 if refusal is not None:

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, insert, select
 from valetkey.access.actor import Actor, ActorKind
 from valetkey.access.operation import Frame, Operation
 from valetkey.access.tokens import actor_of_token
+from valetkey.decision.call import Now
 from valetkey.errors import Conflict, Invalid, ValetkeyError
 from valetkey.gateway.counters import SharedCounters
 from valetkey.journal.errors import BadCursor
@@ -204,10 +205,10 @@ class Desk:
 
     async def check_key(self, request: CheckKey) -> CheckedKey:
         """What the key would be answered, without spending."""
-        wall = time.time()
+        now = Now(time.time(), time.monotonic_ns())
 
         def run(connection: Connection) -> CheckedKey:
-            return check_key(connection, self.workspace, self._loader, self._counters, request, wall)
+            return check_key(connection, self.workspace, self._loader, self._counters, request, now)
 
         return await self.read(run)
 

@@ -154,14 +154,15 @@ class Supervisor:
     async def _keep_worker(self, slot: int) -> None:
         backoff = 0.0
         while not self._stopping.is_set():
-            self._generation = max(self._generation + 1, int(time.time()))
+            # A name of its own: the next worker takes the next generation while this one is being started.
+            generation = self._generation = max(self._generation + 1, int(time.time()))
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "valetkey.server.worker",
-                "--home", str(self.home.folder), "--slot", str(slot), "--generation", str(self._generation),
+                "--home", str(self.home.folder), "--slot", str(slot), "--generation", str(generation),
                 "--parent", str(os.getpid()), stdin=asyncio.subprocess.PIPE,
             )  # fmt: skip
             self._hand_settings(process)
-            child = self._workers[slot] = Child(f"worker {slot}", process, time.monotonic(), self._generation)
+            child = self._workers[slot] = Child(f"worker {slot}", process, time.monotonic(), generation)
             self._tell_control({"worker": slot, "generation": child.generation, "alive": True})
             await process.wait()
             child.dead.set()

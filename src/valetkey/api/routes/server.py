@@ -38,7 +38,10 @@ async def ready(desk: TheDesk) -> Health:
     """503 until the gateway can decide. What is missing is told to those who are signed in."""
     now = desk.status()
     if not (now["ready"] if isinstance(now, Mapping) else now.ready):
-        raise Unavailable("The server is not ready yet.", "Try again in a moment; see: valetkey doctor")
+        raise Unavailable(
+            "The server is not ready yet.",
+            "Try again in a moment; what is missing stands in: valetkey status",
+        )
     return Health("ok")
 
 

@@ -180,6 +180,8 @@ def _split(text: str) -> tuple[str, str | None]:
 
 
 def _value(service: str, key_file: str | None) -> str:
+    if key_file in (None, "-") and sys.stdin is None:
+        raise Failure("Standard input is closed.", "Give the key on it, or with --key-file.")
     if key_file is None and sys.stdin.isatty():
         return str(click.prompt(f"Key for {service} (it is not shown)", hide_input=True, err=True))
     try:

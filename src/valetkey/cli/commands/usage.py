@@ -23,7 +23,9 @@ MAX_HOURS = 744
     examples=("valetkey usage", "valetkey usage --key key_8f3k2m --hours 168", "valetkey usage --json"),
 )
 @click.option("--key", metavar="ID", help="Only this key, with addresses and user agents.")
-@click.option("--hours", type=click.IntRange(1, MAX_HOURS), metavar="N", help="Of the last so many hours (24).")
+@click.option(
+    "--hours", type=click.IntRange(1, MAX_HOURS), metavar="N", help="Of the last so many hours (24)."
+)
 @json_flag
 def usage(key: str | None, hours: int | None, as_json: bool) -> None:
     """How much each key is used, and from where."""

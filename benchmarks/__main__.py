@@ -1,0 +1,119 @@
+"""`python -m benchmarks`: everything in one run, ratios printed, text and plots written to docs/results.
+
+It is a measurement, never a test: it ends with 0 whatever the figures are, as long as it could measure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import rates, report
+from benchmarks.added import latency
+from benchmarks.finding import Finding
+from benchmarks.home import load
+from benchmarks.machine import OUT, describe
+from benchmarks.origin import start_upstream
+from benchmarks.processes import BenchmarkFailed, Processes, answers, free_port
+from benchmarks.revokes import revokes
+from benchmarks.rounds import Settings
+from benchmarks.stages import profile
+from benchmarks.starting import starting
+
+PARTS = ("verify", "gateway", "latency", "litellm", "start", "revoke", "profile")
+
+
+def main() -> int:
+    """Run what was asked for."""
+    given = _arguments()
+    settings = Settings(
+        rounds=2 if given.quick else 5,
+        seconds=2 if given.quick else 6,
+        subject_cores={0} if given.pin else None,
+        other_cores={1} if given.pin else None,
+    )
+    OUT.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="valetkey-bench-"))
+    folder.chmod(0o700)
+    machine = describe()
+    print("\n".join(machine), f"\n{settings.pinning()}\n", sep="\n", flush=True)
+    try:
+        with Processes(folder / "logs") as processes:
+            findings = _run(processes, folder, settings, given)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if given.write:
+        for path in report.write(findings, machine, settings, keys=given.keys, quick=given.quick):
+            print(f"written: {path}")
+    return 0
+
+
+def _run(processes: Processes, folder: Path, settings: Settings, given: argparse.Namespace) -> list[Finding]:
+    upstream = start_upstream(processes, folder)
+    ticker = free_port()
+    streams = processes.start("ticker", [sys.executable, "-m", "benchmarks.ticker", str(ticker)])
+    processes.wait_for(streams, lambda: answers(ticker), "the upstream of streams")
+    loaded = load(folder / "all", given.keys, upstream.port, ticker)
+    print(f"{given.keys:,} keys loaded in {loaded.seconds:.1f} s\n", flush=True)
+    count = 100 if given.quick else 1000
+    findings: list[Finding] = []
+    parts: dict[str, Callable[[], Finding]] = {
+        "verify": lambda: rates.verify(processes, loaded, folder, settings),
+        "gateway": lambda: rates.gateway(processes, loaded, upstream, folder, settings),
+        "latency": lambda: latency(processes, loaded, upstream, folder, settings),
+        "litellm": lambda: rates.beside_litellm(processes, loaded, upstream, folder, settings),
+        "start": lambda: starting(processes, loaded, folder, upstream.port, quick=given.quick),
+        "revoke": lambda: revokes(processes, loaded, folder, settings, count=count),
+        "profile": lambda: profile(loaded, folder, upstream.port, findings, quick=given.quick),
+    }
+    for name in given.parts or PARTS:
+        began = time.monotonic()
+        try:
+            finding = parts[name]()
+        except (BenchmarkFailed, OSError, TimeoutError) as failure:
+            finding = Finding(
+                name, f"{name}: could not be measured", lines=[str(failure) or type(failure).__name__]
+            )
+            print(_last_words(folder / "logs"), file=sys.stderr)
+        findings.append(finding)
+        print(finding.text(), f"  [{time.monotonic() - began:.0f} s]\n", sep="\n", flush=True)
+    return findings
+
+
+def _last_words(logs: Path) -> str:
+    """What the processes said last: why a part failed."""
+    pieces = []
+    for path in sorted(logs.glob("*.log")):
+        said = path.read_text(errors="replace")[-1500:].strip()
+        if said:
+            pieces.append(f"--- {path.name}\n{said}")
+    return "\n".join(pieces)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"which of {', '.join(PARTS)}; all by default"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="short rounds: for trying the suite, not for figures"
+    )
+    parser.add_argument(
+        "--pin", action="store_true", help="what is measured on core 0, all the rest on core 1"
+    )
+    parser.add_argument("--keys", type=int, default=100_000, help="keys that are loaded (100000)")
+    parser.add_argument("--no-write", dest="write", action="store_false", help="print only")
+    given = parser.parse_args()
+    unknown = set(given.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    return given
+
+
+if __name__ == "__main__":
+    sys.exit(main())

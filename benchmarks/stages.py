@@ -1,0 +1,290 @@
+"""Where the time of a call goes: the worker's own objects in this process, each stage's time taken from inside.
+
+Sums of stages are pure work. What a worker spends beyond them under load is the listener, the loop, and the
+hand-overs between the listener's thread and Python's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import cProfile
+import functools
+import io
+import os
+import pstats
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+from unittest.mock import patch
+
+import uvloop
+
+import valetkey.gateway.app as app
+import valetkey.gateway.exchange as exchange
+import valetkey.gateway.node as nodes
+import valetkey.gateway.verify as verifying
+from benchmarks.finding import Finding
+from benchmarks.home import API, OWN, Loaded
+from benchmarks.product import ASKED
+from valetkey.gateway.app import Gateway
+from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.credentials import Intake
+from valetkey.gateway.index import KeyIndex
+from valetkey.gateway.node import Node
+from valetkey.gateway.pump import Pump
+from valetkey.gateway.scrub import Scrubber
+from valetkey.gateway.upstream import Upstream
+from valetkey.journal.chain import SegmentName
+from valetkey.journal.randomness import RandomPool
+from valetkey.journal.segment import SegmentWriter
+from valetkey.server.facts import FactLoader
+from valetkey.server.home import Home
+from valetkey.server.opening import open_home
+from valetkey.server.settings import Settings
+from valetkey.services.dialling import OwnListeners
+from valetkey.vault.keyring import INDEX
+
+COUNTED: list[tuple[Any, str, str]] = [
+    (Gateway, "_find_address", "caller's address"),
+    (Intake, "take", "credential taken out"),
+    (app, "judge_path", "path judged"),
+    (verifying, "judge_path", "path judged"),
+    (app, "fingerprint", "fingerprint of the key"),
+    (verifying, "fingerprint", "fingerprint of the key"),
+    (verifying, "_decode", "question parsed"),
+    (verifying, "_encode", "answer written"),
+    (nodes, "decide", "decide"),
+    (SharedCounters, "reserve", "limits reserved"),
+    (SharedCounters, "settle", "limits settled"),
+    (Gateway, "_opened", "record made"),
+    (SegmentWriter, "append_call", "journal: opened"),
+    (SegmentWriter, "append", "journal: closed"),
+    (SegmentWriter, "append_both", "journal: both"),
+    (Intake, "put_in", "real key put in"),
+    (Upstream, "url", "upstream URL"),
+    (Pump, "start", "pump started"),
+    (exchange, "sieve", "answer's headers sieved"),
+    (Scrubber, "feed", "answer scrubbed"),
+]
+
+WARM = 200
+"""Calls before those that are counted."""
+
+
+class StageTimer:
+    """Time inside each stage, without what stages inside it take.
+
+    Every single time is kept and the median is what counts: a mean would hold what other processes took.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[str, list[int]] = {}
+        self._inner = [0]
+
+    def micros(self, calls: int) -> dict[str, float]:
+        """Stage -> microseconds a call."""
+        return {
+            label: median(taken) * len(taken) / calls / 1000 for label, taken in self._taken.items() if taken
+        }
+
+    def wrap(self, work: Callable[..., Any], label: str) -> Callable[..., Any]:
+        """The same, timed."""
+        clock, inner = time.perf_counter_ns, self._inner
+        note = self._taken.setdefault(label, []).append
+
+        @functools.wraps(work, updated=())
+        def timed(*args: Any, **named: Any) -> Any:
+            inner.append(0)
+            began = clock()
+            try:
+                return work(*args, **named)
+            finally:
+                taken = clock() - began
+                note(taken - inner.pop())
+                inner[-1] += taken
+
+        return timed
+
+    def patches(self) -> list[AbstractContextManager[Any]]:
+        """All stages, to be entered."""
+        return [
+            patch.object(owner, name, self.wrap(getattr(owner, name), label))
+            for owner, name, label in COUNTED
+        ]
+
+
+def profile(loaded: Loaded, place: Path, upstream: int, before: list[Finding], *, quick: bool) -> Finding:
+    """Stages of a gateway call and of a verify, and the functions that take most."""
+    finding = Finding("profile", "Where the time of a call goes (in one process, without the listener)")
+    calls = 2000 if quick else 20_000
+    node, gateway = _build(loaded, place)
+    for name, (scope, body) in {
+        "gateway GET": (_get_scope(loaded), b""),
+        "verify": _verify_scope(loaded),
+    }.items():
+        plain = uvloop.run(_drive(gateway, scope, body, calls))
+        _close_pools(node)
+        timer = StageTimer()
+        with ExitStack() as stack:
+            for made in timer.patches():
+                stack.enter_context(made)
+            uvloop.run(_drive(gateway, scope, body, calls))
+        _close_pools(node)
+        finding.lines += [
+            f"{name}: {plain:.1f} µs of processor time a call",
+            *_table(timer, calls + WARM, plain),
+            "",
+        ]
+    finding.lines += _alone(gateway, node, upstream, calls)
+    _close_pools(node)
+    for earlier in before:
+        for name, line in pairwise(earlier.lines):
+            if "processor time a call" in line:
+                finding.lines.append(f"under load, {name.partition(':')[0]}: {line.strip()}")
+    finding.lines += [
+        "",
+        "functions of a gateway GET by their own time (cProfile, which slows Python's part):",
+    ]
+    finding.lines += _functions(gateway, _get_scope(loaded), min(calls, 5000))
+    node.journal.close()
+    return finding
+
+
+def _build(loaded: Loaded, place: Path) -> tuple[Node, Gateway]:
+    settings = Settings(root_key_file=str(loaded.root_key))
+    opened = open_home(Home(loaded.folder), settings)
+    index = KeyIndex()
+    with opened.store.read() as connection:
+        index.index_key = opened.keyring.key(connection, INDEX)
+        index.apply(FactLoader(opened.workspace, opened.keyring).all(connection))
+    opened.store.close()
+    counters = SharedCounters.open(place / "profile-counters", 0, 1)
+    counters.enlist(0, 1)
+    name = SegmentName(int(time.time() * 1000), "w0", 1)
+    journal = SegmentWriter(place / "profile-journal", name, time=time.time(), random=RandomPool())
+    node = Node(index=index, counters=counters, journal=journal, settings=settings)
+    node.lease_until = 2**62
+    node.loaded = True
+    return node, Gateway(node, own=OwnListeners(frozenset(), frozenset()))
+
+
+def _get_scope(loaded: Loaded) -> dict[str, Any]:
+    return _scope("GET", f"/{API}/v1/models", loaded.keys[API][0])
+
+
+def _verify_scope(loaded: Loaded) -> tuple[dict[str, Any], bytes]:
+    return _scope("POST", "/v1/verify", loaded.credential), ASKED.replace(
+        "$KEY", loaded.keys[OWN][0]
+    ).encode()
+
+
+def _scope(method: str, path: str, bearer: str) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "method": method,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "client": ("127.0.0.1", "40000"),
+        "server": ("127.0.0.1", "8300"),
+        "headers": [(b"host", b"127.0.0.1"), (b"authorization", b"Bearer " + bearer.encode())],
+    }
+
+
+async def _drive(gateway: Gateway, scope: dict[str, Any], body: bytes, calls: int) -> float:
+    """Call one after the other; microseconds of this process's time a call."""
+    loop = asyncio.get_running_loop()
+    statuses: set[int] = set()
+
+    async def send(event: dict[str, Any]) -> None:
+        if "status" in event:
+            statuses.add(event["status"])
+
+    def receiver() -> Callable[[], Any]:
+        given = False
+
+        def receive() -> Any:
+            nonlocal given
+            future = loop.create_future()
+            if not given:
+                given = True
+                future.set_result({"type": "http.request", "body": body, "more_body": False})
+            return future
+
+        return receive
+
+    for _ in range(WARM):
+        await gateway(dict(scope), receiver(), send)
+    began = time.process_time()
+    for _ in range(calls):
+        await gateway(dict(scope), receiver(), send)
+    taken = (time.process_time() - began) / calls * 1e6
+    if statuses != {200}:
+        raise OSError(f"The profile's calls were answered {sorted(statuses)}.")
+    await _close_clients(gateway)
+    return taken
+
+
+async def _close_clients(gateway: Gateway) -> None:
+    for service in gateway._node.index.services.values():
+        runtime: Any = service.runtime
+        if runtime is not None:
+            await runtime.upstream.close()
+
+
+def _close_pools(node: Node) -> None:
+    """A pool belongs to the loop it was made on."""
+    for service in node.index.services.values():
+        service.runtime = None
+
+
+def _table(timer: StageTimer, calls: int, total: float) -> list[str]:
+    rows = sorted(((micros, label) for label, micros in timer.micros(calls).items()), reverse=True)
+    rest = total - sum(micros for micros, _ in rows)
+    lines = [f"  {micros:7.2f}  {100 * micros / total:5.1f} %  {label}" for micros, label in rows]
+    return [
+        *lines,
+        f"  {rest:7.2f}  {100 * rest / total:5.1f} %  the rest (handler, client library, event loop)",
+    ]
+
+
+def _alone(gateway: Gateway, node: Node, upstream: int, calls: int) -> list[str]:
+    """The client library by itself: what a forward costs before anything is judged."""
+
+    async def forward() -> float:
+        runtime = gateway.runtime(node.index.services[API])
+        origin = runtime.origin(None)
+        url = runtime.upstream.url(origin, "/v1/models", b"")
+        headers = [("host", f"127.0.0.1:{upstream}"), ("authorization", "Bearer x")]
+        for count in (WARM, calls):
+            began = time.process_time()
+            for _ in range(count):
+                answer = await runtime.upstream.send("GET", origin, url, headers, None)
+                await answer.content.readany()
+        taken = (time.process_time() - began) / calls * 1e6
+        await runtime.upstream.close()
+        return taken
+
+    return [
+        f"client library alone (request sent, answer of 11 bytes read): {uvloop.run(forward()):.1f} µs a call"
+    ]
+
+
+def _functions(gateway: Gateway, scope: dict[str, Any], calls: int) -> list[str]:
+    profiler = cProfile.Profile()
+    profiler.enable()
+    uvloop.run(_drive(gateway, scope, b"", calls))
+    profiler.disable()
+    text = io.StringIO()
+    pstats.Stats(profiler, stream=text).sort_stats("tottime").print_stats(30)
+    lines = [line.replace(os.getcwd() + "/", "") for line in text.getvalue().splitlines() if line.strip()]
+    shown = [line for line in lines if "{" in line or "(" in line or "ncalls" in line]
+    return [_short(line) for line in shown[1:]]
+
+
+def _short(line: str) -> str:
+    head, mark, tail = line.rpartition("site-packages/")
+    return head[: head.rfind(" ") + 1] + tail if mark else line

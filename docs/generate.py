@@ -1,0 +1,323 @@
+"""Writes the pages that are made from the code: docs/reference/*.md; with --picture also docs/pictures/demo.svg.
+
+``python docs/generate.py`` writes, ``--check`` says what is stale and ends with 1, ``--picture`` runs the demo once
+and draws what it said. A test holds the pages to the code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS))
+
+NOTICE = "<!-- Made from the code by docs/generate.py. Change the code, then run it again. -->"
+
+
+def page(title: str, said: str, *parts: str) -> str:
+    """One page: a title, one paragraph, its parts."""
+    return "\n\n".join((NOTICE, f"# {title}", said, *(part for part in parts if part))) + "\n"
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return " ".join(str(value).split()).replace("|", "\\|")
+
+
+def code(value: object) -> str:
+    return f"`{value}`" if value not in (None, "", ()) else ""
+
+
+def prose(text: str | None) -> str:
+    """A docstring as Markdown: its literals in single marks, one paragraph."""
+    return " ".join((text or "").replace("``", "`").split())
+
+
+# -- pages ------------------------------------------------------------------------------------------------
+
+
+def commands() -> str:
+    import click
+
+    from valetkey.cli.main import root
+
+    def walk(command: click.Command, context: click.Context) -> Iterator[tuple[str, click.Command, click.Context]]:
+        if isinstance(command, click.Group):
+            for name in command.list_commands(context):
+                child = command.get_command(context, name)
+                if child is not None:
+                    yield from walk(child, click.Context(child, info_name=name, parent=context))
+        else:
+            yield context.command_path, command, context
+
+    def described(command: click.Command, context: click.Context) -> str:
+        usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+        said = command.help or ""
+        rows = []
+        for parameter in command.params:
+            record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                rows.append((code(record[0]), record[1]))
+        examples = "\n".join(getattr(command, "examples", ()))
+        parts = [f"## {context.command_path}", "\n\n".join(prose(part) for part in said.split("\n\n"))]
+        parts += [f"    {usage}", table(("option", "meaning"), rows) if rows else ""]
+        parts += ["Examples:\n\n" + "\n".join(f"    {line}" for line in examples.splitlines()) if examples else ""]
+        return "\n\n".join(part for part in parts if part)
+
+    sections = [described(command, context) for _, command, context in walk(root, click.Context(root, info_name="valetkey"))]
+    exits = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server, 4 not permitted, 130 interrupted."
+    return page(
+        "Commands",
+        "All commands and options. `--json` answers one object on standard output and nothing else there; hints and "
+        f"warnings go to standard error. {exits}",
+        *sections,
+    )
+
+
+def codes() -> str:
+    from valetkey.decision.codes import CODES, Code
+
+    rows = [
+        (
+            f"<a id=\"{item.lower()}\"></a>`{item}`",
+            CODES[item].status,
+            CODES[item].sentence,
+            CODES[item].next_step,
+            "yes" if CODES[item].waiting_helps else "no",
+        )
+        for item in Code
+    ]
+    return page(
+        "Decision codes",
+        "Every call gets one code. The order is the order of the checks: the first check that fails names the code. "
+        "A refusal is `application/problem+json` (RFC 9457) with the code in the body and in the header "
+        "`x-valetkey-code`. Where waiting does not help, the answer carries `x-should-retry: false`, so that clients "
+        "do not send the call again. `POST /v1/verify` always answers 200 and carries the code in its body.",
+        table(("code", "status", "what happened", "what to do", "does waiting help?"), rows),
+    )
+
+
+def settings() -> str:
+    import msgspec
+
+    from valetkey.cli.commands.server import HELP
+    from valetkey.server.settings import _FROM_ENVIRONMENT, Settings
+
+    variable = {field: name for name, field in _FROM_ENVIRONMENT.items()}
+    hints = get_type_hints(Settings, include_extras=True)
+    rows = []
+    for field in msgspec.structs.fields(Settings):
+        bounds = _bounds(hints[field.name])
+        rows.append(
+            (
+                code(field.name),
+                code(f"--{field.name.replace('_', '-')}"),
+                code(variable.get(field.name)),
+                code(_toml(field.default)),
+                f"{HELP[field.name]} {bounds}",
+            )
+        )
+    return page(
+        "Settings of the server",
+        "A setting stands in `config.toml` in the data folder, in the environment or as a flag of `valetkey serve`; a "
+        "flag wins over the environment, the environment over the file. A setting that is not known is an error.",
+        table(("setting", "flag", "environment", "default", "meaning"), rows),
+        "`VALETKEY_HOME` names the data folder (`~/.local/share/valetkey`). Commands also read `VALETKEY_URL` and "
+        "`VALETKEY_TOKEN_FILE`: the address of a server elsewhere, and the file that holds a token for it.",
+    )
+
+
+def _bounds(hint: Any) -> str:
+    said = []
+    for meta in getattr(hint, "__metadata__", ()):
+        if meta.ge is not None and meta.le is not None:
+            said.append(f"From {meta.ge:,} to {meta.le:,}.")
+        elif meta.gt is not None:
+            said.append(f"More than {meta.gt}.")
+    return " ".join(said)
+
+
+def _toml(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "[]" if value == () else f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def presets() -> str:
+    from valetkey.services.catalogue import load_preset, preset_names
+
+    return page(
+        "Presets",
+        "What is known beforehand of well-known APIs: `valetkey service add NAME --preset PRESET`. No wildcard opens an "
+        "endpoint that carries calls inside calls or answers with credentials; only naming it does.",
+        *(_preset(load_preset(name)) for name in preset_names()),
+    )
+
+
+def _preset(preset: Any) -> str:
+    variables = ", ".join(code(name) for name in (*preset.environment.key, *preset.environment.base_url))
+    facts = [
+        ("hosts", ", ".join(f"{label} {code(origin)}" for label, origin in preset.hosts.items())),
+        ("the real key is put in as", _placement(preset.placement)),
+        ("a caller may send a valet key as", ", ".join(_placement(way) for way in preset.accepts)),
+        ("its keys look like", preset.shape.text),
+        ("its packages read", variables),
+        ("base URL at the gateway", code(preset.environment.base_url_value)),
+        ("largest body", f"{preset.ceiling:,} bytes"),
+        ("changing its key", f"{preset.rotation.text} <{preset.rotation.url}>"),
+    ]
+    named = [(code(name), ", ".join(map(code, end.patterns)), end.text) for name, end in preset.endpoints.items()]
+    closed = [(", ".join(map(code, one.patterns)), one.opens) for one in (*preset.wide, *preset.credentials)]
+    return "\n\n".join(
+        (
+            f"## {preset.name}: {preset.title}",
+            table(("fact", "value"), facts),
+            "Names for `--endpoint` and `--deny-endpoint`:",
+            table(("name", "patterns", "what it is"), named),
+            *(("Opened only by name:", table(("patterns", "what naming it opens"), closed)) if closed else ()),
+        )
+    )
+
+
+def _placement(way: Any) -> str:
+    kind = type(way).__name__
+    name = getattr(way, "name", None)
+    if kind == "Bearer":
+        return code(f"Authorization: {way.scheme} KEY")
+    if kind == "Basic":
+        return f"`Authorization: Basic`, the key as the {way.key_is}"
+    return code(f"?{name}=KEY") if kind == "Query" else code(f"{name}: KEY")
+
+
+def defaults() -> str:
+    import msgspec
+
+    from valetkey.keys.kinds import KindDefaults, defaults_by_kind
+
+    rows = []
+    for field in msgspec.structs.fields(KindDefaults):
+        values = [getattr(one, field.name) for one in defaults_by_kind().values()]
+        shown = [code(", ".join(value) if isinstance(value, tuple) else value) for value in values]
+        rows.append((code(field.name), *shown))
+    return page(
+        "Defaults by kind",
+        "What a new key gets where its issuer says nothing. A flag that is given replaces that default only. A public key "
+        "must carry an origin, a network or an endpoint; a temporary one must end.",
+        table(("term", *(kind.value for kind in defaults_by_kind())), rows),
+        "`address_rate` and `address_burst` count each client address on its own (for IPv6 each /64). `review` is the "
+        "time after which somebody should look whether the key is still needed; the key goes on working.",
+    )
+
+
+def audit_actions() -> str:
+    from valetkey.journal.actions import AuditAction
+
+    rows = [(code(action.value), action.subject, action.verb) for action in AuditAction]
+    return page(
+        "Audit actions",
+        "Every management action leaves a record with one of these names, `subject:verb`. `valetkey audit list` shows "
+        "them. Names are only ever added; some are kept for actions that this version does not have.",
+        table(("action", "what it was done to", "what was done"), rows),
+    )
+
+
+def api() -> str:
+    import msgspec
+
+    from valetkey.api.document import describe
+
+    document = msgspec.json.decode(describe())
+    rows = []
+    for path, item in sorted(document["paths"].items()):
+        for method, operation in item.items():
+            asked = ", ".join(code(one["name"]) for one in operation.get("parameters", ()) if one["in"] != "path")
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+            sent = next((one["$ref"].rpartition("/")[2] for one in _branches(body) if "$ref" in one), "")
+            good = next(status for status in operation["responses"] if status.startswith("2"))
+            said = f"{operation['summary']}. {operation['description']}"
+            rows.append((code(f"{method.upper()} {path}"), code(operation["operationId"]), said, asked, code(sent), good))
+    problems = [
+        (code(name), one["description"]) for name, one in document["components"]["responses"].items()
+    ]
+    return page(
+        "HTTP API",
+        "The control API listens on port 8200. The whole description (OpenAPI 3.1) is at `/api/v1/openapi.json`. Send a "
+        "token as `Authorization: Bearer vk_api_…`. Errors are `application/problem+json` with `code`, `detail` and "
+        "`next_step`. Lists answer `{\"items\": […], \"next\": …}`; give `next` back as `cursor`. A request with an "
+        "`Idempotency-Key` can be sent again without a second effect.",
+        "## Operations",
+        table(("request", "operation", "what it does", "parameters", "body", "status"), rows),
+        "## Errors",
+        table(("code", "meaning"), problems),
+    )
+
+
+def _branches(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield schema
+    for name in ("allOf", "oneOf", "anyOf"):
+        for inner in schema.get(name, ()):
+            yield from _branches(inner)
+
+
+def terms() -> str:
+    from grammar_examples import grammar
+
+    return grammar(page, table, code, prose)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "commands.md": commands,
+    "codes.md": codes,
+    "settings.md": settings,
+    "presets.md": presets,
+    "defaults.md": defaults,
+    "audit-actions.md": audit_actions,
+    "api.md": api,
+    "restrictions-and-limits.md": terms,
+}
+
+
+def stale() -> list[str]:
+    """Names of pages that do not say what the code says."""
+    found = []
+    for name, make in PAGES.items():
+        path = DOCS / "reference" / name
+        if not path.exists() or path.read_text("utf-8") != make():
+            found.append(name)
+    return found
+
+
+def main() -> int:
+    """Write, check or draw; the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="say what is stale; write nothing")
+    parser.add_argument("--picture", action="store_true", help="run the demo and draw it")
+    asked = parser.parse_args()
+    if asked.check:
+        for name in (found := stale()):
+            print(f"docs/reference/{name} is stale. Run: python docs/generate.py")
+        return 1 if found else 0
+    if asked.picture:
+        from demo_picture import draw
+
+        (DOCS / "pictures" / "demo.svg").write_text(draw(), "utf-8")
+        return 0
+    (DOCS / "reference").mkdir(exist_ok=True)
+    for name, make in PAGES.items():
+        (DOCS / "reference" / name).write_text(make(), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

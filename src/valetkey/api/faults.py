@@ -1,0 +1,98 @@
+"""Words for requests of the wrong shape. They name fields of ours and never quote what was sent."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+from litestar.exceptions import ValidationException
+
+from valetkey.errors import Invalid
+
+_SEE = "See what it should be at /api/v1/openapi.json."
+
+# What msgspec says of a value without quoting it; everything else is said in our own words.
+_HARMLESS = re.compile(
+    r"Expected `[a-z| ]+`(?:, got `[a-z]+`| (?:>=|<=|<|>) -?[0-9.]+)?|Expected `[a-z]+` of length (?:>=|<=) [0-9]+"
+)
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+_PLACE = re.compile(r" - at `(?:key in )?\$([^`]*)`\Z")
+_NAME_IN_PLACE = re.compile(r"[A-Za-z_]\w*")
+
+
+def wrong_body(error: msgspec.ValidationError, kind: Any) -> Invalid:
+    """The sentence for a body that is JSON but no `kind`."""
+    message = str(error)
+    what = message.partition(" - at ")[0]
+    place = _PLACE.search(message)
+    steps = _NAME_IN_PLACE.findall(place[1]) if place else []
+    if not field_names(kind).issuperset(steps):
+        # A name in the body can be made to look like a place.
+        steps = []
+    missing = _MISSING.fullmatch(what)
+    if missing is not None and missing[1] in field_names(kind):
+        field = ".".join([*steps, missing[1]])
+        return Invalid(f"The field {field} is missing.", "Add it to the request.", field=field)
+    if what.startswith("Object contains unknown field"):
+        return unknown_field(kind, steps)
+    field = ".".join(steps)
+    subject = f"The field {field}" if field else "The request"
+    if _HARMLESS.fullmatch(what):
+        sentence = f"{subject} has a wrong value: {_lower(what)}."
+        return Invalid(sentence, "Correct it and send it again.", field=field or None)
+    return Invalid(f"{subject} has a value that is not accepted.", _SEE, field=field or None)
+
+
+def unknown_field(kind: Any, within: list[str] | None = None) -> Invalid:
+    """The sentence for a field that nobody reads. `within`: names of the fields around it."""
+    if within:
+        field = ".".join(within)
+        return Invalid(f"The request has a field within {field} that is not known.", _SEE, field=field)
+    struct = struct_of(kind)
+    names = () if struct is None else struct.__struct_encode_fields__
+    known = f"Known ones: {', '.join(names)}." if names else "Leave the body out."
+    return Invalid("The request has a field that is not known.", known)
+
+
+def wrong_parameter(error: ValidationException) -> Invalid:
+    """The sentence for a parameter in the query or a header."""
+    extra = error.extra if isinstance(error.extra, list) else []
+    first = extra[0] if extra and isinstance(extra[0], dict) else {}
+    name = first.get("key")
+    field = name if isinstance(name, str) and re.fullmatch(r"[\w-]{1,40}", name) else None
+    message = str(first.get("message", ""))
+    if field is None:
+        return Invalid("The request is incomplete or wrong.", _SEE)
+    if field == "data":
+        return Invalid("This request needs a JSON body.", _SEE)
+    if _HARMLESS.fullmatch(message):
+        return Invalid(
+            f"{field} has a wrong value: {_lower(message)}.", "Correct it and try again.", field=field
+        )
+    return Invalid(f"{field} has a value that is not accepted.", _SEE, field=field)
+
+
+def struct_of(annotation: Any) -> type[msgspec.Struct] | None:
+    """The struct that an annotation is or may be."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            return kind
+    return None
+
+
+@cache
+def field_names(annotation: Any) -> frozenset[str]:
+    """Names of all fields of a struct and of the structs within it."""
+    struct = struct_of(annotation)
+    if struct is None:
+        return frozenset()
+    names = set(struct.__struct_encode_fields__)
+    for hint in get_type_hints(struct).values():
+        names |= field_names(hint)
+    return frozenset(names)
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:].replace("`", "")

@@ -1,0 +1,342 @@
+"""Streams pass as they come, both ways, in flat memory; who leaves cancels, who does not read makes the other wait."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import BinaryIO
+
+import pytest
+
+from running_server import RunningServer, eventually, resident_bytes
+from standins.raw_upstream import RawUpstream, chunked
+from valetkey.demo.standin import OpenAIStandIn
+
+pytestmark = pytest.mark.real
+
+MEGABYTE = 1_000_000
+LARGE = 200 * MEGABYTE
+GROWTH = 60 * MEGABYTE
+PIECE = bytes(range(256)) * 1024
+
+ENDLESS = json.dumps(
+    {"model": "standin-endless", "messages": [{"role": "user", "content": "x"}], "stream": True}
+).encode()
+
+
+class MemoryWatch:
+    """The most that each worker has held since the watch began, above what it held then."""
+
+    def __init__(self, pids: list[int]) -> None:
+        self._before = {pid: resident_bytes(pid) for pid in pids}
+        self._most = 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> MemoryWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    @property
+    def growth(self) -> int:
+        return self._most
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.02):
+            grown = [resident_bytes(pid) - before for pid, before in self._before.items()]
+            self._most = max(self._most, *grown)
+
+
+class Sink:
+    """An upstream that counts and digests what is uploaded, and reads only as fast as it is let."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.reading = threading.Event()
+        self.reading.set()
+        self.received = 0
+        self.digest = hashlib.sha256()
+        self.chunked = False
+        self.hung_up = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Sink:
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.reading.set()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                end, _ = self._listener.accept()
+                threading.Thread(target=self._take, args=(end,), daemon=True).start()
+
+    def _take(self, end: socket.socket) -> None:
+        with end, suppress(OSError, ValueError):
+            stream = end.makefile("rb", buffering=1 << 18)
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                line = stream.readline()
+                if not line:
+                    return
+                head += line
+            self.chunked = b"transfer-encoding: chunked" in head.lower()
+            sizes = self._chunk_sizes(stream) if self.chunked else [self._length(head)]
+            for size in sizes:
+                while size:
+                    self.reading.wait()
+                    piece = stream.read1(min(size, 1 << 18))
+                    if not piece:
+                        self.hung_up.set()
+                        return
+                    size -= len(piece)
+                    self.received += len(piece)
+                    self.digest.update(piece)
+            end.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    @staticmethod
+    def _length(head: bytes) -> int:
+        return int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+
+    def _chunk_sizes(self, stream: BinaryIO) -> Iterator[int]:
+        while line := stream.readline():
+            size = int(line, 16)
+            if size == 0:
+                stream.readline()
+                return
+            yield size
+            stream.readline()
+        self.hung_up.set()
+        raise ValueError("The upload broke off.")
+
+
+def pieces(size: int) -> Iterator[bytes]:
+    """The pattern that the stand-in's files hold, `size` bytes of it."""
+    for start in range(0, size, len(PIECE)):
+        yield PIECE[: min(len(PIECE), size - start)]
+
+
+def pattern_digest(size: int) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces(size):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def test_events_arrive_as_they_are_sent(server: RunningServer, openai_api: OpenAIStandIn) -> None:
+    key = server.issue("openai")
+    delays = []
+    with server.open("POST", "/openai/v1/chat/completions", key, ENDLESS) as end:
+        lines = end.makefile("rb")
+        while len(delays) < 20:
+            line = lines.readline()
+            if b'"content":"' in line and b'"content":""' not in line:
+                sent = float(json.loads(line.removeprefix(b"data: "))["choices"][0]["delta"]["content"])
+                delays.append(time.time() - sent)
+    # a loaded machine may delay one; buffering would delay them all
+    assert sorted(delays)[len(delays) // 2] < 0.1
+    assert max(delays) < 1.0
+
+
+def test_chunks_of_an_answer_pass_one_by_one(server: RunningServer) -> None:
+    with RawUpstream(chunked(b"one", b"two", b"three", pause=0.15)) as upstream:
+        service = server.open_service("secret-of-the-chunks", base_url=upstream.url)
+        key = server.issue(service)
+        connection = server.connect()
+        connection.request("GET", f"/{service}/chunks", headers=key.bearer)
+        response = connection.getresponse()
+        assert response.headers["transfer-encoding"] == "chunked"
+        arrived = []
+        while piece := response.read1(100):
+            arrived.append((piece, time.monotonic()))
+        connection.close()
+        assert [piece for piece, _ in arrived] == [b"one", b"two", b"three"]
+        assert arrived[2][1] - arrived[0][1] > 0.2
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_a_large_upload_passes_in_flat_memory(server: RunningServer, framing: str) -> None:
+    with Sink() as sink, MemoryWatch(server.worker_pids()) as memory:
+        # OpenAI's preset accepts files of that size; a service of no preset would not
+        service = server.open_service("secret-of-the-sink", preset="openai", base_url=sink.url)
+        key = server.issue(service)
+        connection = server.connect()
+        headers = {**key.bearer, "Content-Type": "application/octet-stream"}
+        if framing == "length":
+            headers["Content-Length"] = str(LARGE)
+        connection.request(
+            "POST", f"/{service}/v1/files", body=pieces(LARGE), headers=headers, encode_chunked=framing == "chunked"
+        )
+        assert connection.getresponse().read() == b"ok"
+        connection.close()
+        assert sink.received == LARGE
+        assert sink.digest.hexdigest() == pattern_digest(LARGE)
+        assert sink.chunked == (framing == "chunked")
+    assert memory.growth < GROWTH
+    assert server.closed_events(key, 1)[0]["bytes_in"] == LARGE
+
+
+def test_a_large_download_passes_in_flat_memory(server: RunningServer) -> None:
+    key = server.issue("openai")
+    digest = hashlib.sha256()
+    with MemoryWatch(server.worker_pids()) as memory:
+        connection = server.connect()
+        connection.request("GET", f"/openai/v1/files/file-standin-{LARGE}/content", headers=key.bearer)
+        response = connection.getresponse()
+        assert response.headers["content-length"] == str(LARGE)
+        while piece := response.read1(1 << 18):
+            digest.update(piece)
+        connection.close()
+    assert digest.hexdigest() == pattern_digest(LARGE)
+    assert memory.growth < GROWTH
+    (event,) = server.closed_events(key, 1)
+    assert (event["bytes_out"], event["end"]) == (LARGE, "complete")
+
+
+def test_a_large_chunked_download_passes_whole(server: RunningServer) -> None:
+    parts = [bytes([number]) * 40_000 for number in range(100)]
+    with RawUpstream(chunked(*parts)) as upstream:
+        service = server.open_service("secret-of-the-chunks", base_url=upstream.url)
+        key = server.issue(service)
+        assert server.call("GET", f"/{service}/large", key).body == b"".join(parts)
+
+
+def test_a_range_passes_where_the_catalogue_names_media(server: RunningServer) -> None:
+    key = server.issue("openai")
+    path = "/openai/v1/files/file-standin-100000/content"
+    answer = server.call("GET", path, key, headers={"Range": "bytes=70000-70003"})
+    assert answer.status == 206
+    assert answer.body == bytes((70000 + step) % 256 for step in range(4))
+
+
+def test_a_caller_that_leaves_cancels_the_upstream(server: RunningServer, openai_api: OpenAIStandIn) -> None:
+    key = server.issue("openai")
+    before = openai_api.open_streams
+    ends = [server.open("POST", "/openai/v1/chat/completions", key, ENDLESS) for _ in range(8)]
+    eventually(lambda: openai_api.open_streams == before + 8)
+    for end in ends:
+        end.recv(100)
+        end.close()
+    eventually(lambda: openai_api.open_streams == before, 1.0)
+    assert {event["end"] for event in server.closed_events(key, 8)} == {"client_gone"}
+
+
+def test_a_caller_that_leaves_before_the_answer_cancels_the_upstream(server: RunningServer) -> None:
+    with Sink() as sink:
+        service = server.open_service("secret-of-the-sink", base_url=sink.url)
+        key = server.issue(service)
+        end = server.open("POST", f"/{service}/a", key, headers={"Content-Length": "1000000"})
+        end.sendall(b"x" * 200_000)
+        eventually(lambda: sink.received == 200_000)
+        end.close()
+        assert sink.hung_up.wait(1.0)
+    assert server.closed_events(key, 1)[0]["end"] == "client_gone"
+
+
+def test_an_upload_that_breaks_off_is_never_ended_as_if_it_were_whole(server: RunningServer) -> None:
+    with Sink() as sink:
+        service = server.open_service("secret-of-the-sink", base_url=sink.url)
+        key = server.issue(service)
+        end = server.open("POST", f"/{service}/a", key, headers={"Transfer-Encoding": "chunked"})
+        end.sendall(b"5\r\nhello\r\n")
+        eventually(lambda: sink.received == 5)
+        end.close()
+        assert sink.hung_up.wait(1.0)
+
+
+class Source:
+    """An upstream that sends as much as it is taken, and counts it."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.sent = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Source:
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            end, _ = self._listener.accept()
+            with end:
+                end.recv(65536)
+                end.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n".encode())
+                while self.sent < LARGE:
+                    self.sent += end.send(PIECE)
+
+
+def stands_still(look: Callable[[], int], seconds: float = 10.0) -> int:
+    """The value once it has not changed for 0.4 s."""
+    deadline = time.monotonic() + seconds
+    value, since = look(), time.monotonic()
+    while time.monotonic() - since < 0.4:
+        assert time.monotonic() < deadline, "it never stood still"
+        time.sleep(0.02)
+        now = look()
+        if now != value:
+            value, since = now, time.monotonic()
+    return value
+
+
+def test_a_caller_that_does_not_read_makes_the_upstream_wait(server: RunningServer) -> None:
+    with Source() as source:
+        service = server.open_service("secret-of-the-source", base_url=source.url)
+        key = server.issue(service)
+        with server.open("GET", f"/{service}/large", key, receive_buffer=65_536):
+            eventually(lambda: source.sent > 0)
+            assert stands_still(lambda: source.sent) < 10 * MEGABYTE
+
+
+def test_an_upstream_that_does_not_read_makes_the_caller_wait(server: RunningServer) -> None:
+    with Sink() as sink:
+        sink.reading.clear()
+        service = server.open_service("secret-of-the-sink", base_url=sink.url)
+        key = server.issue(service)
+        end = server.open("POST", f"/{service}/a", key, headers={"Content-Length": str(50 * MEGABYTE)})
+        sent = 0
+
+        def push() -> None:
+            nonlocal sent
+            with suppress(OSError):
+                while sent < 50 * MEGABYTE:
+                    sent += end.send(PIECE[:100_000])
+
+        thread = threading.Thread(target=push, daemon=True)
+        thread.start()
+        eventually(lambda: sent > 0)
+        # what waits in four kernels' buffers and the gateway, far from the whole
+        assert stands_still(lambda: sent) < 20 * MEGABYTE
+        sink.reading.set()
+        thread.join(20)
+        response = http.client.HTTPResponse(end)
+        response.begin()
+        assert response.read() == b"ok"
+        end.close()
+        assert sink.received == 50 * MEGABYTE

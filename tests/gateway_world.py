@@ -1,0 +1,322 @@
+"""A gateway without network: a node with real index, counters and journal, a frozen clock, a made-up upstream.
+
+Calls are spoken to it in ASGI as Granian does: ports as text, `receive` returns a future.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import msgspec
+
+from valetkey.decision.call import Now
+from valetkey.decision.policy import Policy
+from valetkey.gateway.app import Gateway
+from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.facts import (
+    CredentialFact,
+    Fact,
+    KeyFact,
+    NetworkFact,
+    PartyFact,
+    PolicyFact,
+    SecretFact,
+    SecretVersion,
+    ServiceFact,
+)
+from valetkey.gateway.index import KeyIndex
+from valetkey.gateway.node import Node
+from valetkey.journal.chain import SegmentName, segment_path
+from valetkey.journal.randomness import RandomPool
+from valetkey.journal.segment import SegmentWriter
+from valetkey.keys.format import fingerprint, generate
+from valetkey.keys.kinds import CredentialKind, KeyKind
+from valetkey.server.settings import Settings
+from valetkey.services.dialling import OwnListeners
+from valetkey.services.origin import Origin
+from valetkey.services.placement import Bearer
+from valetkey.services.service import Kind, Service
+
+WALL = 1_790_000_000.0
+"""A Monday in September, 13:33 UTC."""
+INDEX_KEY = b"i" * 32
+REAL_KEY = "real-key-" + "R" * 24
+
+
+class FrozenClock:
+    """Stands still until it is moved."""
+
+    def __init__(self, wall: float = WALL) -> None:
+        self.wall = wall
+        self.monotonic = 10**15
+
+    def now(self) -> Now:
+        return Now(self.wall, self.monotonic)
+
+    def advance(self, seconds: float) -> None:
+        self.wall += seconds
+        self.monotonic += round(seconds * 1e9)
+
+
+class MadeUpUpstream:
+    """Answers every call with three letters, or not at all."""
+
+    def __init__(self, service: Service, own: OwnListeners, *, connect_timeout: float) -> None:
+        self.sent: list[tuple[str, str]] = []
+        self.fails: Exception | None = None
+        self.waits: asyncio.Event | None = None
+
+    def url(self, origin: Origin, target: str, query: bytes) -> str:
+        return f"{origin.scheme}://{origin.authority}{target}"
+
+    async def send(self, method: str, origin: Origin, url: str, headers: Any, body: Any) -> Any:
+        self.sent.append((method, url))
+        if self.waits is not None:
+            await self.waits.wait()
+        if self.fails is not None:
+            raise self.fails
+        pieces = [b"yes", b""]
+        content = SimpleNamespace(readany=mock.AsyncMock(side_effect=pieces))
+        return SimpleNamespace(
+            status=200, raw_headers=(), headers={}, content=content, close=lambda: None, release=lambda: None
+        )
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class Answered(msgspec.Struct):
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+    @property
+    def code(self) -> str:
+        """The code of a refusal, or VALID for what came from the upstream."""
+        return self.headers.get("x-valetkey-code", "VALID")
+
+
+class MadeKey(msgspec.Struct):
+    """A key that the world knows."""
+
+    id: str
+    value: str
+    fact: KeyFact
+
+
+class GatewayWorld:
+    """Everything around one gateway."""
+
+    def __init__(self, folder: Path, index: KeyIndex | None = None, **settings: Any) -> None:
+        self.clock = FrozenClock()
+        boot = SharedCounters.open(folder / "counters")
+        self.generation = boot.next_generation(0)
+        boot.enlist(0, self.generation)
+        self.peeking = boot
+        self.counters = SharedCounters.open(folder / "counters", 0, self.generation)
+        self.name = SegmentName(int(WALL * 1000), "w0", self.generation)
+        self.folder = folder / "journal"
+        self.journal = SegmentWriter(self.folder, self.name, time=WALL, random=RandomPool())
+        self.index = index or KeyIndex()
+        self.index.index_key = self.index.index_key or INDEX_KEY
+        self.node = Node(
+            index=self.index,
+            counters=self.counters,
+            journal=self.journal,
+            settings=Settings(**settings),
+            boottime=lambda: 0,
+            clock=self.clock,
+        )
+        self.node.loaded = True
+        self.node.lease_until = 1
+        self.loop = asyncio.new_event_loop()
+        own = OwnListeners(frozenset((8200, 8300)), frozenset(("127.0.0.1",)))
+        self.gateway = Gateway(self.node, own=own)
+        self._numbers = itertools.count(1)
+
+    def close(self) -> None:
+        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.close()
+        if not self.journal.failed:
+            self.journal.close()
+        self.counters.close()
+        self.peeking.close()
+
+    # -- facts
+
+    def apply(self, *facts: Fact) -> list[str]:
+        return self.index.apply(facts)
+
+    def add_service(
+        self, name: str = "weather", *, secret: bool = True, locked: bool = False, **more: Any
+    ) -> str:
+        service_id = f"svc_{name}"
+        self.apply(ServiceFact(service_id, upstream_service(name, **more), locked))
+        if secret:
+            self.apply(secret_of(service_id))
+        return service_id
+
+    def add_own_service(self, name: str = "shop", **more: Any) -> str:
+        """An own service; return the credential it asks with."""
+        self.apply(ServiceFact(f"svc_{name}", Service(name=name, kind=Kind.OWN, **more)))
+        credential = generate("vk", CredentialKind.SERVICE, os.urandom).reveal_text()
+        self.apply(CredentialFact(f"crd_{name}", self.fingerprint(credential), f"svc_{name}"))
+        return credential
+
+    def add_party(self, name: str = "ana", *, removed: bool = False) -> None:
+        self.apply(PartyFact(f"pty_{name}", name, 0, removed))
+
+    def add_network(self, name: str, *blocks: str) -> None:
+        self.apply(NetworkFact(name, blocks))
+
+    def add_key(
+        self,
+        policy: Policy | None = None,
+        *,
+        service: str = "weather",
+        holder: str = "ana",
+        state: str = "active",
+        expires: float | None = None,
+        parent: MadeKey | None = None,
+    ) -> MadeKey:
+        number = next(self._numbers)
+        if f"pty_{holder}" not in self.index.parties:
+            self.add_party(holder)
+        document = msgspec.json.encode(policy or Policy()).decode()
+        value = generate("vk", KeyKind.PRIVATE, os.urandom).reveal_text()
+        fact = KeyFact(
+            f"key_{number}", self.fingerprint(value), "private", f"svc_{service}", "env_1", f"pty_{holder}",
+            f"pol_{number}", "default", state, expires, number, None if parent is None else parent.id,
+        )  # fmt: skip
+        self.apply(PolicyFact(fact.policy_id, document), fact)
+        return MadeKey(fact.id, value, fact)
+
+    def change_key(self, key: MadeKey, **changes: Any) -> list[str]:
+        key.fact = msgspec.structs.replace(key.fact, **changes)
+        return self.apply(key.fact)
+
+    def fingerprint(self, value: str) -> bytes:
+        return fingerprint(value.encode(), self.index.index_key)
+
+    # -- calls
+
+    def call(
+        self, key: MadeKey | str | None = None, path: str | bytes = "/weather/now", **more: Any
+    ) -> Answered:
+        """One call to the gateway, from its first byte to the last of the answer."""
+        return self.loop.run_until_complete(self.exchange(key, path, **more))
+
+    def ask(self, credential: str, **question: Any) -> Answered:
+        """One question to verify. A key of the world may be given as it is."""
+        body = msgspec.json.encode({"path": "/now", "method": "GET", **question})
+        return self.call(credential, "/v1/verify", method="POST", body=body)
+
+    async def exchange(
+        self,
+        key: MadeKey | str | None = None,
+        path: str | bytes = "/weather/now",
+        *,
+        method: str = "GET",
+        address: str = "127.0.0.1",
+        origin: str | None = None,
+        headers: list[tuple[str, str]] | None = None,
+        host: str | None = "localhost:8300",
+        body: bytes = b"",
+    ) -> Answered:
+        scope, receive, over = self.request(
+            key, path, method=method, address=address, origin=origin, headers=headers, host=host, body=body
+        )
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                over.set()
+
+        await self.gateway(scope, receive, send)
+        start = sent[0]
+        pieces = b"".join(message.get("body", b"") for message in sent[1:])
+        return Answered(start["status"], {n.decode(): v.decode() for n, v in start["headers"]}, pieces)
+
+    def request(
+        self, key: MadeKey | str | None, path: str | bytes, *, method: str, address: str, origin: str | None,
+        headers: list[tuple[str, str]] | None, host: str | None, body: bytes,
+    ) -> tuple[dict[str, Any], Any, asyncio.Event]:  # fmt: skip
+        raw, _, query = (path.encode() if isinstance(path, str) else path).partition(b"?")
+        lines = [] if host is None else [("host", host)]
+        if key is not None:
+            lines.append(("authorization", f"Bearer {key.value if isinstance(key, MadeKey) else key}"))
+        if origin is not None:
+            lines.append(("origin", origin))
+        if body:
+            lines.append(("content-length", str(len(body))))
+        lines += headers or []
+        scope = {
+            "type": "http",
+            "method": method,
+            "raw_path": raw,
+            "query_string": query,
+            "headers": [(name.encode(), value.encode("latin-1")) for name, value in lines],
+            "client": (address, "40000"),
+            "server": ("127.0.0.1", "8300"),
+        }
+        over = asyncio.Event()
+        events = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def event() -> Any:
+            if events:
+                return events.pop()
+            await over.wait()
+            return {"type": "http.disconnect"}
+
+        return scope, lambda: asyncio.ensure_future(event()), over
+
+    def upstream(self, service: str = "weather") -> MadeUpUpstream:
+        """What stands in for the service's upstream now."""
+
+        async def find() -> Any:
+            return self.gateway.runtime(self.index.services[service]).upstream
+
+        return self.loop.run_until_complete(find())  # type: ignore[no-any-return]
+
+    # -- the record
+
+    def records(self) -> list[dict[str, Any]]:
+        """All records but the segment's first."""
+        lines = segment_path(self.folder, self.name).read_bytes().splitlines()[1:]
+        return [msgspec.json.decode(line.rpartition(b" ")[0]) for line in lines]
+
+
+def upstream_service(name: str = "weather", **more: Any) -> Service:
+    settings: dict[str, Any] = {"hosts": {"api": Origin.parse("https://api.example.com")}}
+    return Service(name=name, placement=Bearer(), accepts=(Bearer(),), **(settings | more))
+
+
+def secret_of(service_id: str, value: str = REAL_KEY, expires: float | None = None) -> SecretFact:
+    version = SecretVersion(f"ver_{service_id}", {"key": value}, expires)
+    return SecretFact(service_id, "env_1", "default", (version,))
+
+
+@contextmanager
+def gateway_world(folder: Path, index: KeyIndex | None = None, **settings: Any) -> Iterator[GatewayWorld]:
+    """A world that is cleared away afterwards."""
+    with mock.patch("valetkey.gateway.runtime.Upstream", MadeUpUpstream):
+        world = GatewayWorld(folder, index, **settings)
+        try:
+            yield world
+        finally:
+            world.close()

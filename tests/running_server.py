@@ -1,0 +1,428 @@
+"""A whole Valetkey server for tests: the real process tree in a folder of its own, on free ports.
+
+It is managed over its Unix socket and called by raw HTTP, as a program would. Stopping it asserts that the
+tree is gone in time and that nothing wrote a traceback.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+START_SECONDS = 40.0
+STOP_SECONDS = 5.0
+"""What the product promises after SIGTERM, open streams included."""
+CALL_SECONDS = 20.0
+
+Found = TypeVar("Found")
+
+
+class Refused(AssertionError):
+    """A management action that was refused."""
+
+    def __init__(self, status: int, problem: Any) -> None:
+        super().__init__(f"{status}: {problem}")
+        self.status = status
+        self.problem = problem
+
+
+def eventually(look: Callable[[], Found], seconds: float = 5.0) -> Found:
+    """What `look` returns as soon as it is true. Fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"Nothing came within {seconds} s; last seen: {found!r}")
+        time.sleep(0.01)
+    return found
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a caller got."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The first value of one header."""
+        return next((value for field_, value in self.headers if field_.lower() == name.lower()), None)
+
+    @property
+    def code(self) -> str:
+        """Valetkey's code; VALID where the answer is the service's."""
+        return self.header("x-valetkey-code") or "VALID"
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def everything(self) -> bytes:
+        """Headers and body, for searching."""
+        return "\n".join(f"{name}: {value}" for name, value in self.headers).encode() + b"\n" + self.body
+
+
+@dataclass(frozen=True)
+class ValetKey:
+    """An issued key. Its value is not printed."""
+
+    id: str
+    value: str = field(repr=False)
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The header that most services take."""
+        return {"Authorization": f"Bearer {self.value}"}
+
+
+class RunningServer:
+    """`with RunningServer(workers=2) as server:`; `settings` are flags of ``valetkey serve`` by name."""
+
+    def __init__(
+        self,
+        *,
+        workers: int = 1,
+        settings: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="valetkey-test-"))
+        self.home = self.folder / "home"
+        self.root_key = self.folder / "root.key"
+        self.control_port, self.gateway_port = _free_port(), _free_port()
+        self._settings = {"workers": workers, **(settings or {})}
+        self._environment = dict(environment or {})
+        self._names = count(1)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors = self.folder / "stderr"
+
+    # -- the process tree
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.stop()
+            else:
+                self.kill()
+                sys.stderr.write(self.errors)
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def url(self) -> str:
+        """Base URL of the gateway."""
+        return f"http://127.0.0.1:{self.gateway_port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the server's own commands need to find this home."""
+        return {"VALETKEY_HOME": str(self.home), "VALETKEY_ROOT_KEY_FILE": str(self.root_key)}
+
+    @property
+    def errors(self) -> str:
+        """Everything the tree wrote to standard error."""
+        return self._errors.read_text(errors="replace") if self._errors.exists() else ""
+
+    def start(self) -> None:
+        """Start the tree and wait until it is ready."""
+        command = [sys.executable, "-m", "valetkey", "serve"]
+        flags = {**self._settings, "control_port": self.control_port, "gateway_port": self.gateway_port}
+        for name, value in flags.items():
+            values = value if isinstance(value, (list, tuple)) else [value]
+            command += [part for one in values for part in (f"--{name.replace('_', '-')}", str(one))]
+        with self._errors.open("ab") as errors:
+            self._process = subprocess.Popen(
+                command,
+                env={**os.environ, **self.environment, **self._environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+            )
+        self.wait_ready(START_SECONDS)
+        # Ready says that one worker serves; with several, all must take calls before a test counts on them.
+        eventually(self._all_workers_ready, START_SECONDS)
+
+    def _all_workers_ready(self) -> bool:
+        workers = self.status()["workers"]
+        return len(workers) == self._settings["workers"] and all(worker["ready"] for worker in workers)
+
+    def wait_ready(self, seconds: float) -> None:
+        """Wait until the gateway decides calls."""
+
+        def ready() -> bool:
+            assert self._process is not None
+            assert self._process.poll() is None, f"The server ended: {self.errors}"
+            try:
+                return self.call("GET", "/readyz").status == 200
+            except OSError:
+                return False
+
+        eventually(ready, seconds)
+
+    def stop(self) -> float:
+        """SIGTERM; returns the seconds until the whole tree was gone. Asserts the promises of an end."""
+        assert self._process is not None
+        tree = self.tree()
+        begun = time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            code = self._process.wait(STOP_SECONDS)
+            while left := [pid for pid in tree if _alive(pid)]:
+                assert time.monotonic() - begun < STOP_SECONDS, f"still running: {left}"
+                time.sleep(0.01)
+        except (subprocess.TimeoutExpired, AssertionError):
+            self.kill(tree)
+            raise AssertionError(f"The tree did not end within {STOP_SECONDS} s.\n{self.errors}") from None
+        took = time.monotonic() - begun
+        assert code == 0, f"exit code {code}: {self.errors}"
+        assert "Traceback" not in self.errors, self.errors
+        assert "Exception" not in self.errors, self.errors
+        return took
+
+    def kill(self, tree: Iterable[int] = ()) -> None:
+        """End what is left of this server's own processes, without mercy."""
+        assert self._process is not None
+        for pid in {*tree, *self.tree()}:
+            if _alive(pid):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(STOP_SECONDS)
+
+    def tree(self) -> list[int]:
+        """Process ids of the supervisor and all below it."""
+        assert self._process is not None
+        found = [self._process.pid] if _alive(self._process.pid) else []
+        for pid in found:
+            found += _children(pid)
+        return found
+
+    @property
+    def control_pid(self) -> int:
+        return int(self.status()["pid"])
+
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers that serve, by slot."""
+        workers = sorted(self.status()["workers"], key=lambda worker: worker["slot"])
+        return [worker["pid"] for worker in workers if worker["ready"]]
+
+    # -- the owner's side
+
+    def status(self) -> Any:
+        return self.manage("GET", "/status")
+
+    def manage(self, method: str, path: str, body: Any = None) -> Any:
+        """One management action over the Unix socket. Raises `Refused`."""
+        connection = _UnixConnection(self.home / "run" / "control.sock")
+        try:
+            headers = {"Content-Type": "application/json", "Host": "localhost"}
+            text = None if body is None else json.dumps(body)
+            connection.request(method, f"/api/v1{path}", body=text, headers=headers)
+            response = connection.getresponse()
+            answer = json.loads(response.read() or b"null")
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise Refused(response.status, answer)
+        return answer
+
+    def open_service(self, secret: str, name: str | None = None, **definition: Any) -> str:
+        """Add an upstream service with its secret; returns its name."""
+        name = name or f"service-{next(self._names)}"
+        definition = {"allow_private": True, **definition}
+        if "preset" not in definition:
+            definition.setdefault("auth", "bearer")
+        self.manage("POST", "/services", {"name": name, **definition})
+        self.set_secret(name, secret)
+        return name
+
+    def set_secret(self, service: str, value: str) -> None:
+        """A new version of the service's secret."""
+        self.manage("POST", "/secrets", {"service": service, "value": value})
+
+    def issue(self, service: str, *, kind: str = "private", expires: str | None = None, **terms: Any) -> ValetKey:
+        """A key of a new holder, as wide as its terms say: defaults of the kind do not get in a test's way."""
+        if kind == "private":
+            terms = {"rate": "100000/s", "burst": 100_000, "concurrency": 5_000, **terms}
+            if terms["rate"] != "100000/s" and terms["burst"] == 100_000:
+                del terms["burst"]
+        request = {
+            "service": service,
+            "kind": kind,
+            "holder": f"holder-{next(self._names)}",
+            "terms": terms,
+            "expires": expires,
+        }
+        issued = self.manage("POST", "/keys", request)
+        return ValetKey(issued["id"], issued["key"])
+
+    def change(self, key: ValetKey, **changes: Any) -> Any:
+        """Change the terms of a key, in force at the next call."""
+        return self.manage("PATCH", f"/keys/{key.id}", changes)
+
+    def stop_key(self, key: ValetKey, how: str = "revoke", *, let_finish: bool = False) -> Any:
+        """revoke, suspend or resume."""
+        return self.manage("POST", f"/keys/{key.id}/{how}", {"let_finish": let_finish})
+
+    def events(self, key: ValetKey | None = None, **wanted: Any) -> list[dict[str, Any]]:
+        """All events that match, newest first, through every page."""
+        asked = {"limit": 200, **wanted}
+        if key is not None:
+            asked["key"] = key.id
+        items: list[dict[str, Any]] = []
+        while True:
+            query = "&".join(f"{name}={value}" for name, value in asked.items())
+            page = self.manage("GET", f"/events?{query}")
+            items += page["items"]
+            if page["next"] is None:
+                return items
+            asked["cursor"] = page["next"]
+
+    def closed_events(self, key: ValetKey, number: int, seconds: float = 5.0) -> list[dict[str, Any]]:
+        """The key's events once there are `number` and all are closed, newest first."""
+
+        def look() -> list[dict[str, Any]] | None:
+            found = self.events(key)
+            return found if len(found) >= number and all(e["end"] is not None for e in found) else None
+
+        found = eventually(look, seconds)
+        assert found is not None
+        return found
+
+    # -- the caller's side
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        key: ValetKey | str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | str | None = None,
+        source: str = "127.0.0.1",
+    ) -> Answer:
+        """One call through the gateway on a connection of its own."""
+        connection = self.connect(source)
+        try:
+            return ask(connection, method, path, key, headers=headers, body=body)
+        finally:
+            connection.close()
+
+    def connect(self, source: str = "127.0.0.1") -> http.client.HTTPConnection:
+        """A connection to the gateway."""
+        return http.client.HTTPConnection(
+            "127.0.0.1", self.gateway_port, timeout=CALL_SECONDS, source_address=(source, 0)
+        )
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        key: ValetKey,
+        body: bytes | None = None,
+        *,
+        receive_buffer: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> socket.socket:
+        """Send a call on a bare socket and leave the answer unread."""
+        end = socket.socket()
+        if receive_buffer is not None:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        end.settimeout(CALL_SECONDS)
+        end.connect(("127.0.0.1", self.gateway_port))
+        lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{self.gateway_port}"]
+        lines += [f"{name}: {value}" for name, value in {**key.bearer, **(headers or {})}.items()]
+        if body is not None:
+            lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+        end.sendall("\r\n".join([*lines, "", ""]).encode() + (body or b""))
+        return end
+
+    def raw(self, request: bytes) -> bytes:
+        """Bytes in, bytes out, until the server hangs up or one whole answer has come."""
+        with socket.create_connection(("127.0.0.1", self.gateway_port), timeout=CALL_SECONDS) as end:
+            end.sendall(request)
+            response = http.client.HTTPResponse(end)
+            received = b""
+            try:
+                response.begin()
+                received = response.read()
+            except http.client.HTTPException:
+                return received
+            head = "".join(f"{name}: {value}\r\n" for name, value in response.getheaders())
+            return f"HTTP/1.1 {response.status}\r\n{head}\r\n".encode("latin-1") + received
+
+
+def ask(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    key: ValetKey | str | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | str | None = None,
+) -> Answer:
+    """One call on a given connection, with the key as bearer."""
+    value = key.value if isinstance(key, ValetKey) else key
+    sent = {} if value is None else {"Authorization": f"Bearer {value}"}
+    if body is not None:
+        sent["Content-Type"] = "application/json"
+    connection.request(method, path, body=body, headers={**sent, **(headers or {})})
+    response = connection.getresponse()
+    return Answer(response.status, response.getheaders(), response.read())
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=CALL_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(CALL_SECONDS)
+        self.sock.connect(str(self._path))
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory of a process, as the kernel counts it."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state not in "ZX"
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
