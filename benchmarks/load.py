@@ -82,11 +82,11 @@ def write_script(place: Path, question: Question, keys: Sequence[str]) -> Path:
 
 
 def shoot(
-    port: int, script: Path, seconds: float, *, connections: int = CONNECTIONS, cores: set[int] | None = None
+    port: int, script: Path, seconds: int, *, connections: int = CONNECTIONS, cores: set[int] | None = None
 ) -> Shot:
     """Load a port for some seconds. Raises `BenchmarkFailed` when wrk does not give its figures."""
     command = [
-        "wrk", "-t", str(THREADS), "-c", str(connections), "-d", f"{seconds:g}s", "--timeout", "10s", "--latency",
+        "wrk", "-t", str(THREADS), "-c", str(connections), "-d", f"{seconds}s", "--timeout", "10s", "--latency",
         "-s", str(script), f"http://127.0.0.1:{port}",
     ]  # fmt: skip
     if cores:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -126,7 +127,7 @@ def beside_litellm(
 def _start_bare(processes: Processes) -> tuple[subprocess.Popen[bytes], int]:
     port = free_port()
     process = processes.start(
-        "bare", [sys.executable, "-m", "benchmarks.bare", str(port)], {"PYTHONPATH": str(ROOT)}
+        "bare", [sys.executable, "-m", "benchmarks.bare", str(port)], {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     )
     processes.wait_for(process, lambda: answers(port), "the bare endpoint")
     return process, port

@@ -17,7 +17,7 @@ class Settings:
     """How long and where."""
 
     rounds: int
-    seconds: float
+    seconds: int
     subject_cores: set[int] | None = None
     other_cores: set[int] | None = None
 

@@ -135,7 +135,8 @@ def test_the_bodies_are_what_the_operations_take(run: Run, api: FakeApi) -> None
     """The command line does not import the operations; the test does, and decodes what was sent."""
     import msgspec
 
-    from valetkey.api.bodies import CallToCheck, KeyChanges, SecretRetirement, ServiceChanges
+    from valetkey.api.bodies import KeyChanges, SecretRetirement, ServiceChanges
+    from valetkey.keys.checking import CallToCheck
     from valetkey.keys.operations import IssueKey
     from valetkey.networks.operations import AddNetwork
     from valetkey.parties.operations import AddParty

@@ -111,11 +111,12 @@ def _console(body: str, line: int) -> list[Step]:
 
 def matches(expected: tuple[str, ...], said: str) -> bool:
     """Whether what was said is what the page shows; a line that is ``…`` alone stands for any lines."""
-    pattern = "\n".join(
-        "(?:.*\n)*.*" if line.strip() == "…" else ".*".join(re.escape(part) for part in line.rstrip().split("…"))
+    pattern = "".join(
+        "(?:.*\n)*?" if line.strip() == "…" else ".*".join(re.escape(part) for part in line.rstrip().split("…")) + "\n"
         for line in expected
     )
-    return re.fullmatch(pattern, "\n".join(line.rstrip() for line in said.strip("\n").splitlines())) is not None
+    lines = [line.rstrip() for line in said.strip("\n").splitlines()]
+    return re.fullmatch(pattern, "".join(f"{line}\n" for line in lines)) is not None
 
 
 class Walkthrough:
@@ -158,7 +159,7 @@ class Walkthrough:
     def play(self, text: str, page: str) -> None:
         """Run every command of a page. Fails where one fails or says something else."""
         steps = steps_of(text)
-        if not any(step.command.startswith("valetkey serve") for step in steps):
+        if not steps[0].command.startswith("valetkey serve"):
             self.start_server("valetkey serve")
         for step in steps:
             self._play(step, f"{page}:{step.line}")

@@ -117,8 +117,11 @@ class Frame:
         request: Request,
         actor: Actor,
         environment: str = "production",
+        in_the_end: Callable[[Connection, Answer], None] | None = None,
     ) -> Performed[Answer]:
         """Permission check, the operation, its audit entry and its changes, in one transaction.
+
+        `in_the_end` may write what belongs to the same transaction.
 
         Raises `ValetkeyError` when refused; a refusal for want of permission is audited too.
         """
@@ -141,6 +144,8 @@ class Frame:
                     ],
                 )
             entry = _enter(unit, made.action, "done")
+            if in_the_end is not None:
+                in_the_end(connection, answer)
         return Performed(answer, tuple(unit.changed), entry)
 
     def _unit(self, connection: Connection, actor: Actor, environment: str) -> Unit:

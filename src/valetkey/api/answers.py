@@ -69,21 +69,6 @@ class KeyStopped(msgspec.Struct, frozen=True):
     """Open exchanges that were ended."""
 
 
-class CheckedKey(msgspec.Struct, frozen=True):
-    """What would be answered to a call. Nothing was spent or pinned."""
-
-    code: str
-    sentence: str
-    next_step: str
-    endpoint: str | None = None
-    """The endpoint rule that matches."""
-    limit: str | None = None
-    """The limit that refuses."""
-    retry_after: float | None = None
-    """Seconds after which the same call may pass."""
-    key_id: str | None = None
-
-
 class UsageItem(msgspec.Struct, frozen=True):
     """What was done with one key. Without a key: calls that carried none of ours."""
 

@@ -47,27 +47,5 @@ class Ending(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether exchanges that are open may come to their end; otherwise they are cut."""
 
 
-class CallToCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A call that might be made with a key."""
-
-    method: Annotated[str, Meta(min_length=1, max_length=40)] | None = None
-    path: Annotated[str, Meta(min_length=1, max_length=8192)] | None = None
-    """As endpoint patterns see it: ``/v1/models``, without the service's name."""
-    address: Annotated[str, Meta(max_length=100)] | None = None
-    """Address of the caller."""
-    origin: Annotated[str, Meta(max_length=2048)] | None = None
-    """Value of the Origin header."""
-    host: Annotated[str, Meta(max_length=255)] | None = None
-    """Name of the upstream host, where the service has several."""
-    at: Annotated[str, Meta(max_length=64)] | None = None
-    """When, as an RFC 3339 time; left out: now."""
-
-
-class CheckKey(CallToCheck, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The same with the key it would be made with, as the desk is asked."""
-
-    id: str
-
-
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a request that has none: nothing, or an empty object."""

@@ -12,6 +12,7 @@ from valetkey.decision.limits import Limits, parse_rate
 from valetkey.decision.policy import Policy
 from valetkey.decision.restrictions import Endpoints
 from valetkey.journal.event import Event, Page
+from valetkey.keys.checking import CheckedKey
 from valetkey.keys.operations import IssuedKey
 from valetkey.keys.queries import KeyPage, KeyView
 from valetkey.networks.operations import Network
@@ -114,7 +115,7 @@ _OBJECTS: tuple[Any, ...] = (
     _VIEW,
     KeyPage([_VIEW], None),
     answers.KeyStopped(_KEY, "revoked", 1, 0, 2),
-    answers.CheckedKey("VALID", "The call is allowed.", "Nothing to do.", "GET /v1/models", None, None, _KEY),
+    CheckedKey("VALID", "The call is allowed.", "Nothing to do.", "GET /v1/models", None, None, _KEY),
     Page([_EVENT], None),
     answers.UsagePage([_USE], None, _TIME),
     answers.AuditPage(

@@ -107,7 +107,8 @@ class Exchange:
         """
         if self._end is None:
             self._end = end
-            self._code = why
+            # A caller whose answer has begun got no other code than the one it was allowed with.
+            self._code = None if self._started_answer else why
             if self._answer is not None:
                 self._answer.close()
             if self._task is not None:

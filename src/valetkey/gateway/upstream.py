@@ -94,7 +94,9 @@ class Upstream:
 
         # An address in the place of a name never reaches the resolver, so it is judged here, once.
         self._refused = {
-            origin: why for origin in service.hosts.values() if (why := _refusal(origin, service, own)) is not None
+            origin: why
+            for origin in service.hosts.values()
+            if (why := _refusal(origin, service, own)) is not None
         }
 
     def url(self, origin: Origin, target: str, query: bytes) -> URL:

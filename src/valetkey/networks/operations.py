@@ -16,7 +16,7 @@ from valetkey.store import tables
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,59}")
 
 
-class AddNetwork(msgspec.Struct, frozen=True):
+class AddNetwork(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Give a name to address blocks; an existing name gets the new blocks."""
 
     name: str

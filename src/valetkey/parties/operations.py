@@ -23,7 +23,7 @@ class PartyKind(StrEnum):
     PARTNER = "partner"
 
 
-class AddParty(msgspec.Struct, frozen=True):
+class AddParty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Make a party known."""
 
     name: str

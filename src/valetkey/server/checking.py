@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 from sqlalchemy import Connection, select
 
 from valetkey.decision.address import parse_address
@@ -16,37 +15,12 @@ from valetkey.gateway.client_address import address_bytes
 from valetkey.gateway.counters import SharedCounters
 from valetkey.gateway.index import KeyIndex
 from valetkey.gateway.node import refused_by_limit
+from valetkey.keys.checking import CheckedKey, CheckKey
 from valetkey.server.facts import FactLoader
 from valetkey.services.service import Kind
 from valetkey.store import tables
 
 MAX_DEPTH = 3
-
-
-class CheckKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The imagined call."""
-
-    id: str
-    method: str | None = None
-    path: str | None = None
-    address: str | None = None
-    origin: str | None = None
-    host: str | None = None
-    """Name of the upstream host, where the service has several."""
-    at: str | None = None
-    """RFC 3339 instant at which it would be made; now, when left out."""
-
-
-class CheckedKey(msgspec.Struct, frozen=True):
-    """What it would be answered."""
-
-    key_id: str
-    code: Code
-    sentence: str
-    next_step: str
-    endpoint: str | None = None
-    limit: str | None = None
-    retry_after: float | None = None
 
 
 def check_key(
@@ -101,13 +75,13 @@ def check_key(
                 if refusal is not None:
                     decision = refused_by_limit(refusal, decision.endpoint)
     return CheckedKey(
-        request.id,
-        decision.code,
-        decision.sentence,
-        CODES[decision.code].next_step,
-        decision.endpoint,
-        decision.limit,
-        decision.retry_after,
+        code=decision.code,
+        sentence=decision.sentence,
+        next_step=CODES[decision.code].next_step,
+        endpoint=decision.endpoint,
+        limit=decision.limit,
+        retry_after=decision.retry_after,
+        key_id=request.id,
     )
 
 

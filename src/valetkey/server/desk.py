@@ -27,8 +27,9 @@ from valetkey.journal.event import EventFilter
 from valetkey.journal.follow import Follower
 from valetkey.journal.read import events
 from valetkey.journal.segment import product_version
+from valetkey.keys.checking import CheckedKey, CheckKey
 from valetkey.keys.operations import latch_expired
-from valetkey.server.checking import CheckedKey, CheckKey, check_key
+from valetkey.server.checking import check_key
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
 from valetkey.server.record import Recorder
@@ -136,8 +137,6 @@ class Desk:
         if performed.changed:
             with self._frame.store.read() as connection:
                 facts = self._loader.changed(connection, performed.changed)
-        if replay_token is not None:
-            self._remember(operation, request, actor, replay_token, performed.answer)
         return performed.answer, facts
 
     def _replayed(
@@ -164,8 +163,15 @@ class Desk:
         return Outcome({**msgspec.json.decode(row.answer), "replayed": True}, 0, 0, 0)
 
     def _remember(
-        self, operation: Operation[Any, Any], request: Any, actor: Actor, token: str, answer: Any
+        self,
+        connection: Connection,
+        operation: Operation[Any, Any],
+        request: Any,
+        actor: Actor,
+        token: str,
+        answer: Any,
     ) -> None:
+        """In the action's own transaction: a crash leaves both or neither."""
         kept = msgspec.to_builtins(answer)
         if isinstance(kept, dict):
             # Plain keys are never kept for replay.
@@ -174,18 +180,17 @@ class Desk:
                 for name, value in kept.items()
             }
         table = tables.replays
-        with self._frame.store.write() as connection:
-            connection.execute(table.delete().where(table.c.created <= time.time() - REPLAY_SECONDS))
-            connection.execute(
-                insert(table).values(
-                    workspace_id=self.workspace,
-                    actor=actor.label,
-                    token=token,
-                    request=self._digest(operation, request),
-                    answer=msgspec.json.encode(kept).decode(),
-                    created=time.time(),
-                )
+        connection.execute(table.delete().where(table.c.created <= time.time() - REPLAY_SECONDS))
+        connection.execute(
+            insert(table).values(
+                workspace_id=self.workspace,
+                actor=actor.label,
+                token=token,
+                request=self._digest(operation, request),
+                answer=msgspec.json.encode(kept).decode(),
+                created=time.time(),
             )
+        )
 
     def _digest(self, operation: Operation[Any, Any], request: Any) -> bytes:
         # Keyed by being hashed with the index key: a request may carry a secret's value.

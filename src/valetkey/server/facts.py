@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import msgspec
 from sqlalchemy import Connection, select
 
+from valetkey.decision.policy import State
 from valetkey.gateway.facts import (
     CredentialFact,
     Fact,
@@ -116,8 +117,10 @@ class FactLoader:
         )  # fmt: skip
         for row in self._rows(connection, table, columns, ids):
             fact = KeyFact(*row[:-1])
-            # An end that was reached once is reached for ever, whatever the clock says later.
-            yield fact if row[-1] is None else msgspec.structs.replace(fact, expires=LATCHED)
+            # An end that was reached once is reached for ever, whatever the clock says later. A revoked key
+            # needs no such end: it would cut the exchanges that --let-finish spares.
+            lasting = row[-1] is None or fact.state == State.REVOKED
+            yield fact if lasting else msgspec.structs.replace(fact, expires=LATCHED)
 
     def _secrets(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
         secrets, versions = tables.secrets, tables.secret_versions

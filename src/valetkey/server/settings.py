@@ -96,7 +96,13 @@ def load_settings(
         text = environment.get(name)
         if text:
             values[field] = int(text) if field.endswith("_port") and text.isdecimal() else text
-    values.update({name: value for name, value in (flags or {}).items() if value not in (None, (), False)})
+    values.update(
+        {
+            name: value
+            for name, value in (flags or {}).items()
+            if value is not None and value is not False and value != ()
+        }
+    )
     try:
         return msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:

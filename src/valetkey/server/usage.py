@@ -197,7 +197,10 @@ def read_audit(connection: Connection, workspace: str, limit: int, cursor: str |
     query = select(table).where(table.c.workspace_id == workspace)
     if cursor is not None:
         try:
-            query = query.where(table.c.seq < int(base64.urlsafe_b64decode(cursor)))
+            before = int(base64.urlsafe_b64decode(cursor))
+            if not 0 < before < 2**63:
+                raise ValueError
+            query = query.where(table.c.seq < before)
         except ValueError:
             raise Invalid(
                 "That cursor was not given out here.", "Start again without one.", field="cursor"

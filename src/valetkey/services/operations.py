@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 import msgspec
 from sqlalchemy import insert, select, update
@@ -12,13 +12,16 @@ from valetkey.errors import Conflict, Invalid
 from valetkey.journal.actions import AuditAction
 from valetkey.keys.format import CredentialKind, fingerprint, generate
 from valetkey.services.catalogue import UnknownPreset, custom_service, load_preset
-from valetkey.services.origin import InvalidOrigin
+from valetkey.services.origin import InvalidOrigin, Origin
 from valetkey.services.placement import InvalidPlacement, parse_auth
-from valetkey.services.queries import ServiceView, StoredService, get_service, view_of
+from valetkey.services.queries import ServiceView, StoredService, auth_text, get_service, view_of
 from valetkey.services.service import InvalidService, Kind, Service
 from valetkey.store import tables
 from valetkey.store.blocks import next_block
 from valetkey.vault.keyring import INDEX, service_index
+
+MAX_PRICE_MICROS = 10**12
+"""A million a call: beyond it is a slip of the pen."""
 
 
 class AddService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,7 +130,7 @@ def change_service(unit: Unit, request: ChangeService) -> ServiceView:
             preset=old.preset,
             own=old.kind is Kind.OWN,
             base_url=base_url,
-            auth=request.auth or (None if old.preset or old.placement is None else _auth_text(old)),
+            auth=request.auth or (None if old.preset or old.placement is None else auth_text(old.placement)),
             hosts=hosts if request.hosts is None else request.hosts,
             allow_private=old.allow_private if request.allow_private is None else request.allow_private,
             allow_plain_upstream=old.allow_plain
@@ -268,8 +271,6 @@ def _build(request: AddService) -> Service:
                 price_micros=micros,
             )
         if request.hosts:
-            from valetkey.services.origin import Origin
-
             more = {
                 label: Origin.parse(
                     url, allow_plain=request.allow_plain_upstream, allow_private=request.allow_private
@@ -286,19 +287,13 @@ def _build(request: AddService) -> Service:
 def _micros(price: str | None) -> int:
     if price is None:
         return 0
+    wrong = Invalid(
+        "The price must be 0 or more, with at most six decimals.", "Write it as 0.01.", field="price"
+    )
     try:
         micros = Decimal(price) * 1_000_000
-    except InvalidOperation:
-        raise Invalid("The price is no amount.", "Write it as 0.01.", field="price") from None
-    if micros < 0 or micros != micros.to_integral_value() or micros > 10**12:
-        raise Invalid(
-            "The price must be 0 or more, with at most six decimals.", "Write it as 0.01.", field="price"
-        )
+        if not (0 <= micros <= MAX_PRICE_MICROS and micros == micros.to_integral_value()):
+            raise wrong
+    except ArithmeticError:
+        raise wrong from None
     return int(micros)
-
-
-def _auth_text(service: Service) -> str:
-    placement = service.placement
-    assert placement is not None
-    name = getattr(placement, "name", None)
-    return placement.option if name is None else placement.option.replace("NAME", name)

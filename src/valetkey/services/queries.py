@@ -6,7 +6,8 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from valetkey.errors import NotFound
-from valetkey.services.service import Kind, Service
+from valetkey.services.placement import AnyPlacement
+from valetkey.services.service import Service
 from valetkey.store import tables
 
 
@@ -76,11 +77,17 @@ def view_of(stored: StoredService) -> ServiceView:
         kind=service.kind,
         preset=service.preset,
         hosts={label: f"{o.scheme}://{o.authority}{o.prefix}" for label, o in service.hosts.items()},
-        auth=None if service.kind is Kind.OWN or service.placement is None else service.placement.option,
+        auth=None if service.placement is None else auth_text(service.placement),
         price=f"{micros // 1_000_000}.{micros % 1_000_000:06d}",
         locked=stored.locked,
         created=stored.created,
     )
+
+
+def auth_text(placement: AnyPlacement) -> str:
+    """A placement as `--auth` spells it: ``header:x-api-key``."""
+    name = getattr(placement, "name", None)
+    return placement.option if name is None else placement.option.replace("NAME", name)
 
 
 def get_environment(connection: Connection, workspace: str, name: str) -> str:

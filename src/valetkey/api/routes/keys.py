@@ -11,11 +11,12 @@ from litestar.params import Body, QueryParameter
 
 from valetkey.access.actor import Actor
 from valetkey.access.operation import Operation
-from valetkey.api.answers import CheckedKey, KeyStopped
-from valetkey.api.bodies import CallToCheck, CheckKey, Ending, KeyChanges
+from valetkey.api.answers import KeyStopped
+from valetkey.api.bodies import Ending, KeyChanges
 from valetkey.api.desk import Desk
 from valetkey.api.parameters import Asking, Cursor, IdInPath, Limit, Named, ReplayToken, TheDesk, performs
 from valetkey.decision.policy import State
+from valetkey.keys.checking import CallToCheck, CheckedKey, CheckKey
 from valetkey.keys.operations import (
     ChangeKey,
     IssuedKey,

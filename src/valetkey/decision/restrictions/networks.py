@@ -58,7 +58,7 @@ class Networks(Restriction, frozen=True, tag="networks", forbid_unknown_fields=T
             if address is None:
                 return False
             value = address.value
-            for shift, heads in version_4 if address.version == 4 else version_6:
+            for shift, heads in version_4 if address.version == 4 else version_6:  # noqa: SIM110 - twice as fast
                 if value >> shift in heads:
                     return True
             return False
