@@ -237,10 +237,16 @@ class Walkthrough:
             with suppress(OSError, http.client.HTTPException):
                 connection = http.client.HTTPConnection("127.0.0.1", self.gateway_port, timeout=2)
                 connection.request("GET", "/readyz")
-                if connection.getresponse().status == 200:
+                if connection.getresponse().status == 200 and self._all_ready(command):
                     return log.read_text()
             time.sleep(0.05)
         raise AssertionError(f"The server was not ready: {log.read_text()}")
+
+    def _all_ready(self, command: str) -> bool:
+        asked = re.search(r"--workers (\d+)", command)
+        done = self._run(["valetkey", "status", "--json"])
+        workers = json.loads(done.stdout).get("workers", ()) if done.returncode == 0 else ()
+        return len(workers) == int(asked[1] if asked else 1) and all(worker["ready"] for worker in workers)
 
     def stop_server(self) -> None:
         """What Ctrl-C does."""

@@ -28,7 +28,6 @@ from valetkey.decision.restrictions import Endpoints, Networks
 from valetkey.gateway.facts import Fact, KeyFact, NetworkFact, PartyFact, PolicyFact, ServiceFact
 from valetkey.gateway.index import KeyIndex
 from valetkey.services.catalogue import load_preset
-from valetkey.services.service import Service
 
 HERE, THERE = parse_address("203.0.113.7"), parse_address("10.8.0.1")
 CALL = Call("GET", judge_path(b"/now"), "weather", "api", HERE)
@@ -55,8 +54,8 @@ def compiled_of(index: KeyIndex, key_id: str) -> CompiledKey:
 
 def key_fact(number: int, **changes: Any) -> KeyFact:
     fact = KeyFact(
-        f"key_{number}", number.to_bytes(32, "big"), "private", "svc_weather", "env_1", "pty_ana", "pol_free", "default",
-        "active", None, number,
+        f"key_{number}", number.to_bytes(32, "big"), "private", "svc_weather", "env_1", "pty_ana", "pol_free",
+        "default", "active", None, number,
     )  # fmt: skip
     return msgspec.structs.replace(fact, **changes)
 
@@ -460,9 +459,8 @@ def test_a_secret_is_the_newest_version_that_has_not_expired(world: GatewayWorld
     assert {v.parts["key"] for v in world.index.secrets_of("svc_weather")} == {"newer", "older"}
 
 
-def test_a_service_is_data_and_what_is_made_of_it_goes_with_it(world: GatewayWorld) -> None:
+def test_what_is_made_of_a_service_goes_when_its_secret_changes(world: GatewayWorld) -> None:
     before = world.upstream()
     assert world.upstream() is before
     world.apply(secret_of("svc_weather", "another"))
     assert world.upstream() is not before
-    assert isinstance(world.index.services["weather"].service, Service)

@@ -260,8 +260,11 @@ class SharedCounters:
         """See `Counters`."""
         checks = reserved.plan.checks
         corrects = checks.budgets and actual_micros is not None and actual_micros != reserved.cost_micros
-        if not corrects and not checks.concurrency:
-            reserved.open = False
+        if not corrects:
+            # Open calls stand in a cell that this worker alone writes, in one store: no lock is needed to lower it.
+            with self._threads:
+                self._usable()
+                self._blocks.settle(reserved, None)
             return
         with self._threads:
             try:
