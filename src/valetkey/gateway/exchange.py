@@ -167,6 +167,9 @@ class Exchange:
             self._sent_upstream = True
             answer = await runtime.upstream.send(call.method, origin, url, headers, body)
         except UpstreamFailed as failure:
+            if self._pump.too_large:
+                # The client library says of a body that ended in an error only that sending failed.
+                return await self._refuse(Code.TOO_LARGE, End.REFUSED)
             if failure.sent is False:
                 self._sent_upstream = False
                 self._give_back()
@@ -262,6 +265,9 @@ class Exchange:
     async def _refuse(self, code: Code, end: End = End.UPSTREAM_FAILED) -> None:
         self._code = code
         status, headers, body = problem(refuse(code), self._call_id)
+        if not self._pump.complete:
+            # Nobody reads the rest of the body: the connection cannot be used for another call.
+            headers.append((b"connection", b"close"))
         self._status = status
         self._first_byte_ms = self._elapsed_ms()
         self._bytes_out = len(body)

@@ -78,11 +78,16 @@ class Pump:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    @property
+    def too_large(self) -> bool:
+        """Whether more came than the service accepts."""
+        return self.received > self._ceiling
+
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body, piece by piece. Raises `BodyTooLarge`; ends early only by cancellation."""
         while True:
             while self._waiting:
-                if self.received > self._ceiling:
+                if self.too_large:
                     raise BodyTooLarge
                 full = len(self._waiting) >= MAX_WAITING
                 piece = self._waiting.popleft()

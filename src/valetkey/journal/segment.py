@@ -44,6 +44,7 @@ class SegmentWriter:
 
     __slots__ = (
         "_descriptor",
+        "_durable",
         "_failed",
         "_head",
         "_personal",
@@ -63,6 +64,7 @@ class SegmentWriter:
         time: float,
         random: RandomPool,
         previous: tuple[str, int, str] | None = None,
+        durable: bool = False,
     ) -> None:
         """Create the segment and write its first record.
 
@@ -72,6 +74,7 @@ class SegmentWriter:
         self.folder = folder
         self.name = str(name)
         self._failed: str | None = None
+        self._durable = durable
         self._random = random
         self._seq = 0
         self._size = 0
@@ -131,6 +134,8 @@ class SegmentWriter:
         self._size += len(line)
         self._head = link
         self._seq = seq
+        if self._durable:
+            self.sync()
 
     def append_call(
         self, record: records.Opened | records.Flood, personal: records.Personal | None = None
@@ -154,6 +159,8 @@ class SegmentWriter:
         self._personal_size += beside
         self._head = link
         self._seq = seq
+        if self._durable:
+            self.sync()
 
     def append_both(
         self, opened: records.Opened, personal: records.Personal | None, closed: records.Closed
@@ -179,6 +186,8 @@ class SegmentWriter:
         self._personal_size += beside
         self._head = last
         self._seq = seq + 1
+        if self._durable:
+            self.sync()
 
     def _commit(self, seq: int, payload: bytes, personal: records.Personal) -> tuple[bytes, int]:
         """Write the personal line; return the payload with its commitment and the bytes written beside."""

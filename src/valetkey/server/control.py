@@ -33,6 +33,8 @@ from valetkey.vault.keyring import INDEX
 
 LATCH_SECONDS = 1.0
 """How often it is looked which keys have expired since."""
+FORGET_SECONDS = 21_600
+"""How often personal fields past their time are erased."""
 
 
 class ControlProcess:
@@ -102,7 +104,8 @@ class ControlProcess:
         )
         listeners = await self._open_doors(desk)
         tasks = [
-            loop.create_task(work) for work in (self._recorder.run(), self._hear(reader), self._latch(desk))
+            loop.create_task(work)
+            for work in (self._recorder.run(), self._hear(reader), self._latch(desk), self._forget())
         ]
         self._say({"ready": True, "ports": {"control": self._settings.control_port}})
         await self._stopping.wait()
@@ -157,6 +160,11 @@ class ControlProcess:
         while True:
             await asyncio.sleep(LATCH_SECONDS)
             await desk.latch_expired()
+
+    async def _forget(self) -> None:
+        while True:
+            await self._recorder.forget(time.time() - self._settings.personal_days * 86_400)
+            await asyncio.sleep(FORGET_SECONDS)
 
     async def _hear(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():

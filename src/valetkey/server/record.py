@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 from valetkey.journal.chain import SegmentName, segment_path, segments_in
 from valetkey.journal.checkpoint import Checkpointer, last_checkpoint
 from valetkey.journal.errors import JournalError, JournalFailed, SegmentLive
+from valetkey.journal.personal import erase_personal
 from valetkey.journal.randomness import RandomPool
 from valetkey.journal.records import Audit, Closed, Flood, Opened
 from valetkey.journal.recover import Recovery, recover_segment
@@ -100,6 +101,10 @@ class Recorder:
         )
         answer: dict[str, Any] = msgspec.to_builtins(report)
         return answer
+
+    async def forget(self, older_than: float) -> int:
+        """Erase the personal fields of calls before an instant; return how many."""
+        return await self._in_turn(lambda: erase_personal(self._home.journal, older_than=older_than))
 
     async def recover(self, slot: int | None, live: set[str]) -> list[Recovery]:
         """Recover the segments of dead writers: of one worker slot, or all (None) but those in `live`."""

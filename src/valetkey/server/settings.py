@@ -34,8 +34,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether plain HTTP may be served on an address that is not loopback."""
     trusted_proxy: tuple[str, ...] = ()
     """Networks whose forwarding headers are believed."""
-    fsync_interval_ms: Annotated[int, Meta(ge=10, le=10_000)] = 100
-    """A loss of power costs at most so much of the journal."""
+    fsync_interval_ms: Annotated[int, Meta(ge=0, le=10_000)] = 100
+    """A loss of power costs at most so much of the journal; 0: nothing, and every call waits for the disk."""
+    personal_days: Annotated[int, Meta(ge=1, le=36_500)] = 400
+    """Addresses, user agents and origins of calls are erased after so many days; the proof still holds."""
     database_url: str | None = None
     """Another database than the home's own SQLite file."""
     root_key_file: str | None = None

@@ -90,7 +90,13 @@ class WorkerProcess:
         welcome, index = await self._connect()
         counters = SharedCounters.open(self._home.counters, self._slot, self._generation)
         name = SegmentName(int(time.time() * 1000), f"w{self._slot}", self._generation)
-        journal = SegmentWriter(self._home.journal, name, time=time.time(), random=RandomPool())
+        journal = SegmentWriter(
+            self._home.journal,
+            name,
+            time=time.time(),
+            random=RandomPool(),
+            durable=self._settings.fsync_interval_ms == 0,
+        )
         node = self._node = Node(index=index, counters=counters, journal=journal, settings=self._settings)
         node.wall_floor = welcome.wall_floor
         own = OwnListeners(
@@ -176,6 +182,11 @@ class WorkerProcess:
             await asyncio.sleep(SWEEP_SECONDS)
             if node.boottime() >= node.lease_until and node.open:
                 node.cut_all(End.INTERRUPTED, Code.NOT_READY)
+            if node.journal.failed:
+                # Nothing can be recorded, so nothing is answered; a new worker may find the disk mended.
+                node.cut_all(End.INTERRUPTED, Code.NOT_READY)
+                print("valetkey: the journal cannot be written; the worker ends", file=sys.stderr, flush=True)
+                os._exit(1)
             node.look_around()
             node.cut_late(time.monotonic())
             node.cut_expired(time.time())
@@ -185,6 +196,8 @@ class WorkerProcess:
 
     async def _sync(self, node: Node) -> None:
         interval = self._settings.fsync_interval_ms / 1000
+        if not interval:
+            return
         synced = 0
         while True:
             await asyncio.sleep(interval)
