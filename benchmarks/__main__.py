@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -31,6 +32,8 @@ PARTS = ("verify", "gateway", "latency", "litellm", "start", "revoke", "profile"
 def main() -> int:
     """Run what was asked for."""
     given = _arguments()
+    # What was started is ended also when the run is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     settings = Settings(
         rounds=2 if given.quick else 5,
         seconds=2 if given.quick else 6,

@@ -127,7 +127,9 @@ def beside_litellm(
 def _start_bare(processes: Processes) -> tuple[subprocess.Popen[bytes], int]:
     port = free_port()
     process = processes.start(
-        "bare", [sys.executable, "-m", "benchmarks.bare", str(port)], {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+        "bare",
+        [sys.executable, "-m", "benchmarks.bare", str(port)],
+        {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
     )
     processes.wait_for(process, lambda: answers(port), "the bare endpoint")
     return process, port

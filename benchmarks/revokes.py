@@ -139,8 +139,8 @@ def _count(finding: Finding, done: list[Revoked]) -> None:
         f"callers: {sum(len(r.victim.accepted) for r in done):,} calls answered before, "
         f"{sum(len(r.victim.refused) for r in done):,} refused after; "
         f"{sum(len(r.victim.events) for r in done):,} events received, {arrived_after} of them after the return",
-        f"streams still open at the end: {still_open}; the caller saw its stream's end "
-        f"p50 {figure(at(ended, 0.5)) if ended else '-'}, latest {figure(ended[-1]) if ended else '-'} ms after the return",
+        f"streams still open at the end: {still_open}; callers saw their stream's end p50 "
+        f"{figure(at(ended, 0.5)) if ended else '-'}, latest {figure(ended[-1]) if ended else '-'} ms after the return",
     ]
 
 

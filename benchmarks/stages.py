@@ -73,6 +73,8 @@ COUNTED: list[tuple[Any, str, str]] = [
 
 WARM = 200
 """Calls before those that are counted."""
+BATCHES = 20
+"""The best of so many counts: what is asked is the work itself, not what else the machine did."""
 
 
 class StageTimer:
@@ -195,7 +197,7 @@ def _scope(method: str, path: str, bearer: str) -> dict[str, Any]:
 
 
 async def _drive(gateway: Gateway, scope: dict[str, Any], body: bytes, calls: int) -> float:
-    """Call one after the other; microseconds of this process's time a call."""
+    """Call one after the other; microseconds of this process's time a call, of the best batch."""
     loop = asyncio.get_running_loop()
     statuses: set[int] = set()
 
@@ -218,14 +220,16 @@ async def _drive(gateway: Gateway, scope: dict[str, Any], body: bytes, calls: in
 
     for _ in range(WARM):
         await gateway(dict(scope), receiver(), send)
-    began = time.process_time()
-    for _ in range(calls):
-        await gateway(dict(scope), receiver(), send)
-    taken = (time.process_time() - began) / calls * 1e6
+    taken = []
+    for _ in range(BATCHES):
+        began = time.process_time()
+        for _ in range(calls // BATCHES):
+            await gateway(dict(scope), receiver(), send)
+        taken.append((time.process_time() - began) / (calls // BATCHES) * 1e6)
     if statuses != {200}:
         raise OSError(f"The profile's calls were answered {sorted(statuses)}.")
     await _close_clients(gateway)
-    return taken
+    return min(taken)
 
 
 async def _close_clients(gateway: Gateway) -> None:
@@ -259,14 +263,15 @@ def _alone(gateway: Gateway, node: Node, upstream: int, calls: int) -> list[str]
         origin = runtime.origin(None)
         url = runtime.upstream.url(origin, "/v1/models", b"")
         headers = [("host", f"127.0.0.1:{upstream}"), ("authorization", "Bearer x")]
-        for count in (WARM, calls):
+        taken = []
+        for _ in range(BATCHES):
             began = time.process_time()
-            for _ in range(count):
+            for _ in range(calls // BATCHES):
                 answer = await runtime.upstream.send("GET", origin, url, headers, None)
                 await answer.content.readany()
-        taken = (time.process_time() - began) / calls * 1e6
+            taken.append((time.process_time() - began) / (calls // BATCHES) * 1e6)
         await runtime.upstream.close()
-        return taken
+        return min(taken)
 
     return [
         f"client library alone (request sent, answer of 11 bytes read): {uvloop.run(forward()):.1f} µs a call"

@@ -12,7 +12,7 @@ import sys
 import termios
 from contextlib import suppress
 
-COLUMNS = 112
+COLUMNS = 124
 _FOLDER = re.compile(r"valetkey-demo-\w+")
 
 # Rich's own template loads a font from a stranger's server; this one uses what the reader has.
@@ -50,7 +50,7 @@ def run_demo() -> str:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 60, COLUMNS, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color"}
-    demo = subprocess.Popen(  # noqa: S603 - our own interpreter with our own module
+    demo = subprocess.Popen(
         [sys.executable, "-m", "valetkey", "demo"], env=environment, stdout=slave, stderr=slave, stdin=slave
     )
     os.close(slave)
@@ -75,7 +75,16 @@ def draw() -> str:
     theme = TerminalTheme(
         (22, 24, 29),
         (214, 218, 226),
-        [(22, 24, 29), (240, 110, 110), (120, 200, 130), (230, 190, 90), (110, 160, 240), (200, 140, 230), (90, 200, 210), (214, 218, 226)],
+        [
+            (22, 24, 29),
+            (240, 110, 110),
+            (120, 200, 130),
+            (230, 190, 90),
+            (110, 160, 240),
+            (200, 140, 230),
+            (90, 200, 210),
+            (214, 218, 226),
+        ],
     )
     with open(os.devnull, "w") as nowhere:
         console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True, highlight=False)

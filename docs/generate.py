@@ -50,7 +50,9 @@ def commands() -> str:
 
     from valetkey.cli.main import root
 
-    def walk(command: click.Command, context: click.Context) -> Iterator[tuple[str, click.Command, click.Context]]:
+    def walk(
+        command: click.Command, context: click.Context
+    ) -> Iterator[tuple[str, click.Command, click.Context]]:
         if isinstance(command, click.Group):
             for name in command.list_commands(context):
                 child = command.get_command(context, name)
@@ -70,10 +72,15 @@ def commands() -> str:
         examples = "\n".join(getattr(command, "examples", ()))
         parts = [f"## {context.command_path}", "\n\n".join(prose(part) for part in said.split("\n\n"))]
         parts += [f"    {usage}", table(("option", "meaning"), rows) if rows else ""]
-        parts += ["Examples:\n\n" + "\n".join(f"    {line}" for line in examples.splitlines()) if examples else ""]
+        parts += [
+            "Examples:\n\n" + "\n".join(f"    {line}" for line in examples.splitlines()) if examples else ""
+        ]
         return "\n\n".join(part for part in parts if part)
 
-    sections = [described(command, context) for _, command, context in walk(root, click.Context(root, info_name="valetkey"))]
+    sections = [
+        described(command, context)
+        for _, command, context in walk(root, click.Context(root, info_name="valetkey"))
+    ]
     exits = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server, 4 not permitted, 130 interrupted."
     return page(
         "Commands",
@@ -88,7 +95,7 @@ def codes() -> str:
 
     rows = [
         (
-            f"<a id=\"{item.lower()}\"></a>`{item}`",
+            f'<a id="{item.lower()}"></a>`{item}`',
             CODES[item].status,
             CODES[item].sentence,
             CODES[item].next_step,
@@ -159,8 +166,8 @@ def presets() -> str:
 
     return page(
         "Presets",
-        "What is known beforehand of well-known APIs: `valetkey service add NAME --preset PRESET`. No wildcard opens an "
-        "endpoint that carries calls inside calls or answers with credentials; only naming it does.",
+        "What is known beforehand of well-known APIs: `valetkey service add NAME --preset PRESET`. No wildcard "
+        "opens an endpoint that carries calls inside calls or answers with credentials; only naming it does.",
         *(_preset(load_preset(name)) for name in preset_names()),
     )
 
@@ -177,7 +184,9 @@ def _preset(preset: Any) -> str:
         ("largest body", f"{preset.ceiling:,} bytes"),
         ("changing its key", f"{preset.rotation.text} <{preset.rotation.url}>"),
     ]
-    named = [(code(name), ", ".join(map(code, end.patterns)), end.text) for name, end in preset.endpoints.items()]
+    named = [
+        (code(name), ", ".join(map(code, end.patterns)), end.text) for name, end in preset.endpoints.items()
+    ]
     closed = [(", ".join(map(code, one.patterns)), one.opens) for one in (*preset.wide, *preset.credentials)]
     return "\n\n".join(
         (
@@ -185,7 +194,11 @@ def _preset(preset: Any) -> str:
             table(("fact", "value"), facts),
             "Names for `--endpoint` and `--deny-endpoint`:",
             table(("name", "patterns", "what it is"), named),
-            *(("Opened only by name:", table(("patterns", "what naming it opens"), closed)) if closed else ()),
+            *(
+                ("Opened only by name:", table(("patterns", "what naming it opens"), closed))
+                if closed
+                else ()
+            ),
         )
     )
 
@@ -212,8 +225,8 @@ def defaults() -> str:
         rows.append((code(field.name), *shown))
     return page(
         "Defaults by kind",
-        "What a new key gets where its issuer says nothing. A flag that is given replaces that default only. A public key "
-        "must carry an origin, a network or an endpoint; a temporary one must end.",
+        "What a new key gets where its issuer says nothing. A flag that is given replaces that default only. A "
+        "public key must carry an origin, a network or an endpoint; a temporary one must end.",
         table(("term", *(kind.value for kind in defaults_by_kind())), rows),
         "`address_rate` and `address_burst` count each client address on its own (for IPv6 each /64). `review` is the "
         "time after which somebody should look whether the key is still needed; the key goes on working.",
@@ -241,21 +254,35 @@ def api() -> str:
     rows = []
     for path, item in sorted(document["paths"].items()):
         for method, operation in item.items():
-            asked = ", ".join(code(one["name"]) for one in operation.get("parameters", ()) if one["in"] != "path")
-            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+            asked = ", ".join(
+                code(one["name"]) for one in operation.get("parameters", ()) if one["in"] != "path"
+            )
+            body = (
+                operation.get("requestBody", {})
+                .get("content", {})
+                .get("application/json", {})
+                .get("schema", {})
+            )
             sent = next((one["$ref"].rpartition("/")[2] for one in _branches(body) if "$ref" in one), "")
             good = next(status for status in operation["responses"] if status.startswith("2"))
             said = f"{operation['summary']}. {operation['description']}"
-            rows.append((code(f"{method.upper()} {path}"), code(operation["operationId"]), said, asked, code(sent), good))
-    problems = [
-        (code(name), one["description"]) for name, one in document["components"]["responses"].items()
-    ]
+            rows.append(
+                (
+                    code(f"{method.upper()} {path}"),
+                    code(operation["operationId"]),
+                    said,
+                    asked,
+                    code(sent),
+                    good,
+                )
+            )
+    problems = [(code(name), one["description"]) for name, one in document["components"]["responses"].items()]
     return page(
         "HTTP API",
-        "The control API listens on port 8200. The whole description (OpenAPI 3.1) is at `/api/v1/openapi.json`. Send a "
-        "token as `Authorization: Bearer vk_api_…`. Errors are `application/problem+json` with `code`, `detail` and "
-        "`next_step`. Lists answer `{\"items\": […], \"next\": …}`; give `next` back as `cursor`. A request with an "
-        "`Idempotency-Key` can be sent again without a second effect.",
+        "The control API listens on port 8200. The whole description (OpenAPI 3.1) is at `/api/v1/openapi.json`. "
+        "Send a token as `Authorization: Bearer vk_api_…`. Errors are `application/problem+json` with `code`, "
+        '`detail` and `next_step`. Lists answer `{"items": […], "next": …}`; give `next` back as `cursor`. A request '
+        "with an `Idempotency-Key` can be sent again without a second effect.",
         "## Operations",
         table(("request", "operation", "what it does", "parameters", "body", "status"), rows),
         "## Errors",

@@ -104,13 +104,13 @@ def grammar(
     )
     parts += [
         "## Times",
-        "`--expires` takes a span from now (`30min`, `12h`, `90d`, `2w`, `1y`), a day (`2026-12-31`: its end, UTC) or an "
-        "RFC 3339 time. `key change --expires never` takes the end away.",
+        "`--expires` takes a span from now (`30min`, `12h`, `90d`, `2w`, `1y`), a day (`2026-12-31`: its end, UTC) "
+        "or an RFC 3339 time. `key change --expires never` takes the end away.",
     ]
     return page(
         "Restrictions and limits",
-        "What can be written after the options of `valetkey key issue` and `valetkey key change`. The product itself read "
-        "each example when this page was made.",
+        "What can be written after the options of `valetkey key issue` and `valetkey key change`. The product itself "
+        "read each example when this page was made.",
         *parts,
     )
 

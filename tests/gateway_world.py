@@ -300,6 +300,13 @@ class GatewayWorld:
         lines = segment_path(self.folder, self.name).read_bytes().splitlines()[1:]
         return [msgspec.json.decode(line.rpartition(b" ")[0]) for line in lines]
 
+    def last_records(self, number: int) -> list[dict[str, Any]]:
+        """The last few, without reading all that came before."""
+        with segment_path(self.folder, self.name).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 4096 * number))
+            lines = file.read().splitlines()[-number:]
+        return [msgspec.json.decode(line.rpartition(b" ")[0]) for line in lines]
+
 
 def upstream_service(name: str = "weather", **more: Any) -> Service:
     settings: dict[str, Any] = {"hosts": {"api": Origin.parse("https://api.example.com")}}

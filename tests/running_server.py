@@ -17,10 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any, Self, TypeVar
+
+from plain_calls import Answer, ValetKey, ask
+from process_tree import alive, children_of
+
+__all__ = ["Answer", "Refused", "RunningServer", "ValetKey", "ask", "eventually"]
 
 START_SECONDS = 40.0
 STOP_SECONDS = 5.0
@@ -47,46 +51,6 @@ def eventually(look: Callable[[], Found], seconds: float = 5.0) -> Found:
             raise AssertionError(f"Nothing came within {seconds} s; last seen: {found!r}")
         time.sleep(0.01)
     return found
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a caller got."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-
-    def header(self, name: str) -> str | None:
-        """The first value of one header."""
-        return next((value for field_, value in self.headers if field_.lower() == name.lower()), None)
-
-    @property
-    def code(self) -> str:
-        """Valetkey's code; VALID where the answer is the service's."""
-        return self.header("x-valetkey-code") or "VALID"
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def everything(self) -> bytes:
-        """Headers and body, for searching."""
-        return "\n".join(f"{name}: {value}" for name, value in self.headers).encode() + b"\n" + self.body
-
-
-@dataclass(frozen=True)
-class ValetKey:
-    """An issued key. Its value is not printed."""
-
-    id: str
-    value: str = field(repr=False)
-
-    @property
-    def bearer(self) -> dict[str, str]:
-        """The header that most services take."""
-        return {"Authorization": f"Bearer {self.value}"}
 
 
 class RunningServer:
@@ -188,7 +152,7 @@ class RunningServer:
         self._process.send_signal(signal.SIGTERM)
         try:
             code = self._process.wait(STOP_SECONDS)
-            while left := [pid for pid in tree if _alive(pid)]:
+            while left := [pid for pid in tree if alive(pid)]:
                 assert time.monotonic() - begun < STOP_SECONDS, f"still running: {left}"
                 time.sleep(0.01)
         except (subprocess.TimeoutExpired, AssertionError):
@@ -204,16 +168,16 @@ class RunningServer:
         """End what is left of this server's own processes, without mercy."""
         assert self._process is not None
         for pid in {*tree, *self.tree()}:
-            if _alive(pid):
+            if alive(pid):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait(STOP_SECONDS)
 
     def tree(self) -> list[int]:
         """Process ids of the supervisor and all below it."""
         assert self._process is not None
-        found = [self._process.pid] if _alive(self._process.pid) else []
+        found = [self._process.pid] if alive(self._process.pid) else []
         for pid in found:
-            found += _children(pid)
+            found += children_of(pid)
         return found
 
     @property
@@ -259,7 +223,9 @@ class RunningServer:
         """A new version of the service's secret."""
         self.manage("POST", "/secrets", {"service": service, "value": value})
 
-    def issue(self, service: str, *, kind: str = "private", expires: str | None = None, **terms: Any) -> ValetKey:
+    def issue(
+        self, service: str, *, kind: str = "private", expires: str | None = None, **terms: Any
+    ) -> ValetKey:
         """A key of a new holder, as wide as its terms say: defaults of the kind do not get in a test's way."""
         if kind == "private":
             terms = {"rate": "100000/s", "burst": 100_000, "concurrency": 5_000, **terms}
@@ -371,25 +337,6 @@ class RunningServer:
             return f"HTTP/1.1 {response.status}\r\n{head}\r\n".encode("latin-1") + received
 
 
-def ask(
-    connection: http.client.HTTPConnection,
-    method: str,
-    path: str,
-    key: ValetKey | str | None = None,
-    *,
-    headers: Mapping[str, str] | None = None,
-    body: bytes | str | None = None,
-) -> Answer:
-    """One call on a given connection, with the key as bearer."""
-    value = key.value if isinstance(key, ValetKey) else key
-    sent = {} if value is None else {"Authorization": f"Bearer {value}"}
-    if body is not None:
-        sent["Content-Type"] = "application/json"
-    connection.request(method, path, body=body, headers={**sent, **(headers or {})})
-    response = connection.getresponse()
-    return Answer(response.status, response.getheaders(), response.read())
-
-
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=CALL_SECONDS)
@@ -399,27 +346,6 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(CALL_SECONDS)
         self.sock.connect(str(self._path))
-
-
-def resident_bytes(pid: int) -> int:
-    """Memory of a process, as the kernel counts it."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return False
-    return state not in "ZX"
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 def _free_port() -> int:

@@ -156,7 +156,7 @@ calls = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(keys, calls, times | st.just(MONDAY_NOON))
 def test_every_call_gets_the_code_of_the_plain_model(
     key: dict[str, Any], call: dict[str, Any], wall: float
@@ -166,7 +166,7 @@ def test_every_call_gets_the_code_of_the_plain_model(
     assert decision.sentence.startswith(CODES[decision.code].sentence)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(keys, calls, times, st.data())
 def test_one_more_restriction_never_opens_what_was_refused(
     key: dict[str, Any], call: dict[str, Any], wall: float, data: st.DataObject
@@ -187,7 +187,7 @@ def test_one_more_restriction_never_opens_what_was_refused(
         assert not decide(compiled(changed), call_of(call), wall).allowed
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(keys, keys, calls, times)
 def test_what_an_ancestor_is_refused_its_child_is_refused(
     child: dict[str, Any], parent: dict[str, Any], call: dict[str, Any], wall: float

@@ -35,5 +35,8 @@ def links(text: str) -> list[str]:
 def anchors(path: Path) -> set[str]:
     """What can stand behind ``#`` in a link to this page, as common Markdown viewers make it."""
     text = without_blocks(path.read_text("utf-8"))
-    made = {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in _HEADING.findall(text)}
+    made = {
+        re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        for heading in _HEADING.findall(text)
+    }
     return made | set(_ANCHOR.findall(text))

@@ -37,7 +37,7 @@ _VALUE = re.compile(r"\b(key|crd|tok|vk_prv|vk_pub|vk_tmp|vk_svc|vk_api)_([A-Za-
 _PLACEHOLDER = re.compile(r"\b(key|crd|tok|vk_prv|vk_pub|vk_tmp|vk_svc|vk_api)_…")
 
 # Stands in front of the real command on the page's PATH.
-_WRAPPER = '''\
+_WRAPPER = """\
 #!{python}
 import json, os, stat, sys
 world_file = {world!r}
@@ -62,7 +62,7 @@ if arguments[:2] == ["secret", "set"] and stat.S_ISCHR(os.fstat(0).st_mode):
     os.close(keyboard)
     os.dup2(typed, 0)
 os.execv({real!r}, [{real!r}, *arguments])
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,9 @@ def _console(body: str, line: int) -> list[Step]:
 def matches(expected: tuple[str, ...], said: str) -> bool:
     """Whether what was said is what the page shows; a line that is ``…`` alone stands for any lines."""
     pattern = "".join(
-        "(?:.*\n)*?" if line.strip() == "…" else ".*".join(re.escape(part) for part in line.rstrip().split("…")) + "\n"
+        "(?:.*\n)*?"
+        if line.strip() == "…"
+        else ".*".join(re.escape(part) for part in line.rstrip().split("…")) + "\n"
         for line in expected
     )
     lines = [line.rstrip() for line in said.strip("\n").splitlines()]
@@ -124,7 +126,7 @@ class Walkthrough:
 
     def __init__(self, apis: dict[str, Any]) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="valetkey-docs-"))
-        self.control_port, self.gateway_port = _free_port(), _free_port()
+        self.control_port, self.gateway_port = free_port(), free_port()
         self._apis = apis
         self._newest: dict[str, str] = {}
         self._server: subprocess.Popen[bytes] | None = None
@@ -178,8 +180,12 @@ class Walkthrough:
         else:
             done = self._run(["bash", "-c", f"set -e -o pipefail\n{command}"])
             said = done.stdout
-            refused = bool(step.expected) and step.expected is not None and step.expected[0].startswith("error:")
-            assert (done.returncode != 0) == refused, f"{place}: exit {done.returncode}\n{step.command}\n{said}"
+            refused = (
+                bool(step.expected) and step.expected is not None and step.expected[0].startswith("error:")
+            )
+            assert (done.returncode != 0) == refused, (
+                f"{place}: exit {done.returncode}\n{step.command}\n{said}"
+            )
         for kind, rest in _VALUE.findall(said):
             self._newest[kind] = f"{kind}_{rest}"
         if step.kind == "console" and step.expected is not None:
@@ -262,7 +268,8 @@ class Walkthrough:
             self._server = None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -41,7 +41,9 @@ class Door:
             return "VALID"
         return answer.split()[1].decode() if answer else "closed"
 
-    def never_reached(self, code: str, line: str, *headers: str, host: str | None = "127.0.0.1", key: bool = True) -> None:
+    def never_reached(
+        self, code: str, line: str, *headers: str, host: str | None = "127.0.0.1", key: bool = True
+    ) -> None:
         seen = len(self.upstream.heads)
         assert self.code(line, *headers, host=host, key=key) == code
         assert len(self.upstream.heads) == seen
@@ -150,7 +152,9 @@ def test_a_path_that_can_be_read_in_two_ways_never_reaches_the_upstream(door: Do
 
 
 @pytest.mark.parametrize("octets", [b"/a\x01b", b"/a b", b"/\xff", b"/a\x7fb", b"/\xc3\x28", b"/a\x00b"])
-def test_raw_control_bytes_spaces_and_broken_utf_8_never_reach_the_upstream(door: Door, octets: bytes) -> None:
+def test_raw_control_bytes_spaces_and_broken_utf_8_never_reach_the_upstream(
+    door: Door, octets: bytes
+) -> None:
     seen = len(door.upstream.heads)
     head = b"GET /%b%b HTTP/1.1\r\nHost: 127.0.0.1\r\n" % (door.service.encode(), octets)
     answer = door.server.raw(head + f"Authorization: Bearer {door.key.value}\r\n\r\n".encode())
@@ -160,12 +164,18 @@ def test_raw_control_bytes_spaces_and_broken_utf_8_never_reach_the_upstream(door
 
 def test_a_dot_segment_does_not_lead_out_of_the_service(door: Door) -> None:
     seen = len(door.upstream.heads)
-    for line in ("GET /SERVICE/../SERVICE/a HTTP/1.1", "GET /./SERVICE/a HTTP/1.1", "GET //SERVICE/a HTTP/1.1"):
+    for line in (
+        "GET /SERVICE/../SERVICE/a HTTP/1.1",
+        "GET /./SERVICE/a HTTP/1.1",
+        "GET //SERVICE/a HTTP/1.1",
+    ):
         assert door.code(line) in ("PATH_REFUSED", "UNKNOWN_KEY")
     assert len(door.upstream.heads) == seen
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8300", "127.0.0.1.evil.example", "", "[::2]", "127.0.0.1@evil"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8300", "127.0.0.1.evil.example", "", "[::2]", "127.0.0.1@evil"]
+)
 def test_an_unknown_host_is_refused(door: Door, host: str) -> None:
     door.never_reached("HOST_UNKNOWN", "GET /SERVICE/a HTTP/1.1", host=host)
 

@@ -113,7 +113,9 @@ def test_five_at_once_are_five_and_each_end_makes_room_for_one(
 
 
 def test_a_refused_call_spends_nothing(server: RunningServer, openai_api: OpenAIStandIn) -> None:
-    key = server.issue("openai", uses=3, endpoints=["GET /v1/models"], rate="1/hour", burst=3, quotas=["3/month"])
+    key = server.issue(
+        "openai", uses=3, endpoints=["GET /v1/models"], rate="1/hour", burst=3, quotas=["3/month"]
+    )
     for _ in range(10):
         assert server.call("GET", "/openai/v1/files", key).code == "ENDPOINT_DENIED"
     codes = [server.call("GET", "/openai/v1/models", key).code for _ in range(4)]

@@ -58,7 +58,9 @@ def test_a_connection_closed_while_idle_costs_at_most_one_request_a_call(
 def test_a_call_whose_bytes_never_left_spends_nothing(single: RunningServer) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        service = single.open_service("secret-of-nobody", base_url=f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        service = single.open_service(
+            "secret-of-nobody", base_url=f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        )
         key = single.issue(service, uses=2, quotas=["2/month"])
         for _ in range(6):
             assert single.call("GET", f"/{service}/a", key).code == "UPSTREAM_FAILED"

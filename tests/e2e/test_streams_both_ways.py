@@ -5,25 +5,22 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import BinaryIO
 
 import pytest
 
-from running_server import RunningServer, eventually, resident_bytes
+from e2e.flowing import LARGE, MEGABYTE, PIECE, Sink, Source
+from process_tree import resident_bytes
+from running_server import RunningServer, eventually
 from standins.raw_upstream import RawUpstream, chunked
 from valetkey.demo.standin import OpenAIStandIn
 
 pytestmark = pytest.mark.real
 
-MEGABYTE = 1_000_000
-LARGE = 200 * MEGABYTE
 GROWTH = 60 * MEGABYTE
-PIECE = bytes(range(256)) * 1024
 
 ENDLESS = json.dumps(
     {"model": "standin-endless", "messages": [{"role": "user", "content": "x"}], "stream": True}
@@ -55,77 +52,6 @@ class MemoryWatch:
         while not self._done.wait(0.02):
             grown = [resident_bytes(pid) - before for pid, before in self._before.items()]
             self._most = max(self._most, *grown)
-
-
-class Sink:
-    """An upstream that counts and digests what is uploaded, and reads only as fast as it is let."""
-
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.reading = threading.Event()
-        self.reading.set()
-        self.received = 0
-        self.digest = hashlib.sha256()
-        self.chunked = False
-        self.hung_up = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def __enter__(self) -> Sink:
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.reading.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                end, _ = self._listener.accept()
-                threading.Thread(target=self._take, args=(end,), daemon=True).start()
-
-    def _take(self, end: socket.socket) -> None:
-        with end, suppress(OSError, ValueError):
-            stream = end.makefile("rb", buffering=1 << 18)
-            head = b""
-            while not head.endswith(b"\r\n\r\n"):
-                line = stream.readline()
-                if not line:
-                    return
-                head += line
-            self.chunked = b"transfer-encoding: chunked" in head.lower()
-            sizes = self._chunk_sizes(stream) if self.chunked else [self._length(head)]
-            for size in sizes:
-                while size:
-                    self.reading.wait()
-                    piece = stream.read1(min(size, 1 << 18))
-                    if not piece:
-                        self.hung_up.set()
-                        return
-                    size -= len(piece)
-                    self.received += len(piece)
-                    self.digest.update(piece)
-            end.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-
-    @staticmethod
-    def _length(head: bytes) -> int:
-        return int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-
-    def _chunk_sizes(self, stream: BinaryIO) -> Iterator[int]:
-        while line := stream.readline():
-            size = int(line, 16)
-            if size == 0:
-                stream.readline()
-                return
-            yield size
-            stream.readline()
-        self.hung_up.set()
-        raise ValueError("The upload broke off.")
 
 
 def pieces(size: int) -> Iterator[bytes]:
@@ -183,7 +109,11 @@ def test_a_large_upload_passes_in_flat_memory(server: RunningServer, framing: st
         if framing == "length":
             headers["Content-Length"] = str(LARGE)
         connection.request(
-            "POST", f"/{service}/v1/files", body=pieces(LARGE), headers=headers, encode_chunked=framing == "chunked"
+            "POST",
+            f"/{service}/v1/files",
+            body=pieces(LARGE),
+            headers=headers,
+            encode_chunked=framing == "chunked",
         )
         assert connection.getresponse().read() == b"ok"
         connection.close()
@@ -260,36 +190,6 @@ def test_an_upload_that_breaks_off_is_never_ended_as_if_it_were_whole(server: Ru
         eventually(lambda: sink.received == 5)
         end.close()
         assert sink.hung_up.wait(1.0)
-
-
-class Source:
-    """An upstream that sends as much as it is taken, and counts it."""
-
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.sent = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def __enter__(self) -> Source:
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            end, _ = self._listener.accept()
-            with end:
-                end.recv(65536)
-                end.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n".encode())
-                while self.sent < LARGE:
-                    self.sent += end.send(PIECE)
 
 
 def stands_still(look: Callable[[], int], seconds: float = 10.0) -> int:

@@ -60,7 +60,9 @@ class Listener:
 
 
 @contextmanager
-def listening(server: RunningServer, key: ValetKey, number: int, path: str = CHAT) -> Iterator[list[Listener]]:
+def listening(
+    server: RunningServer, key: ValetKey, number: int, path: str = CHAT
+) -> Iterator[list[Listener]]:
     """So many streams, each with at least one event arrived."""
     listeners = [Listener(server, key, path) for _ in range(number)]
     try:

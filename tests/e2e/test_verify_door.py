@@ -71,7 +71,9 @@ def test_a_good_key_is_valid_and_says_whose_it_is(billing: OwnService) -> None:
 def test_without_a_good_service_credential_nothing_is_said(billing: OwnService, credential: str) -> None:
     key = billing.server.issue(NAME)
     body = json.dumps({"key": key.value})
-    answer = billing.server.call("POST", "/v1/verify", headers={"Authorization": f"Bearer {credential}"}, body=body)
+    answer = billing.server.call(
+        "POST", "/v1/verify", headers={"Authorization": f"Bearer {credential}"}, body=body
+    )
     assert answer.status == 401
     assert key.id not in answer.everything.decode()
     assert billing.server.call("POST", "/v1/verify", body=body).status == 401
@@ -98,7 +100,9 @@ def test_a_key_of_another_service_is_denied_and_nothing_of_it_is_told(
     assert billing.verdict(upstream_key)["code"] == "SERVICE_DENIED"
 
 
-@pytest.mark.parametrize("value", ["", "x", "vk_prv_nobody", "vk_prv_" + "A1b" * 20, "ключ", "a" * 5000, "\n", "\u0000"])
+@pytest.mark.parametrize(
+    "value", ["", "x", "vk_prv_nobody", "vk_prv_" + "A1b" * 20, "ключ", "a" * 5000, "\n", "\u0000"]
+)
 def test_an_unknown_key_is_unknown_whatever_it_looks_like(billing: OwnService, value: str) -> None:
     verdict = billing.verdict(value)
     assert verdict["code"] == "UNKNOWN_KEY"
@@ -174,7 +178,10 @@ def test_a_rate_says_when_to_come_again(billing: OwnService) -> None:
     assert 0 < verdict["retry_after"] <= 60
 
 
-@pytest.mark.parametrize("body", ["", "{}", "[]", "null", '{"key": 1}', '{"key": "a", "unknown": 1}', "{", '{"key":"\\ud800"}', "\xff"])
+@pytest.mark.parametrize(
+    "body",
+    ["", "{}", "[]", "null", '{"key": 1}', '{"key": "a", "unknown": 1}', "{", '{"key":"\\ud800"}', "\xff"],
+)
 def test_a_question_that_is_none_is_refused_without_an_echo(billing: OwnService, body: str) -> None:
     answer = billing.server.call("POST", "/v1/verify", billing.credential, body=body.encode("latin-1"))
     assert answer.status == 400

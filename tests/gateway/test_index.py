@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from index_families import CHANGES, OFFICE_ONLY, family
 
 from gateway_world import WALL, GatewayWorld, gateway_world, secret_of, upstream_service
 from valetkey.decision.address import parse_address
 from valetkey.decision.call import Call
-from valetkey.decision.codes import Code
 from valetkey.decision.decide import decide
 from valetkey.decision.limits import Limits
 from valetkey.decision.path import judge_path
@@ -31,7 +29,6 @@ from valetkey.services.catalogue import load_preset
 
 HERE, THERE = parse_address("203.0.113.7"), parse_address("10.8.0.1")
 CALL = Call("GET", judge_path(b"/now"), "weather", "api", HERE)
-OFFICE_ONLY = Policy((Networks(("office",)),))
 
 
 @pytest.fixture
@@ -143,39 +140,6 @@ def test_facts_told_again_change_nothing(facts: list[Fact], data: st.DataObject)
 
 
 # What a change reaches
-
-
-def family(world: GatewayWorld) -> dict[str, str]:
-    """Names of keys -> ids: two free ones, one of the office with a child, one of the vpn, one of ben's."""
-    world.add_network("office", "203.0.113.0/24")
-    world.add_network("vpn", "10.8.0.0/16")
-    world.add_service("stripe")
-    office = world.add_key(OFFICE_ONLY)
-    made = {
-        "free": world.add_key(),
-        "office": office,
-        "child": world.add_key(parent=office),
-        "grandchild": world.add_key(parent=world.add_key(parent=office), holder="ben"),
-        "vpn": world.add_key(Policy((Networks(("vpn", "203.0.113.7")),))),
-        "ben": world.add_key(holder="ben"),
-        "stripe": world.add_key(service="stripe"),
-    }
-    return {name: key.id for name, key in made.items()}
-
-
-CHANGES: dict[str, tuple[Fact, set[str]]] = {
-    "network": (NetworkFact("office", ("10.0.0.0/8",)), {"office", "child", "grandchild"}),
-    "other network": (NetworkFact("vpn", ()), {"vpn"}),
-    "network that nobody names": (NetworkFact("new", ("10.0.0.0/8",)), set()),
-    "service": (
-        ServiceFact("svc_weather", upstream_service(), locked=True),
-        {"free", "office", "child", "grandchild", "vpn", "ben"},
-    ),
-    "other service": (ServiceFact("svc_stripe", None), {"stripe"}),
-    "party": (PartyFact("pty_ben", "ben", 0, removed=True), {"grandchild", "ben"}),
-    "party that nobody is": (PartyFact("pty_eve", "eve", 0), set()),
-    "secret": (secret_of("svc_weather", "another"), set()),
-}
 
 
 @pytest.mark.parametrize("what", CHANGES)
@@ -306,97 +270,6 @@ def test_every_level_of_a_lineage_reserves_and_no_block_twice() -> None:
     assert [(level.name, level.block) for level in levels] == [("key", 3), ("ancestor", 2), ("ancestor", 1)]
     index.apply([msgspec.structs.replace(keys[2], block=1)])
     assert code_of(index, "key_3") == "SUSPENDED"
-
-
-# Cutting
-
-
-class OpenCall:
-    """Stands for an exchange: what the node asks of one."""
-
-    def __init__(self, key_id: str, call: Call) -> None:
-        self.key_id = key_id
-        self.call = call
-        self.answering = False
-        self.connection = ("127.0.0.1", 1, "127.0.0.1", 2)
-        self.why: Code | None = None
-
-    def cut(self, end: Any, why: Code) -> None:
-        self.why = why
-
-
-def open_calls(world: GatewayWorld, key_id: str) -> list[OpenCall]:
-    """Open calls of one key from here and there."""
-    made = [OpenCall(key_id, CALL), OpenCall(key_id, msgspec.structs.replace(CALL, address=THERE))]
-    for each in made:
-        world.node.enter(cast(Any, each))
-    return made
-
-
-def test_a_narrowed_key_keeps_the_calls_that_are_still_allowed(world: GatewayWorld) -> None:
-    key, other = world.add_key(), world.add_key()
-    here, there = open_calls(world, key.id)
-    untouched = open_calls(world, other.id)
-    world.add_network("office", "203.0.113.0/24")
-    world.apply(PolicyFact("pol_narrow", msgspec.json.encode(OFFICE_ONLY).decode()))
-    touched = world.change_key(key, policy_id="pol_narrow")
-    assert world.node.cut_dead(touched, WALL) == 1
-    assert (here.why, there.why) == (None, Code.NETWORK_DENIED)
-    assert [each.why for each in untouched] == [None, None]
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.sampled_from(sorted(CHANGES)), min_size=1, max_size=4, unique=True),
-    st.sampled_from([WALL, WALL + 100]),
-)
-def test_exactly_the_calls_that_are_no_longer_allowed_are_cut(what: list[str], wall: float) -> None:
-
-    with tempfile.TemporaryDirectory() as folder, gateway_world(Path(folder)) as world:
-        world.add_service()
-        names = family(world)
-        opened = [each for key_id in names.values() for each in open_calls(world, key_id)]
-        allowed = [each for each in opened if code_of(world.index, each.key_id, each.call, wall) == "VALID"]
-        touched = world.apply(*(CHANGES[name][0] for name in what))
-        # Told twice is cut once: a call that is cut is counted for one change only.
-        cut = world.node.cut_dead([*touched, *touched], wall)
-        for each in allowed:
-            code = code_of(world.index, each.key_id, each.call, wall)
-            assert each.why == (None if code == "VALID" else code)
-        assert cut == sum(each.why is not None for each in opened)
-
-
-def test_whoever_is_open_when_the_key_ends_is_cut(world: GatewayWorld) -> None:
-    ends, stays = world.add_key(expires=WALL + 10), world.add_key()
-    child = world.add_key(parent=ends)
-    calls = [open_calls(world, key.id)[0] for key in (ends, stays, child)]
-    assert world.node.cut_expired(WALL + 9.9) == 0
-    assert world.node.cut_expired(WALL + 10) == 4
-    assert [each.why for each in calls] == [Code.EXPIRED, None, Code.EXPIRED]
-
-
-def test_calls_that_left_are_not_cut(world: GatewayWorld) -> None:
-    key = world.add_key()
-    gone, open_ = open_calls(world, key.id)
-    world.node.leave(cast(Any, gone))
-    assert world.node.cut_dead(world.change_key(key, state="revoked"), WALL) == 1
-    assert (gone.why, open_.why) == (None, Code.REVOKED)
-
-
-def test_a_real_call_that_a_lock_cuts_says_so(world: GatewayWorld) -> None:
-    key = world.add_key()
-
-    async def story() -> Any:
-        upstream = cast(Any, world.gateway.runtime(world.index.services["weather"]).upstream)
-        upstream.waits = asyncio.Event()
-        call = asyncio.ensure_future(world.exchange(key))
-        while not upstream.sent:
-            await asyncio.sleep(0)
-        world.node.cut_dead(world.apply(ServiceFact("svc_weather", upstream_service(), locked=True)), WALL)
-        return await call
-
-    answer = world.loop.run_until_complete(story())
-    assert (answer.code, answer.status) == ("SERVICE_LOCKED", 423)
 
 
 # Memory

@@ -1,4 +1,4 @@
-"""Which code a call gets, slowly: every check in the order of docs and design, every policy gone through anew.
+"""Which code a call gets, slowly: every check in the order of the codes, every policy gone through anew.
 
 Keys, policies and calls are plain dicts of strings; imports nothing of the code under test.
 """

@@ -274,6 +274,8 @@ class Exchange:
         self._finish(end)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        if not self._pump.complete:
+            self._pump.stop()
 
     # -- the end
 

@@ -23,7 +23,8 @@ class Pump:
     """Reads the events of one call."""
 
     __slots__ = (
-        "_ceiling", "_gone", "_progress", "_waiter", "_waiting", "complete", "disconnected", "receive", "received",
+        "_ceiling", "_event", "_gone", "_progress", "_stopped", "_waiter", "_waiting", "complete", "disconnected",
+        "receive", "received",
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +41,8 @@ class Pump:
         self._ceiling = ceiling
         self._waiting: deque[bytes] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._event: Any = None
+        self._stopped = False
         self.complete = False
         """Whether the whole body has been received."""
         self.disconnected = False
@@ -50,9 +53,20 @@ class Pump:
         self._next()
 
     def _next(self) -> None:
-        self.receive().add_done_callback(self._happened)
+        if self._stopped:
+            return
+        self._event = self.receive()
+        self._event.add_done_callback(self._happened)
+
+    def stop(self) -> None:
+        """Read no more: the listener can then close a connection whose body never came whole."""
+        self._stopped = True
+        if self._event is not None:
+            self._event.cancel()
 
     def _happened(self, future: Any) -> None:
+        if self._stopped:
+            return
         try:
             event = future.result()
         except BaseException:  # the listener gave the connection up

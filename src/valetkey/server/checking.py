@@ -45,22 +45,22 @@ def check_key(
     if method is not None and method not in METHODS:
         decision = refuse(Code.METHOD_REFUSED)
     elif service is not None:
+        host = request.host
+        if host is None and service.service.kind is not Kind.OWN:
+            host = service.service.default_host
+        # A host that the service does not have is a service that does not exist.
+        known = host is None or host in service.service.hosts
         try:
             path = None
             if request.path is not None:
                 raw = request.path.partition("?")[0].encode("utf-8", "surrogateescape")
-                path = judge_path(raw, encoded_slash=service.service.encoded_slash)
+                path = judge_path(raw, encoded_slash=known and service.service.encoded_slash)
             address = None if request.address is None else parse_address(request.address)
         except PathRefused as error:
             decision = refuse(Code.PATH_REFUSED, str(error))
         except ValueError as error:
             raise Invalid(str(error), "Write an address such as 203.0.113.7.", field="address") from None
         else:
-            host = request.host
-            if host is None and service.service.kind is not Kind.OWN:
-                host = service.service.default_host
-            # A host that the service does not have is a service that does not exist.
-            known = host is None or host in service.service.hosts
             name = service.service.name if known else None
             call = Call(method, path, name, host, address, request.origin)
             key = index.compiled(entry)
@@ -125,4 +125,7 @@ def _instant(text: str) -> float:
         raise Invalid(f"{text!r} is no time.", "Write it as 2026-12-31T10:00:00Z.", field="at") from None
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)
+    # A day within the calendar on both sides, so that it has a local time everywhere.
+    if not 1970 <= instant.year <= 9998:
+        raise Invalid(f"{text!r} is no time that a call can have.", "Write a year from 1970 on.", field="at")
     return instant.timestamp()

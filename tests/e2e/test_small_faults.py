@@ -1,0 +1,210 @@
+"""A process killed at any moment is back within about a second, and no acknowledged call is missing."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from running_server import RunningServer, ValetKey, ask, eventually
+from valetkey.demo.standin import OpenAIStandIn
+from valetkey.server.home import Home
+from valetkey.server.offline import verify_home
+
+pytestmark = pytest.mark.real
+
+MODELS = "/openai/v1/models"
+CHAT = "/openai/v1/chat/completions"
+ENDLESS = json.dumps(
+    {"model": "standin-endless", "messages": [{"role": "user", "content": "x"}], "stream": True}
+).encode()
+BACK_SECONDS = 3.0
+"""About one second on a quiet machine; this one may be busy."""
+
+
+class Callers:
+    """Callers that name each call by its path, and remember which ones got a status line."""
+
+    def __init__(self, server: RunningServer, key: ValetKey) -> None:
+        self._server = server
+        self._key = key
+        self.acknowledged: dict[str, str] = {}
+        """Code by path, in the order of the answers."""
+        self.done = threading.Event()
+        self.last = 0.0
+
+    def work(self, place: int) -> None:
+        number = 0
+        while not self.done.is_set():
+            connection = self._server.connect()
+            with suppress(OSError, http.client.HTTPException):
+                while not self.done.is_set():
+                    number += 1
+                    path = f"/v1/models/{place}-{number}"
+                    answer = ask(connection, "GET", f"/openai{path}", self._key)
+                    self.acknowledged[path] = answer.code
+                    self.last = time.monotonic()
+            connection.close()
+
+
+@contextmanager
+def calling(server: RunningServer, key: ValetKey, number: int = 6) -> Iterator[Callers]:
+    callers = Callers(server, key)
+    threads = [threading.Thread(target=callers.work, args=(place,), daemon=True) for place in range(number)]
+    for thread in threads:
+        thread.start()
+    try:
+        eventually(lambda: len(callers.acknowledged) > 100, 10)
+        yield callers
+    finally:
+        callers.done.set()
+        for thread in threads:
+            thread.join(20)
+
+
+@contextmanager
+def own_server(openai_api: OpenAIStandIn, workers: int = 2) -> Iterator[RunningServer]:
+    with RunningServer(workers=workers) as running_server:
+        running_server.open_service(openai_api.real_key, "openai", preset="openai", base_url=openai_api.url)
+        yield running_server
+
+
+def assert_nothing_is_missing(server: RunningServer, key: ValetKey, callers: Callers) -> None:
+    """Every call that got a status line has its record, and the journal is proved."""
+    recorded = {event["path"] for event in server.events(key)}
+    decided = {path for path, code in callers.acknowledged.items() if code != "NOT_READY"}
+    assert decided - recorded == set()
+    verdict = server.manage("POST", "/audit/verify", {})
+    assert (verdict["integrity"], verdict["completeness"], verdict["problems"]) == ("ok", "ok", [])
+
+
+def kill_a_worker(server: RunningServer) -> None:
+    """Kill one of two workers and wait until another serves in its place."""
+    victim = server.worker_pids()[0]
+    os.kill(victim, signal.SIGKILL)
+
+    def back() -> bool:
+        pids = server.worker_pids()
+        return victim not in pids and len(pids) == 2
+
+    eventually(back, BACK_SECONDS)
+
+
+def kill_the_control_process(server: RunningServer) -> None:
+    """Kill it and wait until another one has both workers."""
+    victim = server.control_pid
+    os.kill(victim, signal.SIGKILL)
+
+    def back() -> bool:
+        with suppress(OSError, http.client.HTTPException):
+            return len(server.worker_pids()) == 2 and server.control_pid != victim
+        return False
+
+    eventually(back, BACK_SECONDS + 2)
+
+
+def test_a_killed_worker_is_back_and_no_acknowledged_call_is_missing(openai_api: OpenAIStandIn) -> None:
+    with own_server(openai_api) as server:
+        key = server.issue("openai")
+        with calling(server, key) as callers:
+            for _ in range(3):
+                kill_a_worker(server)
+        assert_nothing_is_missing(server, key, callers)
+
+
+def test_the_only_worker_killed_is_back_and_serves(openai_api: OpenAIStandIn) -> None:
+    with own_server(openai_api, workers=1) as server:
+        key = server.issue("openai", uses=1000, concurrency=4)
+        ends = [server.open("POST", CHAT, key, ENDLESS) for _ in range(4)]
+        eventually(lambda: len(server.events(key)) == 4)
+        (victim,) = server.worker_pids()
+        os.kill(victim, signal.SIGKILL)
+        killed = time.monotonic()
+
+        def served() -> bool:
+            with suppress(OSError, http.client.HTTPException):
+                # the four that were open no longer count
+                return server.call("GET", MODELS, key).code == "VALID"
+            return False
+
+        eventually(served, BACK_SECONDS)
+        assert time.monotonic() - killed < BACK_SECONDS
+        for end in ends:
+            end.close()
+        interrupted = [e for e in server.closed_events(key, 5) if e["end"] == "interrupted"]
+        assert len(interrupted) == 4
+        eventually(lambda: openai_api.open_streams == 0)
+
+
+def test_a_killed_control_process_is_back_and_calls_are_decided_or_refused(openai_api: OpenAIStandIn) -> None:
+    with own_server(openai_api) as server:
+        key, revoked = server.issue("openai"), server.issue("openai")
+        server.stop_key(revoked)
+        with calling(server, key) as callers:
+            for _ in range(2):
+                kill_the_control_process(server)
+                assert server.call("GET", MODELS, revoked).code == "REVOKED"
+                back = time.monotonic()
+                eventually(lambda: callers.last > back)  # noqa: B023
+            assert server.stop_key(server.issue("openai"))["acknowledged"] == 2
+        assert set(callers.acknowledged.values()) <= {"VALID", "NOT_READY"}
+        assert_nothing_is_missing(server, key, callers)
+
+
+def test_a_worker_that_does_not_answer_is_fenced(openai_api: OpenAIStandIn) -> None:
+    with own_server(openai_api) as server:
+        key = server.issue("openai")
+        stopped = server.worker_pids()[0]
+        os.kill(stopped, signal.SIGSTOP)
+        begun = time.monotonic()
+        answer = server.stop_key(key)
+        assert time.monotonic() - begun < 3.5  # lease and half a second, and a busy machine
+        assert (answer["acknowledged"], answer["fenced"]) == (1, 1)
+        eventually(lambda: len(server.worker_pids()) == 2, BACK_SECONDS)
+        assert {server.call("GET", MODELS, key).code for _ in range(8)} == {"REVOKED"}
+
+
+def test_the_tree_ends_in_time_with_open_streams_and_the_journal_is_proved(
+    openai_api: OpenAIStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with own_server(openai_api) as server:
+        key = server.issue("openai")
+        ends = [server.open("POST", CHAT, key, ENDLESS) for _ in range(12)]
+        ends.append(
+            server.open("GET", "/openai/v1/files/file-standin-100000000/content", key, receive_buffer=8192)
+        )
+        eventually(lambda: len(server.events(key)) == 13)
+        assert server.stop() < 5.0
+        for end in ends:
+            end.close()
+        eventually(lambda: openai_api.open_streams == 0)
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        report = verify_home(Home(server.home))
+        assert (report["integrity"], report["completeness"], report["problems"]) == ("ok", "ok", [])
+        server.start()
+        assert {event["end"] for event in server.events(key)} == {"interrupted"}
+        assert server.call("GET", MODELS, key).code == "VALID"
+
+
+def test_all_processes_killed_at_once_leave_a_journal_that_recovers(openai_api: OpenAIStandIn) -> None:
+    with own_server(openai_api) as server:
+        key = server.issue("openai", uses=5)
+        assert [server.call("GET", MODELS, key).code for _ in range(2)] == ["VALID"] * 2
+        ends = [server.open("POST", CHAT, key, ENDLESS)]
+        eventually(lambda: len(server.events(key)) == 3)
+        server.kill()
+        for end in ends:
+            end.close()
+        server.start()
+        codes = [server.call("GET", MODELS, key).code for _ in range(3)]
+        assert codes == ["VALID", "VALID", "USES_EXHAUSTED"]
+        verdict = server.manage("POST", "/audit/verify", {})
+        assert (verdict["integrity"], verdict["completeness"]) == ("ok", "ok")
