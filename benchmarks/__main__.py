@@ -63,7 +63,7 @@ def _run(processes: Processes, folder: Path, settings: Settings, given: argparse
     processes.wait_for(streams, lambda: answers(ticker), "the upstream of streams")
     loaded = load(folder / "all", given.keys, upstream.port, ticker)
     print(f"{given.keys:,} keys loaded in {loaded.seconds:.1f} s\n", flush=True)
-    count = 100 if given.quick else 1000
+    count, most = (100, 45.0) if given.quick else (1000, 600.0)
     findings: list[Finding] = []
     parts: dict[str, Callable[[], Finding]] = {
         "verify": lambda: rates.verify(processes, loaded, folder, settings),
@@ -71,7 +71,7 @@ def _run(processes: Processes, folder: Path, settings: Settings, given: argparse
         "latency": lambda: latency(processes, loaded, upstream, folder, settings),
         "litellm": lambda: rates.beside_litellm(processes, loaded, upstream, folder, settings),
         "start": lambda: starting(processes, loaded, folder, upstream.port, quick=given.quick),
-        "revoke": lambda: revokes(processes, loaded, folder, settings, count=count),
+        "revoke": lambda: revokes(processes, loaded, folder, settings, count=count, most=most),
         "profile": lambda: profile(loaded, folder, upstream.port, findings, quick=given.quick),
     }
     for name in given.parts or PARTS:
@@ -79,6 +79,7 @@ def _run(processes: Processes, folder: Path, settings: Settings, given: argparse
         try:
             finding = parts[name]()
         except (BenchmarkFailed, OSError, TimeoutError) as failure:
+            # The other parts still stand; the text says which one is missing.
             finding = Finding(
                 name, f"{name}: could not be measured", lines=[str(failure) or type(failure).__name__]
             )

@@ -24,7 +24,8 @@ class Ratio:
     def line(self) -> str:
         sign = "at most" if self.at_most else "at least"
         verdict = "met" if self.met else "MISSED"
-        return f"{self.what}: {figure(self.value)}{self.unit} (target {sign} {figure(self.target)}{self.unit}) {verdict}"
+        value, target = (f"{figure(number)}{self.unit}" for number in (self.value, self.target))
+        return f"{self.what}: {value} (target {sign} {target}) {verdict}"
 
 
 @dataclass

@@ -12,17 +12,19 @@ from sqlalchemy import insert, select
 from valetkey.access.actor import SYSTEM
 from valetkey.access.operation import Frame
 from valetkey.identifiers import new_id
+from valetkey.keys.credentials import make_credential
 from valetkey.keys.drafting import Terms
-from valetkey.keys.format import fingerprint, generate
+from valetkey.keys.format import generate
 from valetkey.keys.kinds import KeyKind
 from valetkey.keys.operations import IssueKey, issue_key
 from valetkey.parties.operations import AddParty, PartyKind, add_party
 from valetkey.server.home import Home
 from valetkey.server.opening import open_home
-from valetkey.server.settings import Settings
-from valetkey.services.operations import AddService, ServiceName, add_service, make_credential
+from valetkey.services.operations import AddService, ServiceName, add_service
+from valetkey.settings import Settings
 from valetkey.store import tables
 from valetkey.store.blocks import next_block
+from valetkey.vault.fingerprint import fingerprint
 from valetkey.vault.keyring import INDEX, service_index
 from valetkey.vault.operations import SetSecret, set_secret
 

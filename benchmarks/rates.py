@@ -17,7 +17,10 @@ from benchmarks.processes import Processes, answers, free_port
 from benchmarks.product import Product, serving
 from benchmarks.rounds import Settings, Subject, take_turns
 
-BODY = '{"model":"gpt-4o-mini","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Say hello."}]}'
+BODY = (
+    '{"model":"gpt-4o-mini","messages":[{"role":"system","content":"Be brief."},'
+    '{"role":"user","content":"Say hello."}]}'
+)
 
 
 def verify(processes: Processes, loaded: Loaded, place: Path, settings: Settings) -> Finding:

@@ -43,8 +43,13 @@ class Revoked:
     cut: int
 
 
-def revokes(processes: Processes, loaded: Loaded, place: Path, settings: Settings, *, count: int) -> Finding:
-    """Take `count` keys back, one after the other, while wrk and their own callers use the gateway."""
+def revokes(
+    processes: Processes, loaded: Loaded, place: Path, settings: Settings, *, count: int, most: float
+) -> Finding:
+    """Take `count` keys back, one after the other, while wrk and their own callers use the gateway.
+
+    After `most` seconds no further one is begun.
+    """
     finding = Finding("revoke", f"{count:,} revokes under load, {WORKERS} workers")
     folder = loaded.folder / "journal"
     with serving(processes, loaded, workers=WORKERS) as product:
@@ -62,17 +67,19 @@ def revokes(processes: Processes, loaded: Loaded, place: Path, settings: Setting
             )  # fmt: skip
         try:
             began = time.monotonic()
-            done = asyncio.run(_revoke_all(product, loaded, count))
+            done = asyncio.run(_revoke_all(product, loaded, count, most))
             lasted = time.monotonic() - began
         finally:
             load.terminate()
             load.wait(10)
         finding.lines.append(_journal_lines(finding, folder, before, done, lasted))
+    if len(done) < count:
+        finding.lines.insert(0, f"only {len(done):,} revokes were made within {figure(most)} s")
     _count(finding, done)
     return finding
 
 
-async def _revoke_all(product: Product, loaded: Loaded, count: int) -> list[Revoked]:
+async def _revoke_all(product: Product, loaded: Loaded, count: int, most: float) -> list[Revoked]:
     loop = asyncio.get_running_loop()
     ready: asyncio.Queue[tuple[str, Victim]] = asyncio.Queue()
     room = asyncio.Semaphore(AHEAD)
@@ -89,14 +96,18 @@ async def _revoke_all(product: Product, loaded: Loaded, count: int) -> list[Revo
     preparing = asyncio.create_task(prepare())
     connection = product.connect()
     with ThreadPoolExecutor(1) as hand:
-        while len(done) < count:
+        deadline = time.monotonic() + most
+        while len(done) < count and time.monotonic() < deadline:
             key_id, victim = await ready.get()
             async with asyncio.timeout(30):
                 await victim.flowing.wait()
             revoked = await loop.run_in_executor(hand, _revoke, connection, key_id, victim)
             done.append(revoked)
             ending.append(asyncio.create_task(_finish(victim, room)))
-        await preparing
+        preparing.cancel()
+        while not ready.empty():
+            _, victim = ready.get_nowait()
+            ending.append(asyncio.create_task(victim.stop()))
         await asyncio.gather(*ending)
     connection.close()
     return done

@@ -44,8 +44,8 @@ from valetkey.journal.segment import SegmentWriter
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
 from valetkey.server.opening import open_home
-from valetkey.server.settings import Settings
 from valetkey.services.dialling import OwnListeners
+from valetkey.settings import Settings
 from valetkey.vault.keyring import INDEX
 
 COUNTED: list[tuple[Any, str, str]] = [
@@ -175,12 +175,12 @@ def _build(loaded: Loaded, place: Path) -> tuple[Node, Gateway]:
 
 
 def _get_scope(loaded: Loaded) -> dict[str, Any]:
-    return _scope("GET", f"/{API}/v1/models", loaded.keys[API][0])
+    return _scope("GET", f"/{API}/v1/models", loaded.keys[API][-1])
 
 
 def _verify_scope(loaded: Loaded) -> tuple[dict[str, Any], bytes]:
     return _scope("POST", "/v1/verify", loaded.credential), ASKED.replace(
-        "$KEY", loaded.keys[OWN][0]
+        "$KEY", loaded.keys[OWN][-1]
     ).encode()
 
 

@@ -117,7 +117,8 @@ def settings() -> str:
     import msgspec
 
     from valetkey.cli.commands.server import HELP
-    from valetkey.server.settings import _FROM_ENVIRONMENT, Settings
+    from valetkey.server.settings import _FROM_ENVIRONMENT
+    from valetkey.settings import Settings
 
     variable = {field: name for name, field in _FROM_ENVIRONMENT.items()}
     hints = get_type_hints(Settings, include_extras=True)

@@ -21,7 +21,7 @@ from valetkey.decision.policy import Policy
 from valetkey.gateway.facts import KeyFact
 from valetkey.gateway.index import KeyIndex
 from valetkey.keys.checking import CheckedKey, CheckKey
-from valetkey.keys.format import fingerprint, generate
+from valetkey.keys.format import generate
 from valetkey.keys.kinds import CredentialKind, KeyKind
 from valetkey.networks.operations import AddNetwork, add_network
 from valetkey.parties.operations import AddParty, PartyKind, add_party
@@ -31,6 +31,7 @@ from valetkey.services.service import Kind, Service
 from valetkey.store import tables
 from valetkey.store.blocks import next_block
 from valetkey.store.engine import Store, sqlite_url
+from valetkey.vault.fingerprint import fingerprint
 from valetkey.vault.keyring import INDEX, Keyring
 from valetkey.vault.operations import SetSecret, set_secret
 from valetkey.vault.root_key import FileRootKey

@@ -37,13 +37,14 @@ from valetkey.gateway.node import Node
 from valetkey.journal.chain import SegmentName, segment_path
 from valetkey.journal.randomness import RandomPool
 from valetkey.journal.segment import SegmentWriter
-from valetkey.keys.format import fingerprint, generate
+from valetkey.keys.format import generate
 from valetkey.keys.kinds import CredentialKind, KeyKind
-from valetkey.server.settings import Settings
 from valetkey.services.dialling import OwnListeners
 from valetkey.services.origin import Origin
 from valetkey.services.placement import Bearer
 from valetkey.services.service import Kind, Service
+from valetkey.settings import Settings
+from valetkey.vault.fingerprint import fingerprint
 
 WALL = 1_790_000_000.0
 """A Monday in September, 13:33 UTC."""

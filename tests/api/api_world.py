@@ -16,8 +16,8 @@ from sqlalchemy import Connection, insert
 
 from valetkey.access.actor import Actor, ActorKind
 from valetkey.access.operation import Frame, Operation
-from valetkey.access.tokens import actor_of_token
 from valetkey.api.app import build_api
+from valetkey.parties.tokens import actor_of_token
 from valetkey.store import tables
 from valetkey.store.engine import Store, sqlite_url
 from valetkey.vault.keyring import INDEX, Keyring

@@ -172,7 +172,14 @@ def test_stopping_a_key_answers_who_has_heard(
     desk: FakeDesk, remote: Caller, verb: str, let_finish: bool
 ) -> None:
     answer = remote("POST", f"/api/v1/keys/key_a/{verb}", {"let_finish": True} if let_finish else None)
-    assert answer.json == {"id": "key_a", "state": "revoked", "acknowledged": 2, "fenced": 1, "cut": 3}
+    assert answer.json == {
+        "id": "key_a",
+        "state": "revoked",
+        "acknowledged": 2,
+        "fenced": 1,
+        "cut": 3,
+        "ended": None,
+    }
     assert desk.asked[0][0] == f"key:{verb}"
     assert desk.asked[0][3] is let_finish
 

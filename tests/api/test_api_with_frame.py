@@ -73,7 +73,11 @@ def test_a_secret_goes_in_and_never_comes_out(openai: Caller, caplog: pytest.Log
     with caplog.at_level(logging.DEBUG):
         answers = [
             openai("POST", "/api/v1/secrets", {"service": "openai", "value": VALUE}),
-            openai("POST", "/api/v1/secrets", {"service": "openai", "value": VALUE, "strict": True}),
+            openai(
+                "POST",
+                "/api/v1/secrets",
+                {"service": "openai", "name": "other", "value": VALUE, "strict": True},
+            ),
             openai("POST", "/api/v1/secrets", {"service": "nobody", "value": VALUE}),
             openai("GET", "/api/v1/secrets"),
             openai("GET", "/api/v1/secrets/openai/default/versions"),
@@ -86,7 +90,7 @@ def test_a_secret_goes_in_and_never_comes_out(openai: Caller, caplog: pytest.Log
 
 
 def test_services_are_shown_changed_locked_and_removed(openai: Caller) -> None:
-    assert openai("PATCH", "/api/v1/services/openai", {"price": "0.02"}).json["price"] == "0.020000"
+    assert openai("PATCH", "/api/v1/services/openai", {"price": "0.02"}).json["price"] == "0.02"
     assert openai("POST", "/api/v1/services/openai/lock").json["locked"] is True
     assert openai("GET", "/api/v1/services").json["items"][0]["locked"] is True
     assert openai("POST", "/api/v1/services/openai/unlock").json["locked"] is False

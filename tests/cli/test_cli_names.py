@@ -16,7 +16,7 @@ from valetkey.cli.commands.server import HELP
 from valetkey.cli.grammar import Command, Group
 from valetkey.cli.main import root
 from valetkey.keys.drafting import Terms
-from valetkey.server.settings import Settings
+from valetkey.settings import Settings
 
 VERBS = {
     "init": "", "serve": "", "demo": "", "status": "", "events": "", "usage": "", "completion": "",

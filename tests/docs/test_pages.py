@@ -14,7 +14,7 @@ from pages import DOCS, FRONT, PAGES, PLAYED, ROOT, anchors, links, name_of, wit
 
 from valetkey.decision.codes import CODES, Code
 from valetkey.demo import story
-from valetkey.server.settings import Settings
+from valetkey.settings import Settings
 
 MAX_README_LINES = 200
 WORDS = (

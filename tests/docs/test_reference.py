@@ -18,8 +18,8 @@ from valetkey.decision.codes import CODES, Code
 from valetkey.decision.restrictions import RESTRICTIONS
 from valetkey.journal.actions import AuditAction
 from valetkey.keys.kinds import KeyKind
-from valetkey.server.settings import Settings
 from valetkey.services.catalogue import load_preset, preset_names
+from valetkey.settings import Settings
 
 REFERENCE = DOCS / "reference"
 

@@ -274,6 +274,14 @@ def hasty() -> Iterator[RunningServer]:
         yield running_server
 
 
+def closed(end: socket.socket) -> bool:
+    """Whether the other side hung up, politely or not, before the patience of the socket ran out."""
+    try:
+        return end.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
 def with_key(server: RunningServer, upstream: RawUpstream) -> tuple[str, ValetKey]:
     service = server.open_service(SECRET, base_url=upstream.url)
     return service, server.issue(service)
@@ -318,7 +326,7 @@ def test_a_caller_that_does_not_send_its_body_is_given_up(hasty: RunningServer) 
             assert response.headers["x-valetkey-code"] == "UPSTREAM_TIMEOUT"
             assert response.headers["connection"] == "close"
             response.read()
-            assert end.recv(1) == b""
+            assert closed(end)
         assert hasty.closed_events(key, 1)[0]["end"] == "timeout"
         assert not upstream.bodies
 

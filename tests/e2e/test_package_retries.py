@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import anthropic
 import openai
@@ -56,7 +57,7 @@ def stopped(server: RunningServer, package: str, how: str) -> ValetKey:
     return key
 
 
-def spent(server: RunningServer, package: str, **terms: object) -> ValetKey:
+def spent(server: RunningServer, package: str, **terms: Any) -> ValetKey:
     key = server.issue(package, **terms)
     assert code_of(package, f"{server.url}/{package}", key.value) == "VALID"
     return key

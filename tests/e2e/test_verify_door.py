@@ -159,9 +159,9 @@ def test_a_cost_over_the_budget_is_refused_and_spends_nothing(billing: OwnServic
 
 
 @pytest.mark.parametrize("cost", [-1, "-0.01", "NaN", "Infinity", "a lot", 1e300])
-def test_a_cost_that_is_no_price_is_an_invalid_question(billing: OwnService, cost: object) -> None:
+def test_a_cost_that_is_no_price_is_malformed_and_spends_nothing(billing: OwnService, cost: object) -> None:
     key = billing.server.issue(NAME, budgets=["1.00/month"])
-    assert billing.ask(key=key.value, cost=cost).status == 400
+    assert billing.code(key, cost=cost) == "MALFORMED"
     assert billing.code(key, cost=1) == "VALID"
 
 
@@ -182,9 +182,10 @@ def test_a_rate_says_when_to_come_again(billing: OwnService) -> None:
     "body",
     ["", "{}", "[]", "null", '{"key": 1}', '{"key": "a", "unknown": 1}', "{", '{"key":"\\ud800"}', "\xff"],
 )
-def test_a_question_that_is_none_is_refused_without_an_echo(billing: OwnService, body: str) -> None:
+def test_a_question_that_is_none_is_malformed_without_an_echo(billing: OwnService, body: str) -> None:
     answer = billing.server.call("POST", "/v1/verify", billing.credential, body=body.encode("latin-1"))
-    assert answer.status == 400
+    assert answer.status == 200
+    assert (answer.json["valid"], answer.json["code"]) == (False, "MALFORMED")
     assert "unknown" not in answer.body.decode().lower()
 
 

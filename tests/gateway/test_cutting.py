@@ -49,8 +49,9 @@ class OpenCall:
         self.connection = ("127.0.0.1", 1, "127.0.0.1", 2)
         self.why: Code | None = None
 
-    def cut(self, end: Any, why: Code) -> None:
+    def cut(self, end: Any, why: Code) -> bool:
         self.why = why
+        return True
 
 
 def open_calls(world: GatewayWorld, key_id: str) -> list[OpenCall]:

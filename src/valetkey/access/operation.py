@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, insert
@@ -20,7 +20,9 @@ from valetkey.identifiers import RandomBytes, new_id
 from valetkey.journal.actions import AuditAction
 from valetkey.store import tables
 from valetkey.store.engine import Store
-from valetkey.vault.keyring import Keyring
+
+if TYPE_CHECKING:
+    from valetkey.vault.keyring import Keyring
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")

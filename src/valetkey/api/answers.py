@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from valetkey.access.tokens import TokenView
 from valetkey.networks.operations import Network
 from valetkey.parties.operations import Party
+from valetkey.parties.tokens import TokenView
 from valetkey.services.queries import ServiceView
 from valetkey.vault.operations import SecretView, VersionView
 
@@ -67,6 +67,8 @@ class KeyStopped(msgspec.Struct, frozen=True):
     """Workers that did not answer and were shut out."""
     cut: int
     """Open exchanges that were ended."""
+    ended: float | None = None
+    """When the key was revoked, if it was: the first time, where it was asked for more than once."""
 
 
 class UsageItem(msgspec.Struct, frozen=True):

@@ -6,18 +6,18 @@ from typing import Any
 
 import msgspec
 
-from valetkey.access.tokens import IssuedToken, TokenView
 from valetkey.api import answers
 from valetkey.decision.limits import Limits, parse_rate
 from valetkey.decision.policy import Policy
 from valetkey.decision.restrictions import Endpoints
 from valetkey.journal.event import Event, Page
 from valetkey.keys.checking import CheckedKey
+from valetkey.keys.credentials import Credential
 from valetkey.keys.operations import IssuedKey
 from valetkey.keys.queries import KeyPage, KeyView
 from valetkey.networks.operations import Network
 from valetkey.parties.operations import Party, PartyKind
-from valetkey.services.operations import Credential
+from valetkey.parties.tokens import IssuedToken, TokenView
 from valetkey.services.queries import ServiceView
 from valetkey.vault.operations import SecretView, VersionView
 

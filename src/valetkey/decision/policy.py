@@ -29,7 +29,7 @@ class Policy(msgspec.Struct, frozen=True):
 
     def sentences(self) -> tuple[str, ...]:
         """The whole policy in words, a sentence a restriction or limit."""
-        return (*(restriction.sentence() for restriction in self.restrictions), *self.limits.sentences())
+        return (*(f"{r.sentence()}." for r in self.restrictions), *self.limits.sentences())
 
     def find(self, kind: type[AnyRestriction]) -> AnyRestriction | None:
         """The restriction of that kind, if the policy has one."""

@@ -28,11 +28,12 @@ from valetkey.journal.call_id import RANDOM_BYTES, call_id
 from valetkey.journal.errors import JournalFailed
 from valetkey.journal.randomness import RandomPool
 from valetkey.journal.records import Closed, End, Opened, Personal
-from valetkey.keys.format import InvalidKey, fingerprint, parse
+from valetkey.keys.format import InvalidKey, parse
 from valetkey.services.dialling import OwnListeners
 from valetkey.services.origin import Origin
 from valetkey.services.placement import Basic, Bearer, Header, Query
 from valetkey.services.service import DEFAULT_CEILING, Service
+from valetkey.vault.fingerprint import fingerprint
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _NO_BODY = frozenset(("GET", "HEAD", "OPTIONS", "DELETE"))

@@ -22,7 +22,7 @@ from valetkey.gateway.facts import SecretVersion
 from valetkey.gateway.pump import BodyTooLarge, Pump
 from valetkey.gateway.refusal import problem
 from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber
-from valetkey.gateway.sockets import ConnectionKey
+from valetkey.gateway.sockets import ConnectionKey, reset_connections
 from valetkey.gateway.upstream import UpstreamFailed
 from valetkey.journal.records import Closed, End
 from valetkey.services.origin import Origin
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 SMALL_BODY = 65_536
 """A body up to this many bytes is read whole before the call goes upstream: no half call, less work."""
+LINGER_SECONDS = 1.0
+"""A caller that was refused in the middle of its body has so long to read why."""
 MAX_REFUSAL_BODY = 16_384
 """So much of a 403 is read to see whether it is about our key."""
 
@@ -100,19 +102,21 @@ class Exchange:
         """Whether the answer's head has been handed on, so that only a reset can end it visibly."""
         return self._started_answer
 
-    def cut(self, end: End = End.CUT_BY_REVOKE, why: Code | None = None) -> None:
-        """Hand nothing more on, in either direction. In force when this returns.
+    def cut(self, end: End = End.CUT_BY_REVOKE, why: Code | None = None) -> bool:
+        """Hand nothing more on, in either direction; in force when this returns. False when it had ended before.
 
         A caller that has had no answer yet is told `why`.
         """
-        if self._end is None:
-            self._end = end
-            # A caller whose answer has begun got no other code than the one it was allowed with.
-            self._code = None if self._started_answer else why
-            if self._answer is not None:
-                self._answer.close()
-            if self._task is not None:
-                self._task.cancel()
+        if self._end is not None:
+            return False
+        self._end = end
+        # A caller whose answer has begun got no other code than the one it was allowed with.
+        self._code = None if self._started_answer else why
+        if self._answer is not None:
+            self._answer.close()
+        if self._task is not None:
+            self._task.cancel()
+        return True
 
     def _client_gone(self) -> None:
         self.cut(End.CLIENT_GONE)
@@ -266,16 +270,18 @@ class Exchange:
         self._code = code
         status, headers, body = problem(refuse(code), self._call_id)
         if not self._pump.complete:
-            # Nobody reads the rest of the body: the connection cannot be used for another call.
+            # Nobody reads the rest of the body: the connection cannot be used for another call. The listener
+            # closes it after the answer if it has noticed by then that nobody waits for the body; if not, a
+            # caller that sends nothing more would hold it for ever.
+            self._pump.stop()
             headers.append((b"connection", b"close"))
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, reset_connections, (self.connection,))
         self._status = status
         self._first_byte_ms = self._elapsed_ms()
         self._bytes_out = len(body)
         self._finish(end)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
-        if not self._pump.complete:
-            self._pump.stop()
 
     # -- the end
 

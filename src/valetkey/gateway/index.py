@@ -33,7 +33,7 @@ from valetkey.gateway.facts import (
     SecretVersion,
     ServiceFact,
 )
-from valetkey.services.catalogue import load_preset
+from valetkey.services.catalogue import compile_context
 from valetkey.services.service import Service
 
 MAX_DEPTH = 3
@@ -278,13 +278,7 @@ class KeyIndex:
             if policy is None:
                 policy = msgspec.json.decode(self._policies[policy_id], type=Policy)
                 self._parsed[policy_id] = policy
-            preset = load_preset(service.service.preset) if service.service.preset else None
-            context = CompileContext(
-                networks=self._networks,
-                endpoints=preset.named_patterns() if preset else {},
-                wide=preset.closed_patterns() if preset else (),
-                encoded_slash=service.service.encoded_slash,
-            )
+            context = compile_context(service.service, self._networks)
             made = self._compiled_policies[policy_id, service.id] = compile_policy(policy, context)
         return made
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from valetkey.decision.call import Call, Decision, Now
 from valetkey.decision.codes import CODES, Code
+from valetkey.decision.counter_blocks import NotEnlisted
 from valetkey.decision.decide import decide, refuse
 from valetkey.decision.reservation import LimitRefusal, Reserved
 from valetkey.gateway.counters import CountersUnavailable, SharedCounters
@@ -16,7 +17,7 @@ from valetkey.gateway.sockets import reset_connections
 from valetkey.journal.disk import Room
 from valetkey.journal.records import End
 from valetkey.journal.segment import SegmentWriter
-from valetkey.server.settings import Settings
+from valetkey.settings import Settings
 
 if TYPE_CHECKING:
     from valetkey.gateway.exchange import Exchange
@@ -62,6 +63,8 @@ class Node:
         self.wall_floor = 0.0
         self.loaded = False
         self.draining = False
+        self.replaced = False
+        """Whether another worker holds our slot, so that this one must end."""
         self.clock_behind = False
         self.disk_low = False
         self._room = Room(journal.folder)
@@ -110,6 +113,10 @@ class Node:
             outcome = self.counters.reserve(key.plan, cost, now, address)
         except CountersUnavailable:
             return refuse(Code.NOT_READY, "The counters of this key's limits cannot be used."), None
+        except NotEnlisted:
+            # Another worker was started in our place: we should be dead already.
+            self.replaced = True
+            return refuse(Code.NOT_READY), None
         if isinstance(outcome, Reserved):
             return decision, outcome
         return refused_by_limit(outcome, decision.endpoint), None
@@ -142,8 +149,7 @@ class Node:
             for exchange in list(exchanges):
                 # Judged anew as it stands: revoked, suspended, narrowed and locked all end it.
                 code = decide(key, exchange.call, wall).code
-                if code is not Code.VALID:
-                    exchange.cut(End.CUT_BY_REVOKE, code)
+                if code is not Code.VALID and exchange.cut(End.CUT_BY_REVOKE, code):
                     cut.append(exchange)
         self._reset(cut)
         return len(cut)
@@ -151,10 +157,9 @@ class Node:
     def cut_all(self, end: End, why: Code) -> int:
         """Cut everything that is open: the lease has run out or the node shuts down."""
         exchanges = [exchange for group in self.open.values() for exchange in group]
-        for exchange in exchanges:
-            exchange.cut(end, why)
-        self._reset(exchanges)
-        return len(exchanges)
+        cut = [exchange for exchange in exchanges if exchange.cut(end, why)]
+        self._reset(cut)
+        return len(cut)
 
     def cut_expired(self, wall: float) -> int:
         """Cut the exchanges of keys whose time is over: an end promises what a revoke does."""

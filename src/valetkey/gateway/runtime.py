@@ -11,12 +11,12 @@ from valetkey.gateway.credentials import Intake
 from valetkey.gateway.facts import SecretVersion
 from valetkey.gateway.scrub import Needles
 from valetkey.gateway.upstream import Upstream
-from valetkey.server.settings import Settings
 from valetkey.services.catalogue import load_preset
 from valetkey.services.dialling import OwnListeners
 from valetkey.services.origin import Origin
 from valetkey.services.placement import Basic
 from valetkey.services.service import Service
+from valetkey.settings import Settings
 
 # Vendors say it in many words; a 403 that speaks of the credential as such is about ours, one that speaks of
 # a missing right is about the call.

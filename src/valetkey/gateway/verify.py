@@ -20,7 +20,8 @@ from valetkey.gateway.node import Node
 from valetkey.gateway.refusal import problem
 from valetkey.journal.errors import JournalFailed
 from valetkey.journal.records import Closed, End, Opened, Personal
-from valetkey.keys.format import fingerprint, mask_keys
+from valetkey.keys.format import mask_keys
+from valetkey.vault.fingerprint import fingerprint
 
 MAX_QUESTION = 65_536
 """A question is a key and a few facts; more is refused before it is read."""
@@ -105,11 +106,11 @@ class Verify:
             question = _decode(body)
             cost = _micros(question.cost)
         except (msgspec.DecodeError, ValueError, ArithmeticError):
-            refusal = refuse(
-                Code.PATH_REFUSED, 'The question is not valid; send {"key": …, "method": …, "path": …}.'
+            sentence = 'The question is not valid; send {"key": …, "method": …, "path": …}.'
+            encoded = _encode(
+                Answer(False, Code.MALFORMED, sentence, "", next_step=CODES[Code.MALFORMED].next_step)
             )
-            _, headers, text = problem(refusal, None)
-            return await _send(send, (400, headers, text))
+            return await _send(send, (200, _json_headers(encoded), encoded))
         # A change may have come while the body was read: from here on nothing waits until the record stands.
         if node.unready() is not None:
             return await _send(send, problem(refuse(Code.NOT_READY), None))
@@ -117,9 +118,7 @@ class Verify:
             encoded = _encode(self._judge(question, service_id, cost))
         except JournalFailed:
             return await _send(send, problem(refuse(Code.NOT_READY), None))
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(encoded)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": encoded, "more_body": False})
+        await _send(send, (200, _json_headers(encoded), encoded))
 
     def _judge(self, question: Question, service_id: str, cost: int | None) -> Answer:
         node = self._node
@@ -248,6 +247,10 @@ def _micros(cost: float | str | None) -> int | None:
     if not 0 <= micros <= 10**15:
         raise ValueError("That is no price.")
     return int(micros)
+
+
+def _json_headers(body: bytes) -> list[tuple[bytes, bytes]]:
+    return [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
 
 
 async def _send(send: Callable[..., Any], answer: tuple[int, Any, bytes]) -> None:

@@ -6,8 +6,6 @@ key: what is kept at rest is `fingerprint`, from which no key can be found again
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 import re
 import zlib
@@ -30,8 +28,6 @@ __all__ = [
     "ParsedKey",
     "PlainKey",
     "check_of",
-    "fingerprint",
-    "fingerprint_of_sha256",
     "generate",
     "looks_like_key",
     "mask_keys",
@@ -144,15 +140,3 @@ def looks_like_key(text: bytes) -> bool:
 def mask_keys(text: bytes) -> bytes:
     """`text` with everything that could be a key replaced by ``***``."""
     return _KEY_IN_TEXT.sub(b"***", text) if b"_" in text else text
-
-
-def fingerprint(value: bytes, index_key: bytes) -> bytes:
-    """What is stored of a key: HMAC-SHA-256 under the index key over the key's SHA-256 (32 bytes)."""
-    return hmac.digest(index_key, hashlib.sha256(value).digest(), "sha256")
-
-
-def fingerprint_of_sha256(digest: bytes, index_key: bytes) -> bytes:
-    """The same for a key known only by its SHA-256. Raises `InvalidKey` when that is not 32 bytes."""
-    if len(digest) != 32:
-        raise InvalidKey("A SHA-256 digest has 32 bytes.", "Give the digest of the whole key.")
-    return hmac.digest(index_key, digest, "sha256")

@@ -10,20 +10,23 @@ from sqlalchemy import Connection, insert, select, update
 
 from valetkey.access.actor import ActorKind
 from valetkey.access.operation import Unit, operation
-from valetkey.decision.policy import Policy, State
-from valetkey.decision.restrictions import InvalidRestriction, Networks
+from valetkey.decision.policy import Policy, State, compile_policy
+from valetkey.decision.restrictions import Hosts, InvalidRestriction
 from valetkey.durations import parse_instant, parse_span
-from valetkey.errors import Conflict, Invalid, NotFound
+from valetkey.errors import Conflict, Invalid
 from valetkey.journal.actions import AuditAction
 from valetkey.keys.drafting import Terms, change_policy, draft_policy
-from valetkey.keys.format import fingerprint, generate
+from valetkey.keys.format import generate
 from valetkey.keys.kinds import KeyKind, defaults_of
 from valetkey.keys.queries import KeyView, get_key
+from valetkey.networks.operations import list_networks
 from valetkey.parties.operations import PartyKind, find_party, get_party, make_party
+from valetkey.services.catalogue import compile_context
 from valetkey.services.queries import StoredService, get_environment, get_service
-from valetkey.services.service import Kind
+from valetkey.services.service import Kind, Service
 from valetkey.store import tables
 from valetkey.store.blocks import next_block
+from valetkey.vault.fingerprint import fingerprint
 from valetkey.vault.keyring import INDEX, service_index
 from valetkey.vault.sealing import IssuedKeyContext
 
@@ -60,6 +63,7 @@ class IssuedKey(msgspec.Struct, frozen=True):
     holder_made: bool = False
     """Whether the holder was not known before and was made."""
     replayed: bool = False
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"IssuedKey(id={self.id!r}, key=***)"
@@ -92,7 +96,7 @@ def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
     stored = get_service(unit.connection, unit.workspace, request.service)
     environment_id = get_environment(unit.connection, unit.workspace, request.environment)
     policy = draft_policy(request.terms, request.kind)
-    _check_names(unit, policy)
+    _check_names(unit, policy, stored.service)
     expires = _expiry(unit, request)
     if request.kind is KeyKind.TEMPORARY and expires is None and policy.limits.uses is None:
         raise Invalid("A temporary key must end.", "Give --expires or --uses.")
@@ -154,6 +158,7 @@ def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
         expires,
         policy.sentences(),
         made,
+        warnings=_warnings(policy, stored.service),
     )
 
 
@@ -162,7 +167,8 @@ def change_key(unit: Unit, request: ChangeKey) -> KeyView:
     """Change restrictions, limits, end or label; in force at the next call."""
     view = _living(unit, request.id)
     policy = change_policy(view.policy, request.terms, KeyKind(view.kind))
-    _check_names(unit, policy)
+    stored = get_service(unit.connection, unit.workspace, view.service)
+    _check_names(unit, policy, stored.service)
     values: dict[str, Any] = {"policy_id": _policy_id(unit, policy)}
     if request.label is not None:
         values["label"] = request.label
@@ -306,23 +312,28 @@ def _check_unique(
         )
 
 
-def _check_names(unit: Unit, policy: Policy) -> None:
-    """Names of networks must exist now; later changes of a network are followed live."""
-    networks = policy.find(Networks)
-    if not isinstance(networks, Networks):
-        return
-    known = set(
-        unit.connection.execute(
-            select(tables.networks.c.name).where(tables.networks.c.workspace_id == unit.workspace)
-        ).scalars()
-    )
-    for entry in networks.allow:
-        if not any(mark in entry for mark in ".:") and entry not in known:
-            raise NotFound(
-                f"There is no network named {entry!r}.",
-                f"Add it first: valetkey network add {entry} CIDR",
-                field="networks",
-            )
+def _check_names(unit: Unit, policy: Policy, service: Service) -> None:
+    """Names in restrictions must mean something now; later changes of what they name are followed live."""
+    networks = {network.name: network.blocks for network in list_networks(unit.connection, unit.workspace)}
+    try:
+        compile_policy(policy, compile_context(service, networks))
+    except InvalidRestriction as error:
+        sentence, _, next_step = str(error).partition(". ")
+        raise Invalid(sentence.rstrip(".") + ".", next_step) from None
+    hosts = policy.find(Hosts)
+    for name in hosts.allow if isinstance(hosts, Hosts) else ():
+        if name not in service.hosts:
+            known = ", ".join(service.hosts) or "none"
+            raise Invalid(f"{service.name} has no host {name!r}.", f"It has: {known}.", field="hosts")
+
+
+def _warnings(policy: Policy, service: Service) -> tuple[str, ...]:
+    if policy.limits.budgets and not service.price_micros:
+        return (
+            f"{service.name} has no price, so the budget never counts. "
+            f"Set one: valetkey service change {service.name} --price 0.01",
+        )
+    return ()
 
 
 def _policy_id(unit: Unit, policy: Policy) -> str:

@@ -27,8 +27,9 @@ from valetkey.server.home import Home
 from valetkey.server.listener import Listener
 from valetkey.server.opening import open_home
 from valetkey.server.record import Recorder
-from valetkey.server.settings import Settings, settings_from_flags
+from valetkey.server.settings import settings_from_flags
 from valetkey.server.workers import Workers
+from valetkey.settings import Settings
 from valetkey.vault.keyring import INDEX
 
 LATCH_SECONDS = 1.0

@@ -18,7 +18,6 @@ from sqlalchemy import Connection, insert, select
 
 from valetkey.access.actor import Actor, ActorKind
 from valetkey.access.operation import Frame, Operation
-from valetkey.access.tokens import actor_of_token
 from valetkey.decision.call import Now
 from valetkey.errors import Conflict, Invalid, ValetkeyError
 from valetkey.gateway.counters import SharedCounters
@@ -29,13 +28,14 @@ from valetkey.journal.read import events
 from valetkey.journal.segment import product_version
 from valetkey.keys.checking import CheckedKey, CheckKey
 from valetkey.keys.operations import latch_expired
+from valetkey.parties.tokens import actor_of_token
 from valetkey.server.checking import check_key
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
 from valetkey.server.record import Recorder
-from valetkey.server.settings import Settings
 from valetkey.server.usage import read_audit, read_usage
 from valetkey.server.workers import Settled, Workers
+from valetkey.settings import Settings
 from valetkey.store import tables
 from valetkey.vault.keyring import INDEX
 

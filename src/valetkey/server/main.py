@@ -13,8 +13,9 @@ from valetkey.errors import Conflict, Invalid
 from valetkey.server.hardening import harden
 from valetkey.server.home import Home
 from valetkey.server.opening import open_home
-from valetkey.server.settings import Settings, load_settings
+from valetkey.server.settings import load_settings
 from valetkey.server.supervisor import Supervisor
+from valetkey.settings import Settings
 
 
 def init(home: Home) -> None:

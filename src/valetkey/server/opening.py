@@ -16,7 +16,7 @@ from valetkey.errors import Unavailable
 from valetkey.identifiers import new_id
 from valetkey.journal.actions import AuditAction
 from valetkey.server.home import Home
-from valetkey.server.settings import Settings
+from valetkey.settings import Settings
 from valetkey.store import tables
 from valetkey.store.engine import Store, sqlite_url
 from valetkey.vault.keyring import Keyring

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from valetkey.errors import Unavailable
 from valetkey.server.hardening import harden
 from valetkey.server.home import Home
-from valetkey.server.settings import Settings, settings_to_flags
+from valetkey.server.settings import settings_to_flags
+from valetkey.settings import Settings
 
 STOP_SECONDS = 5.0
 """SIGTERM ends the whole tree within this."""

@@ -32,8 +32,9 @@ from valetkey.server.hardening import harden, raise_open_files
 from valetkey.server.home import Home
 from valetkey.server.link import LEASE_SECONDS, RENEW_SECONDS, Channel, boottime_ns
 from valetkey.server.listener import Listener
-from valetkey.server.settings import Settings, settings_from_flags
+from valetkey.server.settings import settings_from_flags
 from valetkey.services.dialling import OwnListeners
+from valetkey.settings import Settings
 
 SWEEP_SECONDS = 0.25
 """How often timers are looked at: finer than any time-out that a person sets."""
@@ -182,6 +183,8 @@ class WorkerProcess:
             await asyncio.sleep(SWEEP_SECONDS)
             if node.boottime() >= node.lease_until and node.open:
                 node.cut_all(End.INTERRUPTED, Code.NOT_READY)
+            if node.replaced:
+                os._exit(1)
             if node.journal.failed:
                 # Nothing can be recorded, so nothing is answered; a new worker may find the disk mended.
                 node.cut_all(End.INTERRUPTED, Code.NOT_READY)

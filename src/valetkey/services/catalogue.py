@@ -14,6 +14,7 @@ from importlib.resources import files
 
 import msgspec
 
+from valetkey.decision.restrictions import CompileContext
 from valetkey.decision.restrictions.patterns import EndpointPattern
 from valetkey.services.origin import Origin
 from valetkey.services.placement import AnyPlacement, accepted_beside
@@ -174,6 +175,17 @@ def custom_service(
         allow_plain=allow_plain,
         ca_file=ca_file,
         price_micros=price_micros,
+    )
+
+
+def compile_context(service: Service, networks: Mapping[str, tuple[str, ...]]) -> CompileContext:
+    """What restrictions on keys of this service are compiled with. Raises `UnknownPreset`."""
+    preset = load_preset(service.preset) if service.preset else None
+    return CompileContext(
+        networks=networks,
+        endpoints=preset.named_patterns() if preset else {},
+        wide=preset.closed_patterns() if preset else (),
+        encoded_slash=service.encoded_slash,
     )
 
 

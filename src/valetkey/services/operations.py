@@ -1,4 +1,4 @@
-"""Add, change, lock and remove services; make the credential with which an own service asks."""
+"""Add, change, lock and remove services."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from sqlalchemy import insert, select, update
 from valetkey.access.operation import Unit, operation
 from valetkey.errors import Conflict, Invalid
 from valetkey.journal.actions import AuditAction
-from valetkey.keys.format import CredentialKind, fingerprint, generate
 from valetkey.services.catalogue import UnknownPreset, custom_service, load_preset
 from valetkey.services.origin import InvalidOrigin, Origin
 from valetkey.services.placement import InvalidPlacement, parse_auth
@@ -18,7 +17,6 @@ from valetkey.services.queries import ServiceView, StoredService, auth_text, get
 from valetkey.services.service import InvalidService, Kind, Service
 from valetkey.store import tables
 from valetkey.store.blocks import next_block
-from valetkey.vault.keyring import INDEX, service_index
 
 MAX_PRICE_MICROS = 10**12
 """A million a call: beyond it is a slip of the pen."""
@@ -60,17 +58,6 @@ class ServiceName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
 
 
-class Credential(msgspec.Struct, frozen=True):
-    """A service credential, shown this once."""
-
-    id: str
-    service: str
-    credential: str
-
-    def __repr__(self) -> str:
-        return f"Credential(id={self.id!r}, ***)"
-
-
 @operation(AuditAction.SERVICE_ADD)
 def add_service(unit: Unit, request: AddService) -> ServiceView:
     """Add a service. Raises `Invalid` and `Conflict`."""
@@ -100,7 +87,7 @@ def add_service(unit: Unit, request: AddService) -> ServiceView:
         )
     )
     if service.kind is Kind.OWN:
-        unit.keyring.add(unit.connection, service_index(stored.id), unit.random(32))
+        unit.keyring.add_service_index(unit.connection, stored.id)
     unit.subject = f"service:{service.name}"
     unit.details |= {
         "kind": service.kind.value,
@@ -189,35 +176,6 @@ def remove_service(unit: Unit, request: ServiceName) -> ServiceView:
     unit.subject = f"service:{request.name}"
     unit.touch("service", stored.id)
     return view_of(stored)
-
-
-@operation(AuditAction.SERVICE_CREDENTIAL)
-def make_credential(unit: Unit, request: ServiceName) -> Credential:
-    """A credential for /v1/verify and /v1/authorize, shown this once."""
-    stored = get_service(unit.connection, unit.workspace, request.name)
-    if stored.service.kind is not Kind.OWN:
-        raise Invalid(
-            f"{request.name} is an upstream service: the gateway itself decides its calls.",
-            "Only an own service asks; add one with: valetkey service add NAME --own",
-        )
-    plain = generate("vk", CredentialKind.SERVICE, unit.random)
-    identifier = unit.new_id("crd")
-    unit.connection.execute(
-        insert(tables.credentials).values(
-            id=identifier,
-            workspace_id=unit.workspace,
-            kind="service",
-            service_id=stored.id,
-            fingerprint=fingerprint(plain.reveal(), unit.keyring.key(unit.connection, INDEX)),
-            last4=plain.last4,
-            label=request.name,
-            created=unit.wall,
-        )
-    )
-    unit.subject = f"service:{request.name}"
-    unit.details["credential"] = identifier
-    unit.touch("credential", identifier)
-    return Credential(identifier, request.name, plain.reveal_text())
 
 
 def _set_locked(unit: Unit, name: str, locked: bool) -> ServiceView:

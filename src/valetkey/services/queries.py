@@ -69,7 +69,6 @@ def list_services(connection: Connection, workspace: str) -> list[StoredService]
 def view_of(stored: StoredService) -> ServiceView:
     """What doors show."""
     service = stored.service
-    micros = service.price_micros
     return ServiceView(
         id=stored.id,
         name=service.name,
@@ -78,10 +77,16 @@ def view_of(stored: StoredService) -> ServiceView:
         preset=service.preset,
         hosts={label: f"{o.scheme}://{o.authority}{o.prefix}" for label, o in service.hosts.items()},
         auth=None if service.placement is None else auth_text(service.placement),
-        price=f"{micros // 1_000_000}.{micros % 1_000_000:06d}",
+        price=_amount(service.price_micros),
         locked=stored.locked,
         created=stored.created,
     )
+
+
+def _amount(micros: int) -> str:
+    """An amount that `--price` takes back: two decimals at least, none lost."""
+    whole, part = divmod(micros, 1_000_000)
+    return f"{whole}.{f'{part:06d}'.rstrip('0').ljust(2, '0')}"
 
 
 def auth_text(placement: AnyPlacement) -> str:

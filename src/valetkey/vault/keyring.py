@@ -95,6 +95,10 @@ class Keyring:
             )
         )
 
+    def add_service_index(self, connection: Connection, service_id: str) -> None:
+        """Make the index key of an own service."""
+        self.add(connection, service_index(service_id), self._random(KEY_BYTES))
+
     def key(self, connection: Connection, purpose: str) -> bytes:
         """One key of the workspace, opened once."""
         found = self._opened.get(purpose)

@@ -12,11 +12,11 @@ from valetkey.access.operation import Unit, operation
 from valetkey.durations import parse_instant
 from valetkey.errors import Invalid, NotFound
 from valetkey.journal.actions import AuditAction
-from valetkey.keys.format import fingerprint
 from valetkey.services.catalogue import load_preset
-from valetkey.services.queries import get_environment, get_service
+from valetkey.services.queries import StoredService, get_environment, get_service
 from valetkey.services.service import Kind
 from valetkey.store import tables
+from valetkey.vault.fingerprint import fingerprint
 from valetkey.vault.keyring import INDEX
 from valetkey.vault.plain import PlainSecret
 from valetkey.vault.sealing import SecretContext
@@ -98,7 +98,7 @@ def set_secret(unit: Unit, request: SetSecret) -> SecretView:
     plain = clean_input(request.value)
     expires = None if request.expires is None else parse_instant(request.expires, unit.wall)
     print_ = fingerprint(plain.reveal(), unit.keyring.key(unit.connection, INDEX))
-    warnings = _warnings(unit, stored.service.preset, plain, print_)
+    warnings = _warnings(unit, stored, request.name, plain, print_)
     if warnings and request.strict:
         raise Invalid(
             f"The value is refused: {warnings[0]}",
@@ -220,13 +220,16 @@ def list_versions(
     ]  # fmt: skip
 
 
-def _warnings(unit: Unit, preset: str | None, plain: PlainSecret, print_: bytes) -> list[str]:
-    reused = (
-        unit.connection.execute(
-            select(tables.secret_versions.c.id).where(tables.secret_versions.c.fingerprint == print_).limit(1)
-        ).first()
-        is not None
+def _warnings(unit: Unit, service: StoredService, name: str, plain: PlainSecret, print_: bytes) -> list[str]:
+    secrets, versions = tables.secrets, tables.secret_versions
+    elsewhere = (
+        select(versions.c.id)
+        .join(secrets, secrets.c.id == versions.c.secret_id)
+        .where(versions.c.fingerprint == print_)
+        .where((secrets.c.service_id != service.id) | (secrets.c.name != name))
     )
+    reused = unit.connection.execute(elsewhere.limit(1)).first() is not None
+    preset = service.service.preset
     shape = re.compile(load_preset(preset).shape.regex) if preset else None
     return [f"{w.sentence} {w.next_step}" for w in examine(plain, shape, reused)]
 

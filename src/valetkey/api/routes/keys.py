@@ -145,7 +145,10 @@ async def _stop(
 ) -> KeyStopped:
     let_finish = ending is not None and ending.let_finish
     outcome = await desk.perform(operation, KeyName(key_id), actor, let_finish=let_finish)
-    return KeyStopped(key_id, outcome.answer.state, outcome.acknowledged, outcome.fenced, outcome.cut)
+    view = outcome.answer
+    return KeyStopped(
+        key_id, view.state, outcome.acknowledged, outcome.fenced, outcome.cut, getattr(view, "ended", None)
+    )
 
 
 ROUTES = [list_page, issue, show, change, suspend, resume, revoke, check, value]

@@ -12,15 +12,14 @@ from litestar.params import Body
 from valetkey.api.answers import ServicePage
 from valetkey.api.bodies import ServiceChanges
 from valetkey.api.parameters import Asking, ReplayToken, ServiceInPath, TheDesk, performs
+from valetkey.keys.credentials import Credential, make_credential
 from valetkey.services.operations import (
     AddService,
     ChangeService,
-    Credential,
     ServiceName,
     add_service,
     change_service,
     lock_service,
-    make_credential,
     remove_service,
     unlock_service,
 )

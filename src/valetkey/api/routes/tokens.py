@@ -8,7 +8,9 @@ from litestar import get, post
 from litestar.openapi.spec import Example
 from litestar.params import Body
 
-from valetkey.access.tokens import (
+from valetkey.api.answers import TokenPage
+from valetkey.api.parameters import Asking, IdInPath, ReplayToken, TheDesk, performs
+from valetkey.parties.tokens import (
     IssuedToken,
     IssueToken,
     TokenName,
@@ -17,8 +19,6 @@ from valetkey.access.tokens import (
     list_tokens,
     revoke_token,
 )
-from valetkey.api.answers import TokenPage
-from valetkey.api.parameters import Asking, IdInPath, ReplayToken, TheDesk, performs
 
 _ISSUE = Body(
     examples=[Example(summary="For a program", value={"party": "ci-runner", "label": "deployment"})]

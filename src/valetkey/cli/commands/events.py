@@ -21,6 +21,21 @@ _LIVE = "{:<12}  {:<24}  {:<7}  {:<40}  {:>6}  {:<15}  {}"
 """One line of --follow: time, code, method, path, status, address, key."""
 
 
+def _known_code(text: str | None) -> str | None:
+    from difflib import get_close_matches
+
+    from valetkey.decision.codes import Code
+
+    if text is None:
+        return None
+    code = text.upper()
+    if code not in Code.__members__:
+        near = get_close_matches(code, Code.__members__, 1)
+        hint = f"Did you mean {near[0]}?" if near else "See docs/reference/codes.md for all codes."
+        raise click.UsageError(f"There is no code {harmless(text)}. {hint}")
+    return code
+
+
 @click.command(
     "events",
     cls=Command,
@@ -56,7 +71,7 @@ def events(
     query = {
         "key": key,
         "service": service,
-        "code": code.upper() if code else None,
+        "code": _known_code(code),
         "since": None if since is None else parse_since(since, now),
     }
     if follow:

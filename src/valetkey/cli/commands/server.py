@@ -11,7 +11,7 @@ import msgspec
 from valetkey.cli.grammar import Command, given, json_flag
 from valetkey.cli.terminal import hint, say, say_json
 from valetkey.server.home import Home
-from valetkey.server.settings import Settings
+from valetkey.settings import Settings
 
 HELP = {
     "listen": "Address that both ports listen on.",

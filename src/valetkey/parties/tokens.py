@@ -9,9 +9,10 @@ from valetkey.access.actor import Actor, ActorKind
 from valetkey.access.operation import Unit, operation
 from valetkey.errors import NotFound
 from valetkey.journal.actions import AuditAction
-from valetkey.keys.format import CredentialKind, fingerprint, generate
+from valetkey.keys.format import CredentialKind, generate
 from valetkey.parties.operations import PartyKind, find_party, make_party
 from valetkey.store import tables
+from valetkey.vault.fingerprint import fingerprint
 from valetkey.vault.keyring import INDEX
 
 

@@ -1,0 +1,71 @@
+"""Settings of the server with their defaults. Each stands in `config.toml` under its name and is a flag of `serve`."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+MAX_WORKERS = 16
+"""Concurrency counters have a cell for so many workers."""
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings with their defaults. Every one has an effect; none is decoration."""
+
+    listen: str = "127.0.0.1"
+    """Address that both ports listen on."""
+    control_port: Port = 8200
+    gateway_port: Port = 8300
+    workers: Annotated[int, Meta(ge=1, le=MAX_WORKERS)] = 1
+    """Gateway worker processes."""
+    public_name: tuple[str, ...] = ()
+    """Host names callers use, beside loopback names: any other Host is refused."""
+    allow_plain: bool = False
+    """Whether plain HTTP may be served on an address that is not loopback."""
+    trusted_proxy: tuple[str, ...] = ()
+    """Networks whose forwarding headers are believed."""
+    fsync_interval_ms: Annotated[int, Meta(ge=0, le=10_000)] = 100
+    """A loss of power costs at most so much of the journal; 0: nothing, and every call waits for the disk."""
+    personal_days: Annotated[int, Meta(ge=1, le=36_500)] = 400
+    """Addresses, user agents and origins of calls are erased after so many days; the proof still holds."""
+    database_url: str | None = None
+    """Another database than the home's own SQLite file."""
+    root_key_file: str | None = None
+    """Where the root key lies, when not in the configuration folder."""
+    max_body_mb: Annotated[int, Meta(ge=1, le=1_000_000)] = 5_000
+    """Largest request body in megabytes, where the service sets none."""
+    body_timeout: Annotated[float, Meta(gt=0)] = 60.0
+    """Seconds a caller may take for the next piece of a body."""
+    connect_timeout: Annotated[float, Meta(gt=0)] = 5.0
+    """Seconds for reaching an upstream."""
+    first_byte_timeout: Annotated[float, Meta(gt=0)] = 600.0
+    """Seconds until an upstream must have begun to answer."""
+    idle_timeout: Annotated[float, Meta(gt=0)] = 600.0
+    """Seconds an answer may stall between two pieces."""
+
+    def __post_init__(self) -> None:
+        try:
+            ipaddress.ip_address(self.listen)
+            for network in self.trusted_proxy:
+                ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ValueError(f"{error}") from None
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """Every host name this server answers to, lower case."""
+        names = {
+            "localhost",
+            "127.0.0.1",
+            "[::1]",
+            self.listen.lower(),
+            *(n.lower() for n in self.public_name),
+        }
+        if ":" in self.listen:
+            names.add(f"[{self.listen.lower()}]")
+        return frozenset(names - {"0.0.0.0", "::", "[::]"})  # noqa: S104
