@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, cast
 
@@ -34,6 +35,9 @@ KeyFilter = Annotated[
     str | None, QueryParameter(min_length=1, max_length=60, description="Identifier of a key.")
 ]
 
+HEARTBEAT_SECONDS = 15.0
+"""An empty line so often shows a quiet stream alive, and finds out clients that vanished."""
+
 
 @get("/events", summary="List calls")
 async def list_page(
@@ -60,7 +64,7 @@ async def follow(
     service: Named = None,
     code: Annotated[Code | None, QueryParameter(description="What was decided.")] = None,
 ) -> Stream:
-    """Calls as they happen, one JSON object a line, until the client leaves."""
+    """Calls as they happen, one JSON object a line (empty lines while nothing happens), until the client leaves."""
     return Stream(_lines(desk.follow(key=key, service=service, code=code)), media_type=NDJSON)
 
 
@@ -73,10 +77,25 @@ async def usage(
 
 
 async def _lines(events: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    yield b"\n"  # so that the answer's head leaves at once, and the follower knows that it follows
+    coming: asyncio.Future[Any] | None = None
     try:
-        async for event in events:
+        while True:
+            coming = coming or asyncio.ensure_future(anext(events))
+            done, _ = await asyncio.wait({coming}, timeout=HEARTBEAT_SECONDS)
+            if not done:
+                yield b"\n"
+                continue
+            try:
+                event = coming.result()
+            except StopAsyncIteration:
+                return
+            coming = None
             yield msgspec.json.encode(event) + b"\n"
     finally:
+        if coming is not None:
+            coming.cancel()
+            await asyncio.wait({coming})
         close = getattr(events, "aclose", None)
         if close is not None:
             await close()
