@@ -32,7 +32,7 @@ Made = TypeVar("Made")
 
 TICK_SECONDS = 0.2
 """How often the journal is read on; a call is in `usage` within a second."""
-STORE_SECONDS = 1.0
+STORE_SECONDS = 2.0
 """How often rollups and heads go to the database."""
 
 

@@ -6,12 +6,13 @@ import base64
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select
 
 from valetkey.errors import Invalid, NotFound
 from valetkey.journal.tail import Position
 from valetkey.journal.usage import HOUR, MOST_SEEN, KeyHour, SeenSet, Use
 from valetkey.store import tables
+from valetkey.store.upsert import added, newest, upsert
 
 NOBODY = "-"
 """Stands for calls with no key of ours."""
@@ -40,86 +41,84 @@ def store_use(
     positions: dict[str, Position],
 ) -> None:
     """Add use, and note in the same transaction how far the journal is accounted for: exactly once."""
-    for (key, hour), more in use.hours.items():
-        _add_hour(connection, workspace, key or NOBODY, hour, more)
+    _add_hours(connection, workspace, use)
     for kind, sets in (("address", use.addresses), ("agent", use.user_agents)):
-        for key, seen in sets.items():
-            _add_sightings(connection, workspace, key, kind, seen)
+        _add_sightings(connection, workspace, kind, sets)
     segments = tables.segments
     stored = dict(connection.execute(select(segments.c.name, segments.c.count)).tuples().all())
-    for name, position in positions.items():
-        values = {
-            "count": position.count,
-            "head": position.head,
-            "sealed": int(position.sealed),
-            "offset": position.offset,
-        }
-        if name not in stored:
-            connection.execute(insert(segments).values(name=name, **values))
-        elif stored[name] != position.count:
-            connection.execute(update(segments).where(segments.c.name == name).values(**values))
+    upsert(
+        connection,
+        segments,
+        [
+            {
+                "name": name, "count": position.count, "head": position.head,
+                "sealed": int(position.sealed), "offset": position.offset,
+            }
+            for name, position in positions.items()
+            if stored.get(name) != position.count
+        ],
+        ("name",),
+        count=newest, head=newest, sealed=newest, offset=newest,
+    )  # fmt: skip
     meta = tables.meta
     connection.execute(delete(meta).where(meta.c.name == _OPEN))
     connection.execute(insert(meta).values(name=_OPEN, value=msgspec.json.encode(open_calls).decode()))
 
 
-def _add_hour(connection: Connection, workspace: str, key: str, hour: int, more: Any) -> None:
-    table = tables.rollups
-    chosen = (table.c.workspace_id == workspace, table.c.key_id == key, table.c.hour == hour)
-    row = connection.execute(select(table).where(*chosen)).first()
-    codes = dict(more.refused)
-    if row is None:
-        connection.execute(
-            insert(table).values(
-                workspace_id=workspace, key_id=key, hour=hour, calls=more.calls, allowed=more.allowed,
-                bytes_in=more.bytes_in, bytes_out=more.bytes_out, cost=more.cost,
-                codes=msgspec.json.encode(codes).decode(),
-            )
-        )  # fmt: skip
-        return
-    for code, count in msgspec.json.decode(row.codes).items():
-        codes[code] = codes.get(code, 0) + count
-    connection.execute(
-        update(table)
-        .where(*chosen)
-        .values(
-            calls=row.calls + more.calls,
-            allowed=row.allowed + more.allowed,
-            bytes_in=row.bytes_in + more.bytes_in,
-            bytes_out=row.bytes_out + more.bytes_out,
-            cost=row.cost + more.cost,
-            codes=msgspec.json.encode(codes).decode(),
-        )
+def _add_hours(connection: Connection, workspace: str, use: Use) -> None:
+    named = [(key or NOBODY, hour, more) for (key, hour), more in use.hours.items()]
+    upsert(
+        connection,
+        tables.rollups,
+        [
+            {
+                "workspace_id": workspace, "key_id": key, "hour": hour, "calls": more.calls, "allowed": more.allowed,
+                "bytes_in": more.bytes_in, "bytes_out": more.bytes_out, "cost": more.cost,
+            }
+            for key, hour, more in named
+        ],
+        ("workspace_id", "key_id", "hour"),
+        calls=added, allowed=added, bytes_in=added, bytes_out=added, cost=added,
+    )  # fmt: skip
+    upsert(
+        connection,
+        tables.refusals,
+        [
+            {"workspace_id": workspace, "key_id": key, "hour": hour, "code": code, "calls": count}
+            for key, hour, more in named
+            for code, count in more.refused.items()
+        ],
+        ("workspace_id", "key_id", "hour", "code"),
+        calls=added,
     )
 
 
-def _add_sightings(connection: Connection, workspace: str, key: str, kind: str, seen: SeenSet) -> None:
+def _add_sightings(connection: Connection, workspace: str, kind: str, sets: dict[str, SeenSet]) -> None:
     table = tables.sightings
-    chosen = (table.c.workspace_id == workspace, table.c.key_id == key, table.c.kind == kind)
-    known = {row.value: row for row in connection.execute(select(table).where(*chosen))}
-    for value, sighting in seen.values.items():
-        row = known.get(value)
-        if row is not None:
-            connection.execute(
-                update(table)
-                .where(*chosen, table.c.value == value)
-                .values(
-                    first=min(row.first, sighting.first),
-                    last=max(row.last, sighting.last),
-                    calls=row.calls + sighting.calls,
-                )
-            )
-            continue
-        if len(known) >= MOST_SEEN:
-            oldest = min(known.values(), key=lambda r: r.last)
-            connection.execute(delete(table).where(*chosen, table.c.value == oldest.value))
-            del known[oldest.value]
-        connection.execute(
-            insert(table).values(
-                workspace_id=workspace, key_id=key, kind=kind, value=value,
-                first=sighting.first, last=sighting.last, calls=sighting.calls,
-            )
-        )  # fmt: skip
+    upsert(
+        connection,
+        table,
+        [
+            {
+                "workspace_id": workspace, "key_id": key, "kind": kind, "value": value,
+                "first": sighting.first, "last": sighting.last, "calls": sighting.calls,
+            }
+            for key, seen in sets.items()
+            for value, sighting in seen.values.items()
+        ],
+        ("workspace_id", "key_id", "kind", "value"),
+        last=newest, calls=added,
+    )  # fmt: skip
+    # Only a key that was seen from several places at once can have come over the bound.
+    for key in [key for key, seen in sets.items() if len(seen.values) > 1]:
+        chosen = (table.c.workspace_id == workspace, table.c.key_id == key, table.c.kind == kind)
+        values = (
+            connection.execute(select(table.c.value).where(*chosen).order_by(table.c.last.desc()))
+            .scalars()
+            .all()
+        )
+        if len(values) > MOST_SEEN:
+            connection.execute(delete(table).where(*chosen, table.c.value.in_(values[MOST_SEEN:])))
 
 
 def read_usage(
@@ -167,8 +166,15 @@ def read_usage(
         place = (row.hour - first) // HOUR
         if 0 <= place < hours:
             item["hours"][place] += row.calls
-        for code, count in msgspec.json.decode(row.codes).items():
-            item["codes"][code] = item["codes"].get(code, 0) + count
+    refusals = tables.refusals
+    refused = select(refusals.c.key_id, refusals.c.code, func.sum(refusals.c.calls)).where(
+        refusals.c.workspace_id == workspace, refusals.c.hour >= first
+    )
+    if key is not None:
+        refused = refused.where(refusals.c.key_id == key)
+    for key_id, code, calls in connection.execute(refused.group_by(refusals.c.key_id, refusals.c.code)):
+        if key_id in items:
+            items[key_id]["codes"][code] = int(calls)
     answer: dict[str, Any] = {
         "items": sorted(items.values(), key=lambda item: -item["calls"]),
         "next": None,

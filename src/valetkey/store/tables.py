@@ -280,8 +280,19 @@ rollups = Table(
     Column("bytes_in", Whole, nullable=False),
     Column("bytes_out", Whole, nullable=False),
     Column("cost", Whole, nullable=False),
-    Column("codes", Text, nullable=False),
     UniqueConstraint("workspace_id", "key_id", "hour"),
+    sqlite_strict=True,
+)
+
+refusals = Table(
+    "refusals",
+    metadata,
+    _workspace(),
+    Column("key_id", Text, nullable=False),
+    Column("hour", Whole, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("calls", Whole, nullable=False),
+    UniqueConstraint("workspace_id", "key_id", "hour", "code"),
     sqlite_strict=True,
 )
 

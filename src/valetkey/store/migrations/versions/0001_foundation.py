@@ -133,6 +133,19 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_table(
+        "refusals",
+        sa.Column("workspace_id", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("hour", WHOLE, nullable=False),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("calls", WHOLE, nullable=False),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_refusals_workspace_id")),
+        sa.UniqueConstraint(
+            "workspace_id", "key_id", "hour", "code", name=op.f("uq_refusals_workspace_id_key_id_hour_code")
+        ),
+        sqlite_strict=True,
+    )
+    op.create_table(
         "replays",
         sa.Column("workspace_id", sa.Text(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
@@ -156,7 +169,6 @@ def upgrade() -> None:
         sa.Column("bytes_in", WHOLE, nullable=False),
         sa.Column("bytes_out", WHOLE, nullable=False),
         sa.Column("cost", WHOLE, nullable=False),
-        sa.Column("codes", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_rollups_workspace_id")),
         sa.UniqueConstraint(
             "workspace_id", "key_id", "hour", name=op.f("uq_rollups_workspace_id_key_id_hour")
