@@ -75,22 +75,25 @@ class MadeUpUpstream:
         self.fails: Exception | None = None
         self.waits: asyncio.Event | None = None
 
-    def url(self, origin: Origin, target: str, query: bytes) -> str:
-        return f"{origin.scheme}://{origin.authority}{target}"
-
-    async def send(self, method: str, origin: Origin, url: str, headers: Any, body: Any) -> Any:
-        self.sent.append((method, url))
+    async def send(
+        self,
+        method: str,
+        origin: Origin,
+        target: bytes,
+        headers: Any,
+        body: Any = None,
+        length: int | None = 0,
+    ) -> Any:
+        self.sent.append((method, f"{origin.scheme}://{origin.authority}{target.decode()}"))
         if self.waits is not None:
             await self.waits.wait()
         if self.fails is not None:
             raise self.fails
         pieces = [b"yes", b""]
         content = SimpleNamespace(readany=mock.AsyncMock(side_effect=pieces))
-        return SimpleNamespace(
-            status=200, raw_headers=(), headers={}, content=content, close=lambda: None, release=lambda: None
-        )
+        return SimpleNamespace(status=200, raw_headers=(), headers={}, content=content, close=lambda: None)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Nothing is held."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -139,7 +140,7 @@ class RunningServer:
             assert self._process.poll() is None, f"The server ended: {self.errors}"
             try:
                 return self.call("GET", "/readyz").status == 200
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 return False
 
         eventually(ready, seconds)
@@ -349,6 +350,14 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port below those that the system deals out: a caller that tries one of those before its server is there
+    can be connected to itself."""
+    for _ in range(1000):
+        port = 10_000 + secrets.randbelow(20_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise OSError("no free port")

@@ -136,7 +136,7 @@ def test_neither_a_fragment_nor_the_authority_of_an_absolute_form_reaches_the_up
 def test_the_upstream_is_named_by_the_service_alone(door: Door) -> None:
     assert door.code("GET /SERVICE/a HTTP/1.1", host="localhost:1234") == "VALID"
     hosts = [line for line in door.last_head() if line.lower().startswith(b"host:")]
-    assert hosts == [f"Host: 127.0.0.1:{door.upstream.port}".encode()]
+    assert hosts == [f"host: 127.0.0.1:{door.upstream.port}".encode()]
 
 
 @pytest.mark.parametrize(

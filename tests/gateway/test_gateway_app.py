@@ -34,7 +34,7 @@ def test_a_call_that_is_allowed_reaches_the_upstream_with_the_path_that_was_judg
 ) -> None:
     answer = world.call(world.add_key(), "/weather:files/a/%6Eow?q=1")
     assert (answer.status, answer.body) == (200, b"yes")
-    assert world.upstream().sent == [("GET", "https://files.example.com/a/now")]
+    assert world.upstream().sent == [("GET", "https://files.example.com/a/now?q=1")]
 
 
 # One code each

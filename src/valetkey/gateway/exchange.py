@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import ClientPayloadError, ClientResponse
+from aiohttp import ClientError
 
 from valetkey.decision.call import Call
 from valetkey.decision.codes import Code
@@ -23,7 +23,7 @@ from valetkey.gateway.pump import BodyTooLarge, Pump
 from valetkey.gateway.refusal import problem
 from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber
 from valetkey.gateway.sockets import ConnectionKey, reset_connections
-from valetkey.gateway.upstream import UpstreamFailed
+from valetkey.gateway.upstream import UpstreamAnswer, UpstreamFailed
 from valetkey.journal.records import Closed, End
 from valetkey.services.origin import Origin
 from valetkey.services.placement import SecretRefused
@@ -48,7 +48,7 @@ class Exchange:
     __slots__ = (
         "_answer", "_bytes_out", "_call_id", "_code", "_end", "_first_byte_ms", "_node", "_origin", "_pump",
         "_reserved",
-        "_runtime", "_secret", "_send", "_sent_upstream", "_started_answer", "_started_ns", "_status",
+        "_runtime", "_secret", "_send", "_started_answer", "_started_ns", "_status",
         "_taken", "_task", "_upstream_status", "call", "connection", "deadline", "key_id",
     )  # fmt: skip
 
@@ -85,12 +85,11 @@ class Exchange:
         self._pump = Pump(receive, self._client_gone, self._body_progress, runtime.ceiling)
         self._end: End | None = None
         self._code: Code | None = None
-        self._answer: ClientResponse | None = None
+        self._answer: UpstreamAnswer | None = None
         self._status: int | None = None
         self._upstream_status: int | None = None
         self._bytes_out = 0
         self._first_byte_ms: float | None = None
-        self._sent_upstream = False
         self._started_answer = False
         self.deadline = time.monotonic() + node.settings.body_timeout
         """When the sweep cuts it (seconds of the monotonic clock): moved on with every sign of life."""
@@ -157,25 +156,23 @@ class Exchange:
             return await self._refuse(Code.SECRET_UNAVAILABLE, End.REFUSED)
         body: Any = None
         try:
-            if body_length is None:
-                body = self._pump.pieces()
-            elif body_length > SMALL_BODY:
-                headers.append(("content-length", str(body_length)))
+            if body_length is None or body_length > SMALL_BODY:
                 body = self._pump.pieces()
             elif body_length:
                 body = await self._pump.whole()
             path = call.path
             assert path is not None and call.method is not None
-            origin = self._origin
-            url = runtime.upstream.url(origin, path.text, query)
-            self._sent_upstream = True
-            answer = await runtime.upstream.send(call.method, origin, url, headers, body)
+            target = path.text.encode()
+            if query:
+                target += b"?" + query
+            answer = await runtime.upstream.send(
+                call.method, self._origin, target, headers, body, body_length
+            )
         except UpstreamFailed as failure:
             if self._pump.too_large:
                 # The client library says of a body that ended in an error only that sending failed.
                 return await self._refuse(Code.TOO_LARGE, End.REFUSED)
             if failure.sent is False:
-                self._sent_upstream = False
                 self._give_back()
             return await self._refuse(Code.UPSTREAM_FAILED)
         except BodyTooLarge:
@@ -186,7 +183,7 @@ class Exchange:
         self._answer = answer
         await self._hand_on(answer)
 
-    async def _hand_on(self, answer: ClientResponse) -> None:
+    async def _hand_on(self, answer: UpstreamAnswer) -> None:
         status = self._upstream_status = answer.status
         if status in (401, 403) and await self._is_about_our_key(answer):
             answer.close()
@@ -218,12 +215,11 @@ class Exchange:
         self._started_answer = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         if self.call.method == "HEAD" or status in (204, 304):
-            answer.release()
             return await self._last(b"")
         await self._stream(answer, scrubber, decoder, length)
 
     async def _stream(
-        self, answer: ClientResponse, scrubber: Scrubber, decoder: Decoder | None, length: int | None
+        self, answer: UpstreamAnswer, scrubber: Scrubber, decoder: Decoder | None, length: int | None
     ) -> None:
         content, idle, send = answer.content, self._node.settings.idle_timeout, self._send
         received = 0
@@ -244,7 +240,7 @@ class Exchange:
                         await send({"type": "http.response.body", "body": clean, "more_body": True})
             if decoder is not None:
                 decoder.finish()
-        except (ClientPayloadError, CodingRefused, OSError):
+        except (ClientError, CodingRefused, OSError):
             # The upstream broke off: the caller must see a broken answer, not a complete one.
             self._end = self._end or End.UPSTREAM_FAILED
             answer.close()
@@ -256,12 +252,12 @@ class Exchange:
         self._finish(End.COMPLETE)
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
-    async def _is_about_our_key(self, answer: ClientResponse) -> bool:
+    async def _is_about_our_key(self, answer: UpstreamAnswer) -> bool:
         if answer.status == 401:
             return True
         try:
             body = await answer.content.read(MAX_REFUSAL_BODY)
-        except (ClientPayloadError, OSError):
+        except (ClientError, OSError):
             return True
         answer.content.unread_data(body)
         return self._runtime.speaks_of_our_key(body)

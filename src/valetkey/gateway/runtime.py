@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 
 from valetkey.decision.call import Call
@@ -25,9 +24,6 @@ _ABOUT_A_KEY = re.compile(
     rb"((api|access|secret|auth)[ _-]?)?(key|token|credentials?|authentication)",
     re.IGNORECASE,
 )
-
-_closing: set[asyncio.Task[None]] = set()
-"""Held so that the loop does not lose them."""
 
 
 class ServiceRuntime:
@@ -68,9 +64,7 @@ class ServiceRuntime:
 
     def _close_when_unused(self) -> None:
         if self._retired and not self._users:
-            task = asyncio.get_running_loop().create_task(self.upstream.close())
-            _closing.add(task)
-            task.add_done_callback(_closing.discard)
+            self.upstream.close()
 
     def origin(self, host: str | None) -> Origin:
         """Where a call to that host goes."""
