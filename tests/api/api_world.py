@@ -84,6 +84,9 @@ class FakeDesk:
 
     async def follow(self, **wanted: Any) -> AsyncIterator[Any]:
         self.listed.append(wanted)
+        return self._followed()
+
+    async def _followed(self) -> AsyncIterator[Any]:
         try:
             for event in self.stream:
                 if isinstance(event, Exception):

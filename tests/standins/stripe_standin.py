@@ -28,10 +28,9 @@ class StripeStandIn(StandIn):
         return user if user and colon else None
 
     def refusal(self, key: str | None) -> web.Response:
-        if key is None:
-            said = "You did not provide an API key."
-        else:
-            said = f"Invalid API Key provided: {masked(key)}"
+        said = (
+            "You did not provide an API key." if key is None else f"Invalid API Key provided: {masked(key)}"
+        )
         answer = _error(401, {"message": said, "type": "invalid_request_error"})
         answer.headers["WWW-Authenticate"] = 'Basic realm="Stripe"'
         return answer

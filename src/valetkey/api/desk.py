@@ -85,10 +85,10 @@ class Desk(Protocol):
     ) -> Any:
         """A page of calls, newest first."""
 
-    def follow(
+    async def follow(
         self, *, key: str | None = None, service: str | None = None, code: str | None = None
     ) -> AsyncIterator[Any]:
-        """Calls as they happen, until the iterator is closed."""
+        """Calls from now on, until the iterator is closed."""
 
     async def usage(self, key: str | None = None, hours: int = 24) -> Any:
         """Calls, bytes and cost by key."""

@@ -240,17 +240,11 @@ class Desk:
     async def follow(
         self, *, key: str | None = None, service: str | None = None, code: str | None = None
     ) -> AsyncIterator[dict[str, Any]]:
-        """Events as they come, oldest first, until the caller leaves."""
+        """Events from now on, oldest first: whatever comes after this returned is among them."""
         follower = await asyncio.to_thread(
             Follower, self.home.journal, EventFilter(key_id=key, service=service, code=code)
         )
-        try:
-            while True:
-                for event in await asyncio.to_thread(follower.poll):
-                    yield msgspec.to_builtins(event)
-                await asyncio.sleep(FOLLOW_SECONDS)
-        finally:
-            follower.close()
+        return _followed(follower)
 
     async def usage(self, key: str | None = None, hours: int = 24) -> dict[str, Any]:
         """Use of keys, hour by hour."""
@@ -302,6 +296,16 @@ class Desk:
             "gateway_port": self.settings.gateway_port,
             "control_port": self.settings.control_port,
         }
+
+
+async def _followed(follower: Follower) -> AsyncIterator[dict[str, Any]]:
+    try:
+        while True:
+            for event in await asyncio.to_thread(follower.poll):
+                yield msgspec.to_builtins(event)
+            await asyncio.sleep(FOLLOW_SECONDS)
+    finally:
+        follower.close()
 
 
 __all__ = ["CheckKey", "CheckedKey", "Desk", "Outcome", "ValetkeyError"]

@@ -65,7 +65,8 @@ async def follow(
     code: Annotated[Code | None, QueryParameter(description="What was decided.")] = None,
 ) -> Stream:
     """Calls as they happen, one JSON object a line (empty lines while nothing happens), until the client leaves."""
-    return Stream(_lines(desk.follow(key=key, service=service, code=code)), media_type=NDJSON)
+    events = await desk.follow(key=key, service=service, code=code)
+    return Stream(_lines(events), media_type=NDJSON)
 
 
 @get("/usage", summary="Show use by key")
