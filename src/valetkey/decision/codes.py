@@ -89,7 +89,9 @@ CODES: dict[Code, CodeInfo] = {
     ),
     Code.TOO_LARGE: CodeInfo(413, "The body is larger than this service accepts.", "Send less at once."),
     Code.UNKNOWN_KEY: CodeInfo(
-        401, "This key is not known here.", "Check that it was copied whole and belongs to this service."
+        401,
+        "This key is not known here.",
+        "Check that it was copied whole, and that the address begins with /SERVICE/.",
     ),
     Code.SERVICE_DENIED: CodeInfo(403, "This key does not open this service.", _ASK_HOLDER),
     Code.REVOKED: CodeInfo(401, "This key was revoked.", "Ask whoever gave it to you for a new one."),

@@ -18,7 +18,7 @@ from valetkey.gateway.credentials import Intake, IntakeRefused, Taken
 from valetkey.gateway.exchange import Exchange
 from valetkey.gateway.floods import Floods
 from valetkey.gateway.index import KeyEntry, ServiceEntry
-from valetkey.gateway.logged import header_text, masked, query_names
+from valetkey.gateway.logged import header_text, masked, note_failure, query_names
 from valetkey.gateway.node import Node
 from valetkey.gateway.refusal import HeaderPairs, problem
 from valetkey.gateway.runtime import ServiceRuntime
@@ -140,6 +140,11 @@ class Gateway:
             runtime, reserved, decision = self._admit(arrival, scope, raw)
         except _Refused as refused:
             return await self._refuse(arrival, scope["method"], refused.decision, send)
+        except Exception as error:
+            # Whatever we did not foresee refuses, with a record, and tells the operator where; never the values.
+            note_failure(error)
+            unforeseen = refuse(Code.NOT_READY, "The gateway failed to judge this call.")
+            return await self._refuse(arrival, scope["method"], unforeseen, send)
         try:
             identifier = self._open(arrival, scope["method"], decision, reserved)
         except JournalFailed:
@@ -371,7 +376,7 @@ class Gateway:
             opened.call,
             time.time(),
             End.REFUSED,
-            code=None if shown.code is decision.code else shown.code,
+            code=Code.THROTTLED if shown.code is Code.THROTTLED else None,
             status=answer[0],
             bytes_out=len(answer[2]),
             last_byte_ms=(time.monotonic_ns() - arrival.started_ns) // 1000 / 1000,

@@ -178,8 +178,13 @@ class ConnectionPool:
 
     async def _dial(self, origin: Origin) -> ResponseHandler:
         loop = asyncio.get_running_loop()
-        tls = self._context() if origin.scheme == "https" else None
         why = "no connection"
+        try:
+            tls = self._context() if origin.scheme == "https" else None
+        except (OSError, ValueError):
+            raise UpstreamFailed(
+                "the file with its certificate authorities cannot be read", sent=False
+            ) from None
         try:
             async with asyncio.timeout(self._connect_timeout):
                 for address in await self._addresses(origin):

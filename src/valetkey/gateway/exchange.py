@@ -19,6 +19,7 @@ from valetkey.decision.reservation import Reserved
 from valetkey.gateway.answer import sieve
 from valetkey.gateway.credentials import Taken
 from valetkey.gateway.facts import SecretVersion
+from valetkey.gateway.logged import note_failure
 from valetkey.gateway.pump import BodyTooLarge, Pump
 from valetkey.gateway.refusal import problem
 from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber
@@ -143,6 +144,12 @@ class Exchange:
                 self._task.uncancel()
             if self._code is not None and not self._started_answer:
                 await self._refuse(self._code, self._end)
+        except Exception as error:
+            note_failure(error)
+            if self._answer is not None:
+                self._answer.close()
+            if not self._started_answer and self._call_id:
+                await self._refuse(Code.UPSTREAM_FAILED)
         finally:
             self._finish(self._end or End.UPSTREAM_FAILED)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from valetkey.keys.format import mask_keys
 
 MAX_LOGGED = 512
@@ -27,3 +29,12 @@ def header_text(value: bytes | None, *, without_query: bool = False) -> str | No
         value = value.partition(b"?")[0]
     text = mask_keys(value[:MAX_LOGGED]).decode("utf-8", "replace")
     return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def note_failure(error: BaseException) -> None:
+    """One line for the operator about an error of ours: its kind and place, never its text, which may hold a key."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+    print(f"valetkey: {type(error).__name__}{where}", file=sys.stderr, flush=True)

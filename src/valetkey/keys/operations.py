@@ -11,7 +11,8 @@ from sqlalchemy import Connection, insert, select, update
 from valetkey.access.actor import ActorKind
 from valetkey.access.operation import Unit, operation
 from valetkey.decision.policy import Policy, State, compile_policy
-from valetkey.decision.restrictions import Hosts, InvalidRestriction
+from valetkey.decision.restrictions import Endpoints, Hosts, InvalidRestriction
+from valetkey.decision.restrictions.patterns import EndpointPattern
 from valetkey.durations import parse_instant, parse_span
 from valetkey.errors import Conflict, Invalid
 from valetkey.journal.actions import AuditAction
@@ -28,6 +29,7 @@ from valetkey.store import tables
 from valetkey.store.blocks import next_block
 from valetkey.vault.fingerprint import fingerprint
 from valetkey.vault.keyring import INDEX, service_index
+from valetkey.vault.queries import has_living_secret
 from valetkey.vault.sealing import IssuedKeyContext
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -158,7 +160,7 @@ def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
         expires,
         policy.sentences(),
         made,
-        warnings=_warnings(policy, stored.service),
+        warnings=_warnings(unit, policy, stored, environment_id, request.secret),
     )
 
 
@@ -321,19 +323,46 @@ def _check_names(unit: Unit, policy: Policy, service: Service) -> None:
         sentence, _, next_step = str(error).partition(". ")
         raise Invalid(sentence.rstrip(".") + ".", next_step) from None
     hosts = policy.find(Hosts)
+    known = ", ".join(service.hosts) or "none"
     for name in hosts.allow if isinstance(hosts, Hosts) else ():
         if name not in service.hosts:
-            known = ", ".join(service.hosts) or "none"
             raise Invalid(f"{service.name} has no host {name!r}.", f"It has: {known}.", field="hosts")
+    for pattern in _patterns(policy):
+        if pattern.host is not None and pattern.host not in service.hosts:
+            raise Invalid(
+                f"{pattern.text!r} begins with a host that {service.name} does not have.",
+                f"Begin the path with a slash, or name one of its hosts: {known}.",
+                field="endpoints",
+            )
 
 
-def _warnings(policy: Policy, service: Service) -> tuple[str, ...]:
+def _patterns(policy: Policy) -> list[EndpointPattern]:
+    """The endpoint patterns that a policy spells out; names of the catalogue are left to the compiler."""
+    endpoints = policy.find(Endpoints)
+    if not isinstance(endpoints, Endpoints):
+        return []
+    return [EndpointPattern(text) for text in (*endpoints.allow, *endpoints.deny) if "/" in text]
+
+
+def _warnings(
+    unit: Unit, policy: Policy, stored: StoredService, environment_id: str, secret: str
+) -> tuple[str, ...]:
+    """What will surprise: said at issue, so that no caller finds out first."""
+    service = stored.service
+    said = []
+    if service.kind is not Kind.OWN and not has_living_secret(
+        unit.connection, stored.id, environment_id, secret, unit.wall
+    ):
+        name = service.name if secret == "default" else f"{service.name}/{secret}"  # noqa: S105
+        said.append(f"{name} has no secret yet, so calls are refused. Set it: valetkey secret set {name}")
     if policy.limits.budgets and not service.price_micros:
-        return (
+        said.append(
             f"{service.name} has no price, so the budget never counts. "
-            f"Set one: valetkey service change {service.name} --price 0.01",
+            f"Set one: valetkey service change {service.name} --price 0.01"
         )
-    return ()
+    if any(pattern.segments[:1] == (service.name,) for pattern in _patterns(policy)):
+        said.append(f"Endpoints are written without the service's name: /v1/…, not /{service.name}/v1/…")
+    return tuple(said)
 
 
 def _policy_id(unit: Unit, policy: Policy) -> str:

@@ -19,6 +19,7 @@ from valetkey.keys.checking import CheckedKey, CheckKey
 from valetkey.server.facts import FactLoader
 from valetkey.services.service import Kind
 from valetkey.store import tables
+from valetkey.vault.queries import has_living_secret
 
 MAX_DEPTH = 3
 
@@ -74,6 +75,14 @@ def check_key(
                 )
                 if refusal is not None:
                     decision = refused_by_limit(refusal, decision.endpoint)
+            if (
+                decision.code is Code.VALID
+                and service.service.kind is not Kind.OWN
+                and not has_living_secret(
+                    connection, entry.service_id, entry.environment_id, entry.secret_name, at
+                )
+            ):
+                decision = refuse(Code.SECRET_UNAVAILABLE)
     return CheckedKey(
         code=decision.code,
         sentence=decision.sentence,

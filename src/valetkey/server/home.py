@@ -70,7 +70,7 @@ class Home:
         for folder in (self.folder, self.journal):
             _private_folder(folder)
         if not self.exists:
-            descriptor = os.open(self._id_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            descriptor = _open_own(self._id_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_hex(8) + "\n")
         _private_folder(self.run.parent) if self.run.parent != self.folder else None
@@ -78,7 +78,7 @@ class Home:
 
     def lock(self) -> int:
         """Hold the home for this process and its life. Raises `Conflict` when another server holds it."""
-        descriptor = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        descriptor = _open_own(self.folder / "lock", os.O_CREAT | os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -100,9 +100,25 @@ class Home:
             return getpass.getuser()
 
 
+def _open_own(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Invalid(
+            f"{path} cannot be written ({error.strerror}).",
+            "Correct the rights of the data folder, or choose another with VALETKEY_HOME.",
+        ) from None
+
+
 def _private_folder(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = folder.stat()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    except OSError as error:
+        raise Invalid(
+            f"The folder {folder} cannot be made or entered ({error.strerror}).",
+            "Choose another with VALETKEY_HOME, or correct its rights.",
+        ) from None
     if status.st_uid != os.getuid():
         raise Invalid(
             f"{folder} belongs to another user.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import sys
@@ -35,13 +36,20 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or an interrupt. Raises `ValetkeyError` when the server cannot start."""
     os.umask(0o077)
-    home.prepare()
     settings = load_settings(home, flags=flags)
     _check_plain(settings)
-    harden()
-    lock = home.lock()
+    if settings.control_port == settings.gateway_port:
+        raise Invalid(
+            f"Both ports are {settings.control_port}.",
+            "Give the gateway and the control API a port each.",
+            field="gateway_port",
+        )
+    # Before anything is made: a start that must fail leaves nothing behind.
     for port in (settings.control_port, settings.gateway_port):
         _check_port(settings.listen, port)
+    home.prepare()
+    harden()
+    lock = home.lock()
     asyncio.run(_serve(home, settings, ready or _announce))
     os.close(lock)
 
@@ -79,10 +87,21 @@ def _check_port(address: str, port: int) -> None:
         try:
             probe.bind((address, port))
         except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise Invalid(
+                    f"Port {port} on {address} cannot be opened ({os.strerror(error.errno or 0)}).",
+                    "Choose an address of this machine and a port above 1023.",
+                    field="listen",
+                ) from None
             raise Conflict(
-                f"Port {port} on {address} is taken{_by_whom(port)} ({os.strerror(error.errno or 0)}).",
+                f"Port {port} on {address} is taken{_by_whom(port)}.",
                 "Stop what holds it, or choose another port with --gateway-port or --control-port.",
             ) from None
+
+
+def _name_of(process: str, command: str) -> str:
+    with open(f"/proc/{process}/cmdline", "rb") as file:
+        return "another valetkey server" if b"valetkey.server." in file.read() else command
 
 
 def _by_whom(port: int) -> str:
@@ -103,7 +122,7 @@ def _by_whom(port: int) -> str:
             for descriptor in os.listdir(f"/proc/{process}/fd"):
                 if os.readlink(f"/proc/{process}/fd/{descriptor}") in inodes:
                     with open(f"/proc/{process}/comm", encoding="utf-8") as file:
-                        return f" by {file.read().strip()} (process {process})"
+                        return f" by {_name_of(process, file.read().strip())} (process {process})"
         except OSError:
             continue
     return ""

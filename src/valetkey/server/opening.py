@@ -62,8 +62,9 @@ def open_home(home: Home, settings: Settings) -> Opened:
         return _create(store, root)
     if not provider.path.exists():
         raise Unavailable(
-            f"The root key {provider.path} is gone; without it nothing sealed in this home can be opened.",
-            "Put it back from where you keep it, or name its place in VALETKEY_ROOT_KEY_FILE.",
+            f"There is no root key at {provider.path}; without it nothing sealed in this home can be opened.",
+            f"Run as {home.owner_name()}, who owns this home; or put the key back, or name its place in "
+            "VALETKEY_ROOT_KEY_FILE.",
         )
     root = provider.load()
     with store.read() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from decimal import Decimal
 
 import msgspec
@@ -199,6 +200,12 @@ def _build(request: AddService) -> Service:
             "Say what kind of service it is.",
             "Give one of --preset NAME, --own, or --base-url URL with --auth WAY.",
         )
+    if request.auth is not None and (request.own or request.preset is not None):
+        raise Invalid(
+            "How the key is put in is known for that kind of service.",
+            "Leave out --auth, or give --base-url without --preset.",
+            field="auth",
+        )
     try:
         micros = _micros(request.price)
         if request.own:
@@ -228,6 +235,7 @@ def _build(request: AddService) -> Service:
                 ca_file=request.ca_file,
                 price_micros=micros,
             )
+        _check_authorities(request.ca_file)
         if request.hosts:
             more = {
                 label: Origin.parse(
@@ -240,6 +248,20 @@ def _build(request: AddService) -> Service:
     except (InvalidService, InvalidOrigin, InvalidPlacement, UnknownPreset) as error:
         sentence, _, next_step = str(error).partition("; ")
         raise Invalid(sentence, next_step and next_step[0].upper() + next_step[1:]) from None
+
+
+def _check_authorities(ca_file: str | None) -> None:
+    """Calls must not be the first to find out that the file cannot be used."""
+    if ca_file is None:
+        return
+    try:
+        ssl.create_default_context(cafile=ca_file)
+    except (OSError, ValueError):
+        raise Invalid(
+            "The file with certificate authorities cannot be read as PEM.",
+            "Name a file with one or more certificates.",
+            field="ca_file",
+        ) from None
 
 
 def _micros(price: str | None) -> int:

@@ -12,7 +12,9 @@ from valetkey.access.operation import Unit, operation
 from valetkey.durations import parse_instant
 from valetkey.errors import Invalid, NotFound
 from valetkey.journal.actions import AuditAction
+from valetkey.keys.format import looks_like_key
 from valetkey.services.catalogue import load_preset
+from valetkey.services.placement import KEY, SecretRefused
 from valetkey.services.queries import StoredService, get_environment, get_service
 from valetkey.services.service import Kind
 from valetkey.store import tables
@@ -96,6 +98,7 @@ def set_secret(unit: Unit, request: SetSecret) -> SecretView:
             "That cannot be a secret's name.", "Use lower-case letters, digits and hyphens.", field="name"
         )
     plain = clean_input(request.value)
+    _check_usable(stored, plain)
     expires = None if request.expires is None else parse_instant(request.expires, unit.wall)
     print_ = fingerprint(plain.reveal(), unit.keyring.key(unit.connection, INDEX))
     warnings = _warnings(unit, stored, request.name, plain, print_)
@@ -231,7 +234,32 @@ def _warnings(unit: Unit, service: StoredService, name: str, plain: PlainSecret,
     reused = unit.connection.execute(elsewhere.limit(1)).first() is not None
     preset = service.service.preset
     shape = re.compile(load_preset(preset).shape.regex) if preset else None
-    return [f"{w.sentence} {w.next_step}" for w in examine(plain, shape, reused)]
+    said = [f"{w.sentence} {w.next_step}" for w in examine(plain, shape, reused)]
+    if re.match(r"[A-Z][A-Z0-9_]+=", plain.reveal_text()):
+        said.insert(0, "It begins with NAME=, as in a file of variables. Give the value alone.")
+    return said
+
+
+def _check_usable(service: StoredService, plain: PlainSecret) -> None:
+    """Refuse what could never be used: no call should be the first to find out. Raises `Invalid`."""
+    text = plain.reveal_text()
+    if text != text.strip():
+        raise Invalid("The value has spaces around it.", "Paste the key without them.", field="value")
+    if looks_like_key(plain.reveal()):
+        raise Invalid(
+            "That is a key that Valetkey issued, not one of the service's own.",
+            "Give the real key that the vendor made.",
+            field="value",
+        )
+    placement = service.service.placement
+    try:
+        if placement is not None:
+            placement.put_in({KEY: text}, [], b"")
+    except SecretRefused as error:
+        sentence, _, next_step = str(error).partition("; ")
+        raise Invalid(
+            sentence + ".", next_step and next_step[0].upper() + next_step[1:], field="value"
+        ) from None
 
 
 def _find_or_make(unit: Unit, service_id: str, environment_id: str, request: SetSecret) -> tuple[str, str]:
