@@ -10,8 +10,8 @@ import asyncio
 import cProfile
 import functools
 import io
-import os
 import pstats
+import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -37,7 +37,6 @@ from valetkey.gateway.index import KeyIndex
 from valetkey.gateway.node import Node
 from valetkey.gateway.pump import Pump
 from valetkey.gateway.scrub import Scrubber
-from valetkey.gateway.upstream import Upstream
 from valetkey.journal.chain import SegmentName
 from valetkey.journal.randomness import RandomPool
 from valetkey.journal.segment import SegmentWriter
@@ -283,7 +282,10 @@ def _functions(gateway: Gateway, scope: dict[str, Any], calls: int) -> list[str]
     profiler.disable()
     text = io.StringIO()
     pstats.Stats(profiler, stream=text).sort_stats("tottime").print_stats(30)
-    lines = [line.replace(os.getcwd() + "/", "") for line in text.getvalue().splitlines() if line.strip()]
+    # Paths of this machine say nothing to a reader.
+    lines = [
+        re.sub(r"/\S*/(?=python3|src/)", "", line) for line in text.getvalue().splitlines() if line.strip()
+    ]
     shown = [line for line in lines if "{" in line or "(" in line or "ncalls" in line]
     return [_short(line) for line in shown[1:]]
 

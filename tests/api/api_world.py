@@ -17,6 +17,7 @@ from sqlalchemy import Connection, insert
 from valetkey.access.actor import Actor, ActorKind
 from valetkey.access.operation import Frame, Operation
 from valetkey.api.app import build_api
+from valetkey.keys.queries import find_key
 from valetkey.parties.tokens import actor_of_token
 from valetkey.store import tables
 from valetkey.store.engine import Store, sqlite_url
@@ -68,6 +69,9 @@ class FakeDesk:
     async def check_key(self, request: Any) -> Any:
         self.checked.append(request)
         return {"code": "VALID", "sentence": "Yes.", "next_step": "", "key_id": request.id}
+
+    async def find_key(self, value: bytes) -> Any:
+        return {"id": "key_a"}
 
     async def authenticate(self, token: bytes) -> Actor | None:
         return PROGRAM if token == TOKEN.encode() else None
@@ -139,6 +143,13 @@ class FrameDesk(FakeDesk):
                 return query(connection)
 
         return await asyncio.to_thread(run)
+
+    async def find_key(self, value: bytes) -> Any:
+        def find(connection: Connection) -> Any:
+            index = self.frame.keyring.key(connection, INDEX)
+            return find_key(connection, self.workspace, index, value)
+
+        return await self.read(find)
 
     async def authenticate(self, token: bytes) -> Actor | None:
         def find(connection: Connection) -> Actor | None:

@@ -143,8 +143,8 @@ def test_limits_say_themselves_in_words() -> None:
     )
     assert limits.sentences() == (
         "At most 1 call in all.",
-        "At most 5 a second, 10 at once.",
-        "At most 8 open at the same time.",
+        "At most 5 a second, in bursts of up to 10.",
+        "At most 8 calls in progress at the same time.",
         "At most 1,000 an hour.",
         "At most 5.00 a month of cost.",
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from valetkey.keys.credentials import CredentialView
 from valetkey.networks.operations import Network
 from valetkey.parties.operations import Party
 from valetkey.parties.tokens import TokenView
@@ -54,6 +55,26 @@ class TokenPage(msgspec.Struct, frozen=True):
 
     items: list[TokenView]
     next: str | None = None
+
+
+class CredentialPage(msgspec.Struct, frozen=True):
+    """All credentials of a service, newest first. Never a value."""
+
+    items: list[CredentialView]
+    next: str | None = None
+
+
+class CredentialStopped(msgspec.Struct, frozen=True):
+    """A service credential after it was revoked: refused everywhere when this is answered."""
+
+    id: str
+    service: str
+    revoked: float | None
+    """When it ended: the first time, where it was asked for more than once."""
+    acknowledged: int
+    """Workers that have applied it."""
+    fenced: int
+    """Workers that did not answer and were shut out."""
 
 
 class KeyStopped(msgspec.Struct, frozen=True):

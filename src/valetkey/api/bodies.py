@@ -40,6 +40,15 @@ class KeyChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     terms: Terms = Terms()
 
 
+class KeyValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A plain key, to learn which it is. It is compared by its fingerprint and kept nowhere."""
+
+    key: Annotated[str, Meta(min_length=1, max_length=1000)]
+
+    def __repr__(self) -> str:
+        return "KeyValue(***)"
+
+
 class Ending(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a key stops."""
 

@@ -64,6 +64,9 @@ class Desk(Protocol):
     async def check_key(self, request: Any) -> Any:
         """Decide a call without spending anything. The request has the fields of `CheckKey`."""
 
+    async def find_key(self, value: bytes) -> Any:
+        """The key with this value. Raises `NotFound` and `Invalid`."""
+
     async def authenticate(self, token: bytes) -> Actor | None:
         """Who the bearer of a token is, None when it opens nothing."""
 

@@ -12,7 +12,7 @@ from valetkey.decision.policy import Policy
 from valetkey.decision.restrictions import Endpoints
 from valetkey.journal.event import Event, Page
 from valetkey.keys.checking import CheckedKey
-from valetkey.keys.credentials import Credential
+from valetkey.keys.credentials import Credential, CredentialView
 from valetkey.keys.operations import IssuedKey
 from valetkey.keys.queries import KeyPage, KeyView
 from valetkey.networks.operations import Network
@@ -104,6 +104,8 @@ _OBJECTS: tuple[Any, ...] = (
     _SERVICE,
     answers.ServicePage([_SERVICE]),
     Credential("crd_aaaaaaaaaaaaaaaa", "weather", _SHOWN),
+    answers.CredentialPage([CredentialView("crd_aaaaaaaaaaaaaaaa", "weather", "a1B2", _TIME, None)]),
+    answers.CredentialStopped("crd_aaaaaaaaaaaaaaaa", "weather", _TIME, 1, 0),
     _SECRET,
     answers.SecretPage([_SECRET]),
     answers.VersionPage([VersionView("ver_aaaaaaaaaaaaaaaa", 2, _TIME, None, None, "in use")]),

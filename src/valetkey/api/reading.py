@@ -20,7 +20,8 @@ BODY_TIMEOUT = 30.0
 MAX_DEPTH = 32
 """Nesting of JSON; our deepest request has four levels. Decoders recurse, so depth costs stack."""
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# A string that never ends matches to the end: otherwise each quote in it would be tried again, for hours.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _UTF8 = (b"", b"charset=utf-8", b'charset="utf-8"')
 

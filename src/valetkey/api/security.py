@@ -28,6 +28,8 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 OPEN_PATHS = frozenset(("/healthz", "/readyz"))
 """All that is answered to those who have not said who they are."""
 ACTOR = "valetkey.actor"
+STILL = "valetkey.still"
+"""Asks anew who it is: an answer that goes on for long ends when its token does."""
 """Where the scope holds who asks."""
 MAX_TOKEN_BYTES = 256
 """Longer than any token: not worth a look-up."""
@@ -105,6 +107,7 @@ class Guard:
             check_body(dict(scope), body)
         inner = dict(scope)
         inner[ACTOR] = actor
+        inner[STILL] = lambda: self._recognise(scope)
         # OPTIONS is only good for letting other origins in: like every method that is not there, it is refused.
         inner["method"] = {"HEAD": "GET", "OPTIONS": "-"}.get(scope["method"], scope["method"])
         return inner, body

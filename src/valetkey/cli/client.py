@@ -9,6 +9,7 @@ import http.client
 import ipaddress
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,14 @@ MAX_PAGE = 200
 """Most items that the server gives at once."""
 PATIENCE = 60.0
 """Seconds for an answer: far more than any action takes."""
+
+
+DESCRIPTION = f"{PREFIX}/openapi.json"
+"""Where the API sends programs that ask wrongly; for a person at a command line it is no step."""
+
+
+_PLAIN_KEY = re.compile(r"[a-z][a-z0-9]{1,9}_(?:pub|prv|ptr|tmp|svc|api)_[0-9A-Za-z]{16,}")
+"""As `keys.format` has it: wider than a key, for one cut short or mistyped is as secret."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -219,13 +228,15 @@ class Client:
             problem = json.loads(content)
             sentence = str(problem.get("detail") or problem["title"])
             next_step = str(problem.get("next_step") or "")
+            code = str(problem.get("code") or "") or None
         except (ValueError, KeyError, AttributeError):
             raise self._stranger() from None
         if status == 401 and self._token is None:
             next_step = "Put an API token into a file and name that in VALETKEY_TOKEN_FILE."
-        raise Failure(
-            sentence, next_step, ExitCode.NOT_PERMITTED if status in (401, 403) else ExitCode.FAILED
-        )
+        elif not next_step or DESCRIPTION in next_step:
+            next_step = _own_next_step()
+        exit_code = ExitCode.NOT_PERMITTED if status in (401, 403) else ExitCode.FAILED
+        raise Failure(sentence, next_step, exit_code, code)
 
     def _stranger(self) -> Failure:
         where = self.home.control_socket if self.remote is None else self.remote.base
@@ -279,10 +290,29 @@ def connect() -> Client:
     return Client.from_environment(os.environ)
 
 
+def refuse_plain_key(text: str | None) -> None:
+    """Raise `Failure` where a key itself was given for its id. The key is not repeated, and sent nowhere."""
+    if text is None or not _PLAIN_KEY.match(text):
+        return
+    kind, last4 = text.split("_")[1], text[-4:]
+    if kind == "api":
+        find = f"Its id stands beside its last four characters ({last4}) in: valetkey token list"
+    elif kind == "svc":
+        find = f"Its id stands beside its last four characters ({last4}) in: valetkey service credentials NAME"
+    else:
+        find = f"Its id: valetkey key find, which reads it unseen, or valetkey key list --last4 {last4}"
+    raise Failure(
+        "That is a key itself, not the id of one, and it now stands in your shell's history.",
+        f"Take it out of there, and treat it as exposed. {find}",
+        ExitCode.USAGE,
+    )
+
+
 def segment(name: str) -> str:
     """One segment of a path. Raises `Failure` for a name that cannot be one."""
     if name in ("", ".", ".."):
         raise Failure("That cannot be a name.", "Give the name or id as a list shows it.", ExitCode.USAGE)
+    refuse_plain_key(name)
     return quote(name, safe="")
 
 
@@ -321,6 +351,18 @@ def _read_token(file: Path) -> str:
 
         warn(f"Other users can read {file}. Run: chmod 600 {file}")
     return token
+
+
+def _own_next_step() -> str:
+    """What a person can do where the server has no step for them: an example of the command that was given."""
+    import click
+
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return ""
+    examples = getattr(context.command, "examples", ())
+    example = f" For example: {examples[0]}" if examples else ""
+    return f"See: {context.command_path} --help.{example}"
 
 
 def _too_slow() -> Failure:

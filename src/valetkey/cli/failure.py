@@ -20,11 +20,15 @@ class ExitCode(IntEnum):
 class Failure(Exception):
     """A command cannot do what was asked: one sentence what, one sentence what to do. Never holds a secret."""
 
-    def __init__(self, sentence: str, next_step: str = "", exit_code: ExitCode = ExitCode.FAILED) -> None:
+    def __init__(
+        self, sentence: str, next_step: str = "", exit_code: ExitCode = ExitCode.FAILED, code: str | None = None
+    ) -> None:
         super().__init__(sentence)
         self.sentence = sentence
         self.next_step = next_step
         self.exit_code = exit_code
+        self.code = code or exit_code.name
+        """Stable word for programs: the server's own, or the name of the exit code."""
 
 
 class NoServer(Failure):

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from valetkey.cli.failure import ExitCode, Failure
+from valetkey.cli.terminal import can_show
 
 _STEPS = ((31_536_000, "y"), (86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _MOST_BARS = 24
 _BARS = "▁▂▃▄▅▆▇█"
+_PLAIN_BARS = "_.:-=+*#"
+"""Where the terminal has no others."""
 
 
 def span(seconds: float) -> str:
@@ -34,6 +37,12 @@ def clock(instant: float, now: float | None = None) -> str:
     if now is not None and moment.date() != datetime.fromtimestamp(now).astimezone().date():
         return f"{moment:%Y-%m-%d} {text}"
     return text
+
+
+def zone(instant: float) -> str:
+    """The zone in which times are shown here: ``UTC`` or ``UTC+02:00``."""
+    offset = f"{datetime.fromtimestamp(instant).astimezone():%z}"
+    return "UTC" if offset == "+0000" else f"UTC{offset[:3]}:{offset[3:5]}"
 
 
 def day_and_time(instant: float) -> str:
@@ -63,12 +72,13 @@ def money(micros: int | None) -> str:
 
 def sparkline(counts: Sequence[int]) -> str:
     """At most 24 bars, the highest full; the lowest bar is nothing at all. Many counts share a bar."""
+    bars = _BARS if can_show(_BARS) else _PLAIN_BARS
     together = -(-len(counts) // _MOST_BARS) or 1
     counts = [sum(counts[start : start + together]) for start in range(0, len(counts), together)]
     highest = max(counts, default=0)
     if highest <= 0:
-        return _BARS[0] * len(counts)
-    return "".join(_BARS[0] if n <= 0 else _BARS[max(1, round(n / highest * 7))] for n in counts)
+        return bars[0] * len(counts)
+    return "".join(bars[0] if n <= 0 else bars[max(1, round(n / highest * 7))] for n in counts)
 
 
 def counted(number: int, one: str, many: str) -> str:

@@ -24,6 +24,7 @@ _SECTIONS = {
         "init": Entry(f"{_ROOM}.server:init", "Make an empty data folder."),
         "demo": Entry(f"{_ROOM}.server:demo", "Show in eight scenes what a valet key does."),
         "status": Entry(f"{_ROOM}.status:status", "Say how the server is."),
+        "help": Entry(f"{_ROOM}.helping:helping", "Show the help of a command."),
         "completion": Entry(f"{_ROOM}.completion:completion", "Print the completion script of a shell."),
     },
     "Use": {
@@ -69,12 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = root.main(args=arguments, prog_name="valetkey", standalone_mode=False)
         sys.stdout.flush()
     except BaseException as error:
-        return _end(error)
+        return _end(error, as_json="--json" in (sys.argv[1:] if arguments is None else arguments))
     return result if isinstance(result, int) else ExitCode.DONE
 
 
-def _end(error: BaseException) -> int:
-    """Say what happened and give its exit code."""
+def _end(error: BaseException, *, as_json: bool) -> int:
+    """Say what happened, as JSON where that was asked for, and give its exit code."""
     if isinstance(error, SystemExit):
         return (
             error.code
@@ -96,19 +97,21 @@ def _end(error: BaseException) -> int:
         error.show()
         return ExitCode.USAGE
     if isinstance(error, Failure):
-        complain(error.sentence, error.next_step)
+        complain(error.sentence, error.next_step, error.code if as_json else None)
         return error.exit_code
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
-        complain(error.format_message(), f"See: {context.command_path if context else 'valetkey'} --help")
+        see = f"See: {context.command_path if context else 'valetkey'} --help"
+        complain(error.format_message(), see, ExitCode.USAGE.name if as_json else None)
         return ExitCode.USAGE
     if isinstance(error, ValetkeyError):
-        complain(error.sentence, error.next_step)
+        complain(error.sentence, error.next_step, error.code if as_json else None)
         refused = isinstance(error, (NotPermitted, NotAuthenticated))
         return ExitCode.NOT_PERMITTED if refused else ExitCode.FAILED
     complain(
         f"Something went wrong that valetkey does not know ({type(error).__name__}).",
         "Set VALETKEY_DEBUG=1 to see where, and report it.",
+        "UNEXPECTED" if as_json else None,
     )
     return ExitCode.FAILED
 

@@ -43,6 +43,27 @@ def harmless(text: object) -> str:
     )
 
 
+def width_of(text: str) -> int:
+    """Columns that `text` takes in a terminal: wide characters take two, marks on others none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
+
+
+def can_show(text: str) -> bool:
+    """Whether standard output can carry these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    # In the POSIX locale Python writes UTF-8, but the terminal need not know it.
+    locale = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG") or ""
+    return text.isascii() or not sys.stdout.isatty() or locale not in ("C", "POSIX")
+
+
 def is_terminal(stream: TextIO) -> bool:
     """Whether a person sees what is written there."""
     try:
@@ -93,8 +114,12 @@ def hint(text: object) -> None:
         print(f"\n{harmless(text)}", file=sys.stderr, flush=True)
 
 
-def complain(sentence: object, next_step: object = "") -> None:
-    """An error: what is wrong, and what to do."""
+def complain(sentence: object, next_step: object = "", code: str | None = None) -> None:
+    """An error: what is wrong, and what to do; for a program (`code`) as one JSON object."""
+    if code is not None:
+        problem = {"code": code, "sentence": str(sentence), "next_step": str(next_step)}
+        print(json.dumps(problem, separators=(", ", ": ")), file=sys.stderr, flush=True)
+        return
     print(f"{coloured('error:', 'red', sys.stderr)} {harmless(sentence)}", file=sys.stderr)
     if next_step:
         print(harmless(next_step), file=sys.stderr)

@@ -148,14 +148,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         """Each limit in words, in the order in which they are checked."""
         said: list[str] = []
         if self.uses is not None:
-            said.append(f"At most {self.uses:,} call{'' if self.uses == 1 else 's'} in all.")
+            said.append(f"At most {calls(self.uses)} in all.")
         if self.rate is not None:
-            said.append(f"At most {self.rate.words()}, {self.rate.burst:,} at once.")
+            said.append(f"At most {self.rate.words()}, in bursts of up to {self.rate.burst:,}.")
         if self.address_rate is not None:
             rate = self.address_rate
-            said.append(f"At most {rate.words()}, {rate.burst:,} at once, from each address.")
+            said.append(f"At most {rate.words()}, in bursts of up to {rate.burst:,}, from each address.")
         if self.concurrency is not None:
-            said.append(f"At most {self.concurrency:,} open at the same time.")
+            said.append(f"At most {calls(self.concurrency)} in progress at the same time.")
         said.extend(f"At most {quota.words()}." for quota in self.quotas)
         said.extend(f"At most {budget.words()} of cost." for budget in self.budgets)
         return tuple(said)
@@ -191,10 +191,15 @@ def parse_budget(text: str) -> Budget:
     match = _AMOUNT.fullmatch(text)
     if match is None or match[3] not in WINDOWS:
         raise InvalidLimit(
-            "A budget is an amount (at most six decimals) an hour, day or month, for example 5.00/month."
+            "A budget is an amount (at most six decimals) an hour, day or month. Write for example 5.00/month."
         )
     micros = int(match[1]) * 1_000_000 + int((match[2] or "").ljust(6, "0"))
     return Budget(micros=micros, window=Window(match[3]))
+
+
+def calls(count: int) -> str:
+    """``1 call``, ``1,000 calls``, for people."""
+    return f"{count:,} call{'' if count == 1 else 's'}"
 
 
 def money(micros: int) -> str:

@@ -15,7 +15,7 @@ import msgspec
 from valetkey.decision.call import Now
 from valetkey.decision.codes import Code
 from valetkey.decision.counter_layout import BLOCK_CELLS, BUDGETS, FIRST_BLOCK, MAX_BLOCKS, QUOTAS
-from valetkey.decision.limits import WINDOWS, Limits
+from valetkey.decision.limits import WINDOWS, Limits, calls
 
 CONCURRENCY_RETRY: Final = 1.0
 """Seconds: nobody knows when one ends. Short for a person, long for a loop."""
@@ -192,7 +192,7 @@ class Counters(Protocol):
 def used_up(level: Level) -> LimitRefusal:
     """All uses are spent."""
     uses = level.limits.uses or 0
-    return _refusal(Code.USES_EXHAUSTED, level, f"{uses:,} call{'' if uses == 1 else 's'} in all")
+    return _refusal(Code.USES_EXHAUSTED, level, f"{calls(uses)} in all")
 
 
 def too_fast(level: Level, wait: int, *, from_address: bool = False) -> LimitRefusal:
@@ -207,7 +207,7 @@ def too_fast(level: Level, wait: int, *, from_address: bool = False) -> LimitRef
 
 def too_many_open(level: Level) -> LimitRefusal:
     """As many calls are open as may be."""
-    limit = f"{level.limits.concurrency or 0:,} open at the same time"
+    limit = f"{calls(level.limits.concurrency or 0)} in progress at the same time"
     return _refusal(Code.CONCURRENCY_LIMITED, level, limit, retry_after=CONCURRENCY_RETRY)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from valetkey.gateway.refusal import HeaderPairs
@@ -18,7 +19,14 @@ _DROPPED = frozenset(name.encode() for name in HOP_BY_HOP) | {
     b"clear-site-data",
 }
 _REWRITTEN = frozenset((b"location", b"content-location", b"link"))
-_ACTIVE = (b"text/html", b"image/svg+xml", b"application/xhtml+xml", b"text/xml", b"application/xml")
+# Types that a browser shows without running anything; whatever else comes is sandboxed.
+_PASSIVE = re.compile(
+    rb"(?:application/(?:json|x-ndjson|octet-stream|pdf|zip|gzip)|text/(?:plain|csv|event-stream|markdown)"
+    rb"|multipart/[a-z-]+|(?:audio|video|font)/[a-z0-9.-]+|image/(?!svg)[a-z0-9.-]+"
+    rb"|application/(?:problem|vnd\.[a-z0-9.-]+)\+json)(?:\s*;.*)?",
+    re.IGNORECASE,
+)
+_SANDBOX = [(b"content-security-policy", b"sandbox"), (b"x-content-type-options", b"nosniff")]
 
 
 def sieve(
@@ -30,10 +38,12 @@ def sieve(
     """
     named: set[bytes] = set()
     headers: HeaderPairs = []
-    active = False
+    types: list[bytes] = []
     for name, value in raw:
+        if needles.occur_in(name):
+            continue  # as a name it would be shown in lower case, past the scrubber
         lower = name.lower()
-        if lower in _DROPPED:
+        if lower in _DROPPED or lower.startswith(b"x-valetkey-"):
             if lower == b"connection":
                 named.update(part.strip().lower() for part in value.split(b","))
             continue
@@ -42,14 +52,14 @@ def sieve(
         if lower in _REWRITTEN:
             value = rewrite(value, service, gateway)
         elif lower == b"content-type":
-            active = value.lower().startswith(_ACTIVE)
+            types.append(value.strip())
         headers.append((lower, value))
     if named:
         headers = [pair for pair in headers if pair[0] not in named]
     headers = scrub_headers(headers, needles)
-    if active:
-        headers = [p for p in headers if p[0] not in (b"content-security-policy", b"x-content-type-options")]
-        headers += [(b"content-security-policy", b"sandbox"), (b"x-content-type-options", b"nosniff")]
+    if len(types) != 1 or _PASSIVE.fullmatch(types[0]) is None:
+        replaced = [name for name, _ in _SANDBOX]
+        headers = [pair for pair in headers if pair[0] not in replaced] + _SANDBOX
     return headers
 
 

@@ -252,6 +252,8 @@ class Gateway:
                 scope["client"][0], facts.get(b"x-forwarded-for"), facts.get(b"forwarded")
             )
         except AddressUnclear:
+            # Counted at the proxy that sent it, which is all that is known.
+            arrival.address = self._client_address.peer(scope["client"][0])
             return refuse(Code.MALFORMED, "The forwarding headers cannot be believed.")
         return None
 
@@ -362,9 +364,10 @@ class Gateway:
     ) -> tuple[int, HeaderPairs, bytes]:
         """Write what the journal is to know of a refusal, and return what the caller is."""
         shown = UNKNOWN if decision.code is Code.SERVICE_DENIED else decision
-        stranger = shown.code in (Code.MALFORMED, Code.UNKNOWN_KEY)
-        if stranger and arrival.address is not None:
-            verdict = self.floods.meet(arrival.address, arrival.now)
+        if arrival.address is not None and (arrival.entry is None or decision.code is Code.SERVICE_DENIED):
+            # Without a key of this service it is a stranger's call: many of them must not fill the disk.
+            unusable = shown.code in (Code.MALFORMED, Code.UNKNOWN_KEY)
+            verdict = self.floods.meet(arrival.address, arrival.now, fills=unusable)
             if verdict.throttled is not None:
                 shown = verdict.throttled
             if not verdict.record_singly:

@@ -24,6 +24,10 @@ class ClientAddress:
         """Whether forwarding headers have to be looked at."""
         return bool(self._trusted)
 
+    def peer(self, peer: str) -> Address:
+        """The socket's own address."""
+        return _parse(peer)
+
     def find(self, peer: str, forwarded_for: bytes | None, forwarded: bytes | None) -> Address:
         """The caller's address. Raises `AddressUnclear`."""
         address = _parse(peer)
@@ -63,11 +67,16 @@ def _hops(value: bytes) -> list[str]:
 def _forwarded(value: bytes) -> list[str]:
     """The ``for`` parameters of a Forwarded header (RFC 7239), in order."""
     hops = []
-    for element in value.decode("latin-1").split(","):
-        for pair in element.split(";"):
-            name, _, text = pair.strip().partition("=")
-            if name.lower() == "for":
-                hops.append(_without_port(text.strip().strip('"')))
+    for element in value.decode("latin-1").split(",") if value else ():
+        named = [
+            text.strip().strip('"')
+            for pair in element.split(";")
+            for name, _, text in [pair.strip().partition("=")]
+            if name.lower() == "for"
+        ]
+        if len(named) != 1:
+            raise AddressUnclear("A hop of the Forwarded header does not say whom it speaks for.")
+        hops.append(_without_port(named[0]))
     return hops
 
 

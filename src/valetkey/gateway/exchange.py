@@ -48,7 +48,7 @@ class Exchange:
 
     __slots__ = (
         "_answer", "_bytes_out", "_call_id", "_code", "_end", "_first_byte_ms", "_node", "_origin", "_pump",
-        "_reserved",
+        "_refund", "_reserved",
         "_runtime", "_secret", "_send", "_started_answer", "_started_ns", "_status",
         "_taken", "_task", "_upstream_status", "call", "connection", "deadline", "key_id",
     )  # fmt: skip
@@ -92,6 +92,7 @@ class Exchange:
         self._bytes_out = 0
         self._first_byte_ms: float | None = None
         self._started_answer = False
+        self._refund = False
         self.deadline = time.monotonic() + node.settings.body_timeout
         """When the sweep cuts it (seconds of the monotonic clock): moved on with every sign of life."""
 
@@ -195,8 +196,12 @@ class Exchange:
         if status in (401, 403) and await self._is_about_our_key(answer):
             answer.close()
             return await self._refuse(Code.UPSTREAM_REFUSED_SECRET)
-        if status >= 500 and self._runtime.service.refund_on_failure:
-            self._give_back()
+        if status == 206 and not (self._taken.range and self._runtime.is_media(self.call)):
+            # A piece that nobody asked for could begin in the middle of a key.
+            answer.close()
+            return await self._refuse(Code.UPSTREAM_FAILED)
+        # Given back at the end: until then the call holds its place.
+        self._refund = status >= 500 and self._runtime.service.refund_on_failure
         needles = self._runtime.needles
         headers = sieve(answer.raw_headers, self._runtime.service, self._runtime.public_address, needles)
         scrubber = Scrubber(needles)
@@ -300,6 +305,8 @@ class Exchange:
         node, reserved = self._node, self._reserved
         cost = None
         if reserved is not None:
+            if self._refund:
+                self._give_back()
             cost = reserved.cost_micros if reserved.open else 0
             node.counters.settle(reserved)
         node.leave(self)

@@ -53,8 +53,8 @@ class Floods:
         self._new_call_id = new_call_id
         self._buckets: OrderedDict[tuple[int, int], _Bucket] = OrderedDict()
 
-    def meet(self, address: Address, now: Now) -> Verdict:
-        """One more unusable key from that address."""
+    def meet(self, address: Address, now: Now, *, fills: bool = True) -> Verdict:
+        """One more call of a stranger from that address; `fills`: with an unusable key, so that it is throttled."""
         bucket = self._bucket(address, now)
         if now.wall - bucket.minute >= MINUTE:
             self._settle(_place(address), bucket)
@@ -62,7 +62,9 @@ class Floods:
         interval = 1_000_000_000 // BUCKET_A_SECOND
         ahead = max(bucket.arrival - now.monotonic, 0)
         throttled = None
-        if ahead > interval * (BUCKET_A_SECOND - 1):
+        if not fills:
+            pass
+        elif ahead > interval * (BUCKET_A_SECOND - 1):
             wait = (ahead - interval * (BUCKET_A_SECOND - 1)) / 1e9
             throttled = Decision(Code.THROTTLED, CODES[Code.THROTTLED].sentence, None, None, wait)
         else:

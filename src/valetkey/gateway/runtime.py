@@ -84,5 +84,8 @@ class ServiceRuntime:
 def needles_of(service: Service, secrets: list[SecretVersion]) -> Needles:
     """Everything answers of this service are scrubbed of."""
     parts = {value.encode() for version in secrets for value in version.parts.values()}
+    if isinstance(service.placement, Basic):
+        # A secret with a colon is user:password, and an upstream may say either alone.
+        parts |= {side for part in parts for side in part.split(b":", 1) if side}
     users = [service.placement.user.encode()] if isinstance(service.placement, Basic) else []
     return Needles.build(sorted(parts), users)

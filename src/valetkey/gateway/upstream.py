@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from aiohttp import ClientError
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EofStream
+from multidict import CIMultiDictProxy
 
 from valetkey.gateway.connections import (
     MAX_FIELD_BYTES,
@@ -23,6 +25,9 @@ from valetkey.services.service import Service
 
 __all__ = ["Upstream", "UpstreamAnswer", "UpstreamFailed"]
 
+MAX_STATUS = 999
+"""Statuses have three digits (RFC 9110, section 15); the listener ends the process for any other."""
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 
 
@@ -84,12 +89,26 @@ class Upstream:
                 raise UpstreamFailed("it changed the protocol", sent=True)
             if message.code >= 200:
                 break
+            if message.code < 100:
+                raise UpstreamFailed("its status is none", sent=True)
+        if message.code > MAX_STATUS or not framing_is_plain(message.headers):
+            raise UpstreamFailed("its answer cannot be read in one way only", sent=True)
         content.on_eof(connection.ended)
         return UpstreamAnswer(connection, message, content)
 
     def close(self) -> None:
         """Close all connections, those in use when their call ends."""
         self._pool.close()
+
+
+def framing_is_plain(headers: CIMultiDictProxy[str]) -> bool:
+    """Whether body and headers can be read in one way: chunked or not, one coding, no control characters."""
+    transfer = headers.get("Transfer-Encoding")
+    if transfer is not None and transfer.strip().lower() != "chunked":
+        return False
+    if len(headers.getall("Content-Encoding", ())) > 1 or len(headers.getall("Transfer-Encoding", ())) > 1:
+        return False
+    return not any(_CONTROL.search(value) for value in headers.values())
 
 
 def _head(

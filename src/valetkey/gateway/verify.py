@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,13 +17,16 @@ from valetkey.decision.path import PathRefused, judge_path
 from valetkey.decision.restrictions.patterns import METHODS
 from valetkey.gateway.client_address import address_bytes
 from valetkey.gateway.index import KeyEntry
+from valetkey.gateway.logged import free_text, masked
 from valetkey.gateway.node import Node
 from valetkey.gateway.refusal import problem
 from valetkey.journal.errors import JournalFailed
 from valetkey.journal.records import Closed, End, Opened, Personal
-from valetkey.keys.format import mask_keys
 from valetkey.vault.fingerprint import fingerprint
 
+QUESTION_SECONDS = 10.0
+"""A question is one packet or two; whoever takes longer holds a connection for nothing."""
+_NO_CREDENTIAL = refuse(Code.MALFORMED, "Verify needs a service credential as bearer.")
 MAX_QUESTION = 65_536
 """A question is a key and a few facts; more is refused before it is read."""
 
@@ -91,15 +95,13 @@ class Verify:
             return await _send(send, problem(refuse(Code.METHOD_REFUSED, "Verify is asked by POST."), None))
         if node.unready() is not None:
             return await _send(send, problem(refuse(Code.NOT_READY), None))
-        scheme, _, credential = authorization.partition(b" ")
-        service_id = None
-        if scheme.lower() == b"bearer":
-            known = node.index.credential(fingerprint(credential.strip(), node.index.index_key))
-            service_id = None if known is None else known.service_id
-        if service_id is None:
-            refusal = refuse(Code.MALFORMED, "Verify needs a service credential as bearer.")
-            return await _send(send, problem(refusal, None))
-        body = await _read(receive)
+        if self._service_of(authorization) is None:
+            return await _send(send, problem(_NO_CREDENTIAL, None))
+        try:
+            async with asyncio.timeout(QUESTION_SECONDS):
+                body = await _read(receive)
+        except TimeoutError:
+            body = None
         if body is None:
             return await _send(send, problem(refuse(Code.TOO_LARGE), None))
         try:
@@ -112,6 +114,9 @@ class Verify:
             )
             return await _send(send, (200, _json_headers(encoded), encoded))
         # A change may have come while the body was read: from here on nothing waits until the record stands.
+        service_id = self._service_of(authorization)
+        if service_id is None:
+            return await _send(send, problem(_NO_CREDENTIAL, None))
         if node.unready() is not None:
             return await _send(send, problem(refuse(Code.NOT_READY), None))
         try:
@@ -119,6 +124,15 @@ class Verify:
         except JournalFailed:
             return await _send(send, problem(refuse(Code.NOT_READY), None))
         await _send(send, (200, _json_headers(encoded), encoded))
+
+    def _service_of(self, authorization: bytes) -> str | None:
+        """Whose credential it is, None when it opens nothing."""
+        index = self._node.index
+        scheme, _, credential = authorization.partition(b" ")
+        if scheme.lower() != b"bearer":
+            return None
+        known = index.credential(fingerprint(credential.strip(), index.index_key))
+        return None if known is None else known.service_id
 
     def _judge(self, question: Question, service_id: str, cost: int | None) -> Answer:
         node = self._node
@@ -168,9 +182,9 @@ class Verify:
             fingerprint=print_.hex() if entry is None else None,
             holder=None if entry is None else index.holder_name(entry),
             method=method,
-            path=None if path is None else mask_keys(path.text.encode()).decode(),
+            path=None if path is None else masked(path.text),
             endpoint=decision.endpoint,
-            operation=question.operation,
+            operation=free_text(question.operation),
             policy=None if entry is None else entry.policy_id,
             limit=decision.limit,
             cost_reserved=None if reserved is None else reserved.cost_micros,
@@ -184,11 +198,7 @@ class Verify:
             last_byte_ms=(time.monotonic_ns() - now.monotonic) // 1000 / 1000,
             cost=None if reserved is None else reserved.cost_micros,
         )
-        origin = (
-            None
-            if question.origin is None
-            else mask_keys(question.origin[:512].encode()).decode("utf-8", "replace")
-        )
+        origin = free_text(question.origin)
         try:
             node.journal.append_both(
                 opened, Personal(None if address is None else address.text, None, origin), closed

@@ -25,6 +25,7 @@ class AuditAction(StrEnum):
     SERVICE_UNLOCK = "service:unlock"
     SERVICE_REMOVE = "service:remove"
     SERVICE_CREDENTIAL = "service:credential"
+    CREDENTIAL_REVOKE = "credential:revoke"
 
     SECRET_SET = "secret:set"  # noqa: S105 - an action, not a secret
     SECRET_RETIRE = "secret:retire"  # noqa: S105

@@ -39,11 +39,21 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quotas: tuple[str, ...] | None = None
     budgets: tuple[str, ...] | None = None
     uses: int | None = None
+    clear: tuple[str, ...] | None = None
+    """Single values to take away from a key that has them: ``burst``, ``concurrency``, ``uses``."""
+
+
+CLEARABLE = ("burst", "concurrency", "uses")
+"""Terms that have no empty value of their own, so that `clear` takes them away."""
 
 
 def draft_policy(terms: Terms, kind: KeyKind) -> Policy:
     """The policy of a new key. Raises `Invalid` for flags that cannot be, and where the kind insists on more."""
     defaults = defaults_of(kind)
+    if terms.clear:
+        raise Invalid(
+            "A new key has nothing that could be cleared.", "Issue it, then change it.", field="clear"
+        )
     if kind is KeyKind.PUBLIC and not (terms.networks or terms.origins or terms.endpoints):
         raise Invalid(
             "A public key can be read by anyone, so it must be tied to something.",
@@ -55,7 +65,18 @@ def draft_policy(terms: Terms, kind: KeyKind) -> Policy:
 def change_policy(old: Policy, terms: Terms, kind: KeyKind) -> Policy:
     """The policy with what was given in the place of what was there. An empty list takes a restriction away."""
     flags = _flags_of(old)
+    for name in terms.clear or ():
+        if name not in CLEARABLE:
+            raise Invalid(
+                "That is nothing that can be cleared so.",
+                f"Clear one of {', '.join(CLEARABLE)}.",
+                field="clear",
+            )
+        if getattr(terms, name) is not None:
+            raise Invalid(f"{name} is both given and cleared.", "Leave out one of them.", field="clear")
+        flags.pop(name, None)
     given = {name: value for name in terms.__struct_fields__ if (value := getattr(terms, name)) is not None}
+    given.pop("clear", None)
     if "rate" in given and "burst" not in given:
         flags.pop("burst", None)
     merged = msgspec.structs.replace(Terms(), **{**flags, **given})

@@ -20,6 +20,7 @@ from valetkey.keys.drafting import Terms, change_policy, draft_policy
 from valetkey.keys.format import generate
 from valetkey.keys.kinds import KeyKind, defaults_of
 from valetkey.keys.queries import KeyView, get_key
+from valetkey.labels import check_label
 from valetkey.networks.operations import list_networks
 from valetkey.parties.operations import PartyKind, find_party, get_party, make_party
 from valetkey.services.catalogue import compile_context
@@ -95,6 +96,7 @@ def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
             "Issue a private key for the partner instead.",
             field="kind",
         )
+    check_label(request.label)
     stored = get_service(unit.connection, unit.workspace, request.service)
     environment_id = get_environment(unit.connection, unit.workspace, request.environment)
     policy = draft_policy(request.terms, request.kind)
@@ -173,12 +175,13 @@ def change_key(unit: Unit, request: ChangeKey) -> KeyView:
     _check_names(unit, policy, stored.service)
     values: dict[str, Any] = {"policy_id": _policy_id(unit, policy)}
     if request.label is not None:
-        values["label"] = request.label
+        values["label"] = check_label(request.label)
     if request.expires is not None:
         values["expires"] = None if request.expires == "never" else parse_instant(request.expires, unit.wall)
         values["ended"] = None
-        if request.expires == "never" and view.kind == KeyKind.TEMPORARY and policy.limits.uses is None:
-            raise Invalid("A temporary key must end.", "Give --uses, or another --expires.")
+    endless = values.get("expires", view.expires) is None and policy.limits.uses is None
+    if view.kind == KeyKind.TEMPORARY and endless:
+        raise Invalid("A temporary key must end.", "Keep its --uses, or give it an --expires.")
     unit.connection.execute(update(tables.keys).where(tables.keys.c.id == request.id).values(**values))
     unit.subject = f"key:{request.id}"
     unit.details |= {

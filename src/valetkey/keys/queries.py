@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import base64
+from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import Connection, and_, not_, or_, select
 
-from valetkey.decision.policy import Policy
+from valetkey.decision.policy import Policy, State
 from valetkey.errors import Invalid, NotFound
+from valetkey.keys.format import parse
+from valetkey.keys.kinds import CredentialKind
 from valetkey.store import tables
+from valetkey.vault.fingerprint import fingerprint
 
 MAX_PAGE = 200
 """Most rows of one page: a page is for a person or for one step of a loop."""
+
+
+class KeyState(StrEnum):
+    """A key's state as people mean it: past its end it is expired, whatever else it was."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
 
 
 class KeyView(msgspec.Struct, frozen=True):
@@ -93,17 +106,44 @@ def get_key(connection: Connection, workspace: str, key_id: str) -> KeyView:
     return _view(row)
 
 
+def find_key(connection: Connection, workspace: str, index_key: bytes, value: bytes) -> KeyView:
+    """The key with this value, dead ones too. Raises `NotFound`, and `Invalid` for what can be no key."""
+    row = connection.execute(
+        _selected().where(
+            tables.keys.c.workspace_id == workspace,
+            tables.keys.c.fingerprint == fingerprint(value, index_key),
+        )
+    ).first()
+    if row is not None:
+        return _view(row)
+    kind = parse(value).kind
+    if kind is CredentialKind.SERVICE:
+        raise NotFound(
+            "That is a service credential, no key.",
+            "Find it by its last four characters: valetkey service credentials NAME",
+        )
+    if kind is CredentialKind.TOKEN:
+        raise NotFound(
+            "That is an API token, no key.", "Find it by its last four characters: valetkey token list"
+        )
+    raise NotFound(
+        "No key of this server has that value.", "It may be another server's; see: valetkey key list"
+    )
+
+
 def list_keys(
     connection: Connection,
     workspace: str,
     *,
     service: str | None = None,
     holder: str | None = None,
-    state: str | None = None,
+    state: KeyState | None = None,
+    last4: str | None = None,
+    now: float = 0.0,
     limit: int = 50,
     cursor: str | None = None,
 ) -> KeyPage:
-    """A page of keys, newest first. Raises `Invalid` for a cursor that is none."""
+    """A page of keys, newest first; `now` decides which have expired. Raises `Invalid` for a cursor that is none."""
     keys = tables.keys
     limit = max(1, min(limit, MAX_PAGE))
     query = _selected().where(keys.c.workspace_id == workspace)
@@ -111,8 +151,10 @@ def list_keys(
         query = query.where(tables.services.c.name == service)
     if holder is not None:
         query = query.where(tables.parties.c.name == holder)
+    if last4 is not None:
+        query = query.where(keys.c.last4 == last4)
     if state is not None:
-        query = query.where(keys.c.state == state)
+        query = query.where(_in_state(state, now))
     if cursor is not None:
         created, identifier = _read_cursor(cursor)
         query = query.where(
@@ -124,6 +166,16 @@ def list_keys(
         last = rows[limit - 1]
         following = base64.urlsafe_b64encode(msgspec.json.encode([last.created, last.id])).decode()
     return KeyPage([_view(row) for row in rows[:limit]], following)
+
+
+def _in_state(state: KeyState, now: float) -> Any:
+    keys = tables.keys
+    if state is KeyState.REVOKED:
+        return keys.c.state == State.REVOKED.value
+    over = or_(keys.c.ended.is_not(None), and_(keys.c.expires.is_not(None), keys.c.expires <= now))
+    if state is KeyState.EXPIRED:
+        return and_(keys.c.state != State.REVOKED.value, over)
+    return and_(keys.c.state == state.value, not_(over))
 
 
 def _read_cursor(cursor: str) -> tuple[float, str]:

@@ -10,6 +10,7 @@ from valetkey.access.operation import Unit, operation
 from valetkey.errors import NotFound
 from valetkey.journal.actions import AuditAction
 from valetkey.keys.format import CredentialKind, generate
+from valetkey.labels import check_label
 from valetkey.parties.operations import PartyKind, find_party, make_party
 from valetkey.store import tables
 from valetkey.vault.fingerprint import fingerprint
@@ -35,6 +36,8 @@ class IssuedToken(msgspec.Struct, frozen=True):
     id: str
     party: str
     token: str
+    party_made: bool = False
+    """Whether the party was not known before and was made, as an application."""
 
     def __repr__(self) -> str:
         return f"IssuedToken(id={self.id!r}, ***)"
@@ -53,10 +56,10 @@ class TokenView(msgspec.Struct, frozen=True):
 
 @operation(AuditAction.TOKEN_ISSUE)
 def issue_token(unit: Unit, request: IssueToken) -> IssuedToken:
-    """Make a token that may do what its party may do."""
-    party = find_party(unit.connection, unit.workspace, request.party) or make_party(
-        unit, request.party, PartyKind.APPLICATION
-    )
+    """Make a token that may do everything here but make and revoke tokens."""
+    check_label(request.label)
+    known = find_party(unit.connection, unit.workspace, request.party)
+    party = known or make_party(unit, request.party, PartyKind.APPLICATION)
     plain = generate("vk", CredentialKind.TOKEN, unit.random)
     identifier = unit.new_id("tok")
     unit.connection.execute(
@@ -73,7 +76,7 @@ def issue_token(unit: Unit, request: IssueToken) -> IssuedToken:
     )
     unit.subject = f"token:{identifier}"
     unit.details["party"] = party.name
-    return IssuedToken(identifier, party.name, plain.reveal_text())
+    return IssuedToken(identifier, party.name, plain.reveal_text(), party_made=known is None)
 
 
 @operation(AuditAction.TOKEN_REVOKE)

@@ -28,6 +28,7 @@ from valetkey.journal.read import events
 from valetkey.journal.segment import product_version
 from valetkey.keys.checking import CheckedKey, CheckKey
 from valetkey.keys.operations import latch_expired
+from valetkey.keys.queries import KeyView, find_key
 from valetkey.parties.tokens import actor_of_token
 from valetkey.server.checking import check_key
 from valetkey.server.facts import FactLoader
@@ -131,7 +132,15 @@ class Desk:
             if replayed is not None:
                 return replayed
         performed = self._frame.perform(
-            operation, request, actor, getattr(request, "environment", "production")
+            operation,
+            request,
+            actor,
+            getattr(request, "environment", "production"),
+            in_the_end=None
+            if replay_token is None
+            else lambda connection, answer: self._remember(
+                connection, operation, request, actor, replay_token, answer
+            ),
         )
         facts: list[Any] = []
         if performed.changed:
@@ -216,6 +225,10 @@ class Desk:
             return check_key(connection, self.workspace, self._loader, self._counters, request, now)
 
         return await self.read(run)
+
+    async def find_key(self, value: bytes) -> KeyView:
+        """The key with this value, dead ones too. Raises `NotFound` and `Invalid`."""
+        return await self.read(lambda c: find_key(c, self.workspace, self._index_key, value))
 
     async def events(
         self,

@@ -146,6 +146,7 @@ class WorkerProcess:
         """Take changes; when the control process is gone, wait for the next one and begin anew with it."""
         node = self._node
         assert node is not None
+        cut_on_joining = 0
         while True:
             channel = self._channel
             assert channel is not None
@@ -153,7 +154,8 @@ class WorkerProcess:
                 if isinstance(message, Change):
                     touched = node.index.apply(message.facts)
                     cut = 0 if message.let_finish else node.cut_dead(touched, time.time())
-                    channel.send(Acknowledged(message.sequence, cut))
+                    channel.send(Acknowledged(message.sequence, cut + cut_on_joining))
+                    cut_on_joining = 0
                 elif isinstance(message, Lease):
                     node.lease_until = max(node.lease_until, message.asked + int(LEASE_SECONDS * 1e9))
             channel.close()
@@ -161,7 +163,7 @@ class WorkerProcess:
             # What changed while we were apart is judged before the lease is asked for.
             node.index = index
             node.wall_floor = welcome.wall_floor
-            node.cut_dead(list(node.open), time.time())
+            cut_on_joining = node.cut_dead(list(node.open), time.time())
             gc.collect()
             gc.freeze()
             self._tell_ready()

@@ -159,11 +159,8 @@ class Workers:
                 channel.send(Welcome(self._workspace, self._index_key, len(pieces), self._wall_floor()))
                 for start in pieces:
                     channel.send(Facts(facts[start : start + SNAPSHOT_CHUNK]))
-                # What was sent while it was away is in the snapshot.
-                for future in worker.waiting.values():
-                    if not future.done():
-                        future.set_result(0)
-                worker.waiting.clear()
+                # What was sent while it was away is in the snapshot: in force once the worker says so.
+                channel.send(Change(self._sequence, []))
             await channel.drain()
             await self._serve(worker, channel)
         except (ConnectionError, msgspec.DecodeError):
@@ -178,9 +175,11 @@ class Workers:
                 worker.lease_until = boottime_ns() + LEASE_NS
                 channel.send(Lease(message.asked))
             elif isinstance(message, Acknowledged):
-                future = worker.waiting.pop(message.sequence, None)
-                if future is not None and not future.done():
-                    future.set_result(message.cut)
+                # Changes are applied in order, so one acknowledgement speaks for all before it.
+                for sequence in [number for number in worker.waiting if number <= message.sequence]:
+                    future = worker.waiting.pop(sequence)
+                    if not future.done():
+                        future.set_result(message.cut)
             elif isinstance(message, Ready):
                 worker.ready = True
                 self._serving(worker.slot)

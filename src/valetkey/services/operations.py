@@ -8,8 +8,9 @@ from decimal import Decimal
 import msgspec
 from sqlalchemy import insert, select, update
 
+from valetkey.access.actor import ActorKind
 from valetkey.access.operation import Unit, operation
-from valetkey.errors import Conflict, Invalid
+from valetkey.errors import Conflict, Invalid, NotPermitted
 from valetkey.journal.actions import AuditAction
 from valetkey.services.catalogue import UnknownPreset, custom_service, load_preset
 from valetkey.services.origin import InvalidOrigin, Origin
@@ -19,6 +20,8 @@ from valetkey.services.service import InvalidService, Kind, Service
 from valetkey.store import tables
 from valetkey.store.blocks import next_block
 
+_DESTINATION = frozenset(("base_url", "hosts", "auth", "allow_private", "allow_plain_upstream", "ca_file"))
+"""What decides who receives the real key: a stolen token must not be able to send it elsewhere."""
 MAX_PRICE_MICROS = 10**12
 """A million a call: beyond it is a slip of the pen."""
 
@@ -107,6 +110,11 @@ def change_service(unit: Unit, request: ChangeService) -> ServiceView:
     given = {
         name: value for name in request.__struct_fields__ if (value := getattr(request, name)) is not None
     }
+    if unit.actor.kind is ActorKind.TOKEN and set(given) & _DESTINATION:
+        raise NotPermitted(
+            "An API token cannot change where a service's real key is sent.",
+            "Do it on the machine itself, as the owner of the data folder.",
+        )
     if old.kind is Kind.OWN and set(given) - {"name", "price"}:
         raise Invalid("An own service has no upstream.", "Only its price can be changed.")
     hosts = dict(view_of(stored).hosts)

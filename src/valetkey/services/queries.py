@@ -34,6 +34,12 @@ class ServiceView(msgspec.Struct, frozen=True):
     price: str
     locked: bool
     created: float
+    allow_private: bool = False
+    """Whether upstream addresses may be private."""
+    allow_plain_upstream: bool = False
+    """Whether ``http://`` is accepted beyond loopback."""
+    ca_file: str | None = None
+    """File with the only authorities accepted; null: those of the system."""
 
 
 def find_service(connection: Connection, workspace: str, name: str) -> StoredService | None:
@@ -80,6 +86,9 @@ def view_of(stored: StoredService) -> ServiceView:
         price=_amount(service.price_micros),
         locked=stored.locked,
         created=stored.created,
+        allow_private=service.allow_private,
+        allow_plain_upstream=service.allow_plain,
+        ca_file=service.ca_file,
     )
 
 

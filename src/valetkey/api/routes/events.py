@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -14,6 +14,8 @@ from litestar.response import Stream
 
 from valetkey.api.answers import UsagePage
 from valetkey.api.parameters import Cursor, Limit, Named, TheDesk
+from valetkey.api.reading import StrictRequest
+from valetkey.api.security import STILL
 from valetkey.decision.codes import Code
 from valetkey.durations import parse_span
 from valetkey.errors import Invalid
@@ -35,6 +37,8 @@ KeyFilter = Annotated[
     str | None, QueryParameter(min_length=1, max_length=60, description="Identifier of a key.")
 ]
 
+LOOK_SECONDS = 1.0
+"""How often a quiet stream looks whether it may go on."""
 HEARTBEAT_SECONDS = 15.0
 """An empty line so often shows a quiet stream alive, and finds out clients that vanished."""
 
@@ -60,13 +64,14 @@ async def list_page(
 @get("/events/stream", summary="Follow calls", media_type=NDJSON)
 async def follow(
     desk: TheDesk,
+    request: StrictRequest,
     key: KeyFilter = None,
     service: Named = None,
     code: Annotated[Code | None, QueryParameter(description="What was decided.")] = None,
 ) -> Stream:
     """Calls as they happen, one JSON object a line (empty lines while nothing happens), until the client leaves."""
     events = await desk.follow(key=key, service=service, code=code)
-    return Stream(_lines(events), media_type=NDJSON)
+    return Stream(_lines(events, request.scope[STILL]), media_type=NDJSON)  # type: ignore[literal-required]
 
 
 @get("/usage", summary="Show use by key")
@@ -77,21 +82,28 @@ async def usage(
     return cast(UsagePage, await desk.usage(key, hours))
 
 
-async def _lines(events: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+async def _lines(events: AsyncIterator[Any], still: Callable[[], Awaitable[Any]]) -> AsyncIterator[bytes]:
     yield b"\n"  # so that the answer's head leaves at once, and the follower knows that it follows
     coming: asyncio.Future[Any] | None = None
+    quiet = 0.0
     try:
         while True:
             coming = coming or asyncio.ensure_future(anext(events))
-            done, _ = await asyncio.wait({coming}, timeout=HEARTBEAT_SECONDS)
+            done, _ = await asyncio.wait({coming}, timeout=LOOK_SECONDS)
+            if await still() is None:
+                return  # the token has ended, and so does what it opened
             if not done:
-                yield b"\n"
+                quiet += LOOK_SECONDS
+                if quiet >= HEARTBEAT_SECONDS:
+                    quiet = 0.0
+                    yield b"\n"
                 continue
             try:
                 event = coming.result()
             except StopAsyncIteration:
                 return
             coming = None
+            quiet = 0.0
             yield msgspec.json.encode(event) + b"\n"
     finally:
         if coming is not None:

@@ -6,16 +6,16 @@ from typing import Annotated, Any, cast
 
 import msgspec
 from litestar import get, patch, post
+from litestar.datastructures import State
 from litestar.openapi.spec import Example
 from litestar.params import Body, QueryParameter
 
 from valetkey.access.actor import Actor
 from valetkey.access.operation import Operation
 from valetkey.api.answers import KeyStopped
-from valetkey.api.bodies import Ending, KeyChanges
+from valetkey.api.bodies import Ending, KeyChanges, KeyValue
 from valetkey.api.desk import Desk
 from valetkey.api.parameters import Asking, Cursor, IdInPath, Limit, Named, ReplayToken, TheDesk, performs
-from valetkey.decision.policy import State
 from valetkey.keys.checking import CallToCheck, CheckedKey, CheckKey
 from valetkey.keys.operations import (
     ChangeKey,
@@ -29,7 +29,7 @@ from valetkey.keys.operations import (
     show_key_value,
     suspend_key,
 )
-from valetkey.keys.queries import KeyPage, KeyView, get_key, list_keys
+from valetkey.keys.queries import KeyPage, KeyState, KeyView, get_key, list_keys
 
 _ISSUE = Body(
     examples=[
@@ -46,6 +46,7 @@ _ISSUE = Body(
 )
 _CHANGE = Body(examples=[Example(summary="Another rate", value={"terms": {"rate": "2/s"}})])
 _END = Body(examples=[Example(summary="Let open exchanges finish", value={"let_finish": True})])
+_FIND = Body(examples=[Example(summary="A key that was found", value={"key": "the-whole-key"})])
 _CHECK = Body(
     examples=[
         Example(summary="A call", value={"method": "GET", "path": "/v1/models", "address": "203.0.113.7"})
@@ -56,13 +57,19 @@ _CHECK = Body(
 @get("/keys", summary="List keys")
 async def list_page(
     desk: TheDesk,
+    state: State,
     service: Named = None,
     holder: Named = None,
-    key_state: Annotated[State | None, QueryParameter(name="state")] = None,
+    key_state: Annotated[KeyState | None, QueryParameter(name="state")] = None,
+    last4: Annotated[
+        str | None,
+        QueryParameter(pattern=r"^[0-9A-Za-z]{4}$", description="Last four characters of the key."),
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> KeyPage:
     """A page of keys, newest first. Never a value."""
+    now = state.wall()
     return await desk.read(
         lambda connection: list_keys(
             connection,
@@ -70,6 +77,8 @@ async def list_page(
             service=service,
             holder=holder,
             state=key_state,
+            last4=last4,
+            now=now,
             limit=limit,
             cursor=cursor,
         )
@@ -82,6 +91,12 @@ async def issue(
 ) -> IssuedKey:
     """The only time the value of a key that is not public is shown. A replay shows `key: null`."""
     return (await desk.perform(issue_key, data, actor, replay_token=replay_token)).answer  # type: ignore[no-any-return]
+
+
+@post("/keys/find", summary="Find a key by its value", status_code=200)
+async def find(desk: TheDesk, data: Annotated[KeyValue, _FIND]) -> KeyView:
+    """Which key a plain key is, living or dead: for one that was found where it does not belong."""
+    return cast(KeyView, await desk.find_key(data.key.strip().encode()))
 
 
 @get("/keys/{key_id:str}", summary="Show a key")
@@ -151,4 +166,4 @@ async def _stop(
     )
 
 
-ROUTES = [list_page, issue, show, change, suspend, resume, revoke, check, value]
+ROUTES = [list_page, issue, find, show, change, suspend, resume, revoke, check, value]

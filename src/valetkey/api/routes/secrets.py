@@ -8,10 +8,12 @@ from litestar import get, post
 from litestar.datastructures import State
 from litestar.openapi.spec import Example
 from litestar.params import Body, PathParameter, QueryParameter
+from sqlalchemy import Connection
 
 from valetkey.api.answers import SecretPage, VersionPage
 from valetkey.api.bodies import SecretRetirement
-from valetkey.api.parameters import Asking, ReplayToken, ServiceInPath, TheDesk, performs
+from valetkey.api.parameters import Asking, Named, ReplayToken, ServiceInPath, TheDesk, performs
+from valetkey.services.queries import get_service
 from valetkey.vault.operations import (
     RetireSecret,
     SecretView,
@@ -30,9 +32,16 @@ SecretInPath = Annotated[str, PathParameter(description="Name of a secret; the u
 
 
 @get("/secrets", summary="List secrets")
-async def list_all(desk: TheDesk) -> SecretPage:
-    """All secrets with their newest living version. Never a value."""
-    return SecretPage(await desk.read(lambda connection: list_secrets(connection, desk.workspace)))
+async def list_all(desk: TheDesk, service: Named = None) -> SecretPage:
+    """All secrets, or those of one service, with their newest living version. Never a value."""
+
+    def found(connection: Connection) -> list[SecretView]:
+        if service is not None:
+            get_service(connection, desk.workspace, service)
+        views = list_secrets(connection, desk.workspace)
+        return [view for view in views if service in (None, view.service)]
+
+    return SecretPage(await desk.read(found))
 
 
 @post("/secrets", summary="Set a secret", opt=performs(set_secret))

@@ -9,10 +9,16 @@ from litestar import delete, get, patch, post
 from litestar.openapi.spec import Example
 from litestar.params import Body
 
-from valetkey.api.answers import ServicePage
+from valetkey.api.answers import CredentialPage, CredentialStopped, ServicePage
 from valetkey.api.bodies import ServiceChanges
-from valetkey.api.parameters import Asking, ReplayToken, ServiceInPath, TheDesk, performs
-from valetkey.keys.credentials import Credential, make_credential
+from valetkey.api.parameters import Asking, IdInPath, ReplayToken, ServiceInPath, TheDesk, performs
+from valetkey.keys.credentials import (
+    Credential,
+    CredentialName,
+    list_credentials,
+    make_credential,
+    revoke_credential,
+)
 from valetkey.services.operations import (
     AddService,
     ChangeService,
@@ -89,4 +95,29 @@ async def credential(
     ).answer
 
 
-ROUTES = [list_all, add, show, change, remove, lock, unlock, credential]
+@get("/services/{name:str}/credentials", summary="List service credentials")
+async def credentials(desk: TheDesk, name: ServiceInPath) -> CredentialPage:
+    """Newest first, ended ones too. Never a value."""
+    return CredentialPage(
+        await desk.read(lambda connection: list_credentials(connection, desk.workspace, name))
+    )
+
+
+@post(
+    "/services/{name:str}/credentials/{credential_id:str}/revoke",
+    summary="Revoke a service credential",
+    status_code=200,
+    opt=performs(revoke_credential),
+)
+async def revoke(
+    desk: TheDesk, actor: Asking, name: ServiceInPath, credential_id: IdInPath
+) -> CredentialStopped:
+    """When this is answered, /v1/verify and /v1/authorize refuse it everywhere."""
+    outcome = await desk.perform(revoke_credential, CredentialName(name, credential_id), actor)
+    view = outcome.answer
+    return CredentialStopped(
+        credential_id, name, getattr(view, "revoked", None), outcome.acknowledged, outcome.fenced
+    )
+
+
+ROUTES = [list_all, add, show, change, remove, lock, unlock, credential, credentials, revoke]

@@ -35,7 +35,7 @@ async def list_all(desk: TheDesk) -> TokenPage:
 async def issue(
     desk: TheDesk, actor: Asking, data: Annotated[IssueToken, _ISSUE], replay_token: ReplayToken = None
 ) -> IssuedToken:
-    """Its value is shown this once. An API token cannot make others."""
+    """Its value is shown this once. It opens all of this API but making and revoking tokens."""
     return (await desk.perform(issue_token, data, actor, replay_token=replay_token)).answer  # type: ignore[no-any-return]
 
 
