@@ -119,7 +119,7 @@ class Frame:
         request: Request,
         actor: Actor,
         environment: str = "production",
-        in_the_end: Callable[[Connection, Answer], None] | None = None,
+        in_the_end: Callable[[Unit, Answer], None] | None = None,
     ) -> Performed[Answer]:
         """Permission check, the operation, its audit entry and its changes, in one transaction.
 
@@ -147,7 +147,7 @@ class Frame:
                 )
             entry = _enter(unit, made.action, "done")
             if in_the_end is not None:
-                in_the_end(connection, answer)
+                in_the_end(unit, answer)
         return Performed(answer, tuple(unit.changed), entry)
 
     def _unit(self, connection: Connection, actor: Actor, environment: str) -> Unit:

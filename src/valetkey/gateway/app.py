@@ -28,7 +28,6 @@ from valetkey.journal.call_id import RANDOM_BYTES, call_id
 from valetkey.journal.errors import JournalFailed
 from valetkey.journal.randomness import RandomPool
 from valetkey.journal.records import Closed, End, Opened, Personal
-from valetkey.keys.format import InvalidKey, parse
 from valetkey.services.dialling import OwnListeners
 from valetkey.services.origin import Origin
 from valetkey.services.placement import Basic, Bearer, Header, Query
@@ -36,7 +35,6 @@ from valetkey.services.service import DEFAULT_CEILING, Service
 from valetkey.vault.fingerprint import fingerprint
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-_NO_BODY = frozenset(("GET", "HEAD", "OPTIONS", "DELETE"))
 MAX_LENGTH_DIGITS = 20
 """Digits of a Content-Length that are read: 64 bits have no more."""
 
@@ -131,7 +129,7 @@ class Gateway:
         if raw == b"/v1/verify":
             return await self._verify.answer(scope, receive, send)
         if raw in (b"/healthz", b"/readyz"):
-            return await self._health(raw, send)
+            return await self._health(raw, scope, send)
         node = self._node
         arrival = _Arrival(node.clock.now())
         if node.unready() is not None:
@@ -283,10 +281,6 @@ class Gateway:
         entry = index.find(print_)
         if entry is None:
             arrival.fingerprint = print_.hex()
-            try:
-                parse(raw)
-            except InvalidKey:
-                pass
         return entry
 
     def runtime(self, service: ServiceEntry) -> ServiceRuntime:
@@ -304,6 +298,12 @@ class Gateway:
                 earlier.retire()
             self._runtimes[service.id] = made
         return made
+
+    def drop_unused(self) -> None:
+        """Let go of what was compiled for services that are gone, with their connections and keys."""
+        living = {service.id for service in self._node.index.services.values()}
+        for service_id in [name for name in self._runtimes if name not in living]:
+            self._runtimes.pop(service_id).retire()
 
     # -- the record
 
@@ -387,7 +387,10 @@ class Gateway:
         self._node.journal.append_both(opened, personal, closed)
         return answer
 
-    async def _health(self, raw: bytes, send: Callable[..., Any]) -> None:
+    async def _health(self, raw: bytes, scope: dict[str, Any], send: Callable[..., Any]) -> None:
+        hosts = b", ".join(value for name, value in scope["headers"] if name == b"host")
+        if not self._node.answers_to(hosts):
+            return await _send_problem(send, problem(refuse(Code.HOST_UNKNOWN), None))
         why = self._node.unready() if raw == b"/readyz" else None
         body = b'{"status":"ok"}' if why is None else b'{"status":"not ready","missing":"%b"}' % why.encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

@@ -37,6 +37,8 @@ SMALL_BODY = 65_536
 """A body up to this many bytes is read whole before the call goes upstream: no half call, less work."""
 LINGER_SECONDS = 1.0
 """A caller that was refused in the middle of its body has so long to read why."""
+REFUSAL_SECONDS = 2.0
+"""A refusal comes whole or not at all; what has come by then is judged."""
 MAX_REFUSAL_BODY = 16_384
 """So much of a 403 is read to see whether it is about our key."""
 
@@ -265,14 +267,25 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _is_about_our_key(self, answer: UpstreamAnswer) -> bool:
+        """Whether a 401 or 403 is about the key that we put in. A 401 always is: the caller's was taken out."""
         if answer.status == 401:
             return True
+        body = b""
         try:
-            body = await answer.content.read(MAX_REFUSAL_BODY)
+            async with asyncio.timeout(REFUSAL_SECONDS):
+                while len(body) < MAX_REFUSAL_BODY and (piece := await answer.content.readany()):
+                    body += piece
         except (ClientError, OSError):
             return True
+        except TimeoutError:
+            pass
+        plain = body
+        try:
+            plain = b"".join(Decoder(answer.headers.get("Content-Encoding", "").encode()).decode(body))
+        except CodingRefused:
+            pass  # judged again, and refused, when it is handed on
         answer.content.unread_data(body)
-        return self._runtime.speaks_of_our_key(body)
+        return self._runtime.speaks_of_our_key(plain)
 
     async def _refuse(self, code: Code, end: End = End.UPSTREAM_FAILED) -> None:
         self._code = code

@@ -102,6 +102,8 @@ class Floods:
                 oldest, forgotten = self._buckets.popitem(last=False)
                 self._settle(oldest, forgotten)
             bucket = self._buckets[place] = _Bucket(now)
+        else:
+            self._buckets.move_to_end(place)
         return bucket
 
     def _settle(self, place: tuple[int, int], bucket: _Bucket) -> None:

@@ -165,7 +165,9 @@ class Verify:
                 decision = UNKNOWN
             else:
                 call = Call(question.method, path, service_name, None, address, question.origin)
-                price = cost if cost is not None else (0 if service is None else service.service.price_micros)
+                price = (
+                    cost if cost is not None else (None if service is None else service.service.price_micros)
+                )
                 decision, reserved = node.judge(
                     entry, call, now, price, None if address is None else address_bytes(address)
                 )

@@ -20,6 +20,7 @@ from valetkey.access.operation import Frame
 from valetkey.errors import ValetkeyError
 from valetkey.gateway.counters import SharedCounters
 from valetkey.gateway.facts import Fact
+from valetkey.gateway.logged import note_failure
 from valetkey.server.desk import Desk
 from valetkey.server.facts import FactLoader
 from valetkey.server.hardening import harden, raise_open_files
@@ -28,8 +29,10 @@ from valetkey.server.listener import Listener
 from valetkey.server.opening import open_home
 from valetkey.server.record import Recorder
 from valetkey.server.settings import settings_from_flags
+from valetkey.server.watched import WatchedTasks
 from valetkey.server.workers import Workers
 from valetkey.settings import Settings
+from valetkey.store.engine import StoreError
 from valetkey.vault.keyring import INDEX
 
 LATCH_SECONDS = 1.0
@@ -48,7 +51,9 @@ class ControlProcess:
         self._stopping = asyncio.Event()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._tell: asyncio.StreamWriter | None = None
-        self._retired: set[tuple[int, int]] = set()
+        # Reading the journal on must not make a revoke wait.
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="recorder")
+        self._tasks = WatchedTasks()
 
     async def run(self) -> None:
         """Serve until SIGTERM."""
@@ -71,7 +76,7 @@ class ControlProcess:
             index_key = opened.keyring.key(connection, INDEX)
         generation = int(time.time())
         self._recorder = Recorder(
-            self._home, opened.store, opened.workspace, signing_key, generation, self._writer
+            self._home, opened.store, opened.workspace, signing_key, generation, self._reader
         )
 
         async def snapshot() -> list[Fact]:
@@ -104,16 +109,13 @@ class ControlProcess:
             writer=self._writer,
         )
         listeners = await self._open_doors(desk)
-        tasks = [
-            loop.create_task(work)
-            for work in (self._recorder.run(), self._hear(reader), self._latch(desk), self._forget())
-        ]
+        for work in (self._recorder.run(), self._hear(reader), self._latch(desk), self._forget()):
+            self._tasks.start(work)
         self._say({"ready": True, "ports": {"control": self._settings.control_port}})
         await self._stopping.wait()
         for listener in listeners:
             await listener.stop(0.3)
-        for task in tasks:
-            task.cancel()
+        self._tasks.stop()
         await self._recorder.recover(None, self._live_segments())
         await self._recorder.close()
         opened.store.close()
@@ -160,11 +162,17 @@ class ControlProcess:
     async def _latch(self, desk: Desk) -> None:
         while True:
             await asyncio.sleep(LATCH_SECONDS)
-            await desk.latch_expired()
+            try:
+                await desk.latch_expired()
+            except StoreError as error:
+                note_failure(error)
 
     async def _forget(self) -> None:
         while True:
-            await self._recorder.forget(time.time() - self._settings.personal_days * 86_400)
+            try:
+                await self._recorder.forget(time.time() - self._settings.personal_days * 86_400)
+            except (StoreError, OSError) as error:
+                note_failure(error)
             await asyncio.sleep(FORGET_SECONDS)
 
     async def _hear(self, reader: asyncio.StreamReader) -> None:
@@ -172,7 +180,11 @@ class ControlProcess:
             message = json.loads(line)
             self._note(message)
             if message.get("alive") is False:
-                await self._recorder.recover(message["worker"], self._live_segments())
+                # Beside: the worker that takes its place must not wait for it.
+                self._tasks.start(self._recover(message["worker"]), may_end=True)
+
+    async def _recover(self, slot: int) -> None:
+        await self._recorder.recover(slot, self._live_segments())
 
     def _note(self, message: dict[str, Any]) -> None:
         slot, generation = message["worker"], message["generation"]

@@ -17,7 +17,7 @@ import msgspec
 from sqlalchemy import Connection, insert, select
 
 from valetkey.access.actor import Actor, ActorKind
-from valetkey.access.operation import Frame, Operation
+from valetkey.access.operation import Frame, Operation, Unit
 from valetkey.decision.call import Now
 from valetkey.errors import Conflict, Invalid, ValetkeyError
 from valetkey.gateway.counters import SharedCounters
@@ -131,21 +131,16 @@ class Desk:
             replayed = self._replayed(operation, request, actor, replay_token)
             if replayed is not None:
                 return replayed
-        performed = self._frame.perform(
-            operation,
-            request,
-            actor,
-            getattr(request, "environment", "production"),
-            in_the_end=None
-            if replay_token is None
-            else lambda connection, answer: self._remember(
-                connection, operation, request, actor, replay_token, answer
-            ),
-        )
         facts: list[Any] = []
-        if performed.changed:
-            with self._frame.store.read() as connection:
-                facts = self._loader.changed(connection, performed.changed)
+
+        def in_the_end(unit: Unit, answer: Any) -> None:
+            # In the action's own transaction: what is committed can also be told to the workers.
+            facts.extend(self._loader.changed(unit.connection, unit.changed))
+            if replay_token is not None:
+                self._remember(unit.connection, operation, request, actor, replay_token, answer)
+
+        environment = getattr(request, "environment", "production")
+        performed = self._frame.perform(operation, request, actor, environment, in_the_end=in_the_end)
         return performed.answer, facts
 
     def _replayed(

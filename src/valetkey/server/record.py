@@ -12,6 +12,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select, update
 
+from valetkey.gateway.logged import note_failure
 from valetkey.journal.chain import SegmentName, segment_path, segments_in
 from valetkey.journal.checkpoint import Checkpointer, last_checkpoint
 from valetkey.journal.errors import JournalError, JournalFailed, SegmentLive
@@ -21,17 +22,21 @@ from valetkey.journal.records import Audit, Closed, Flood, Opened
 from valetkey.journal.recover import Recovery, recover_segment
 from valetkey.journal.segment import SegmentWriter
 from valetkey.journal.tail import Batch, Tailer, newest_time
-from valetkey.journal.usage import Rollups
+from valetkey.journal.usage import Rollups, Use
 from valetkey.journal.verify import verify_journal
 from valetkey.server.home import Home
-from valetkey.server.usage import read_positions, store_use
+from valetkey.server.usage import forget, read_positions, store_use
 from valetkey.store import tables
-from valetkey.store.engine import Store
+from valetkey.store.engine import Store, StoreError
 
 Made = TypeVar("Made")
 
 TICK_SECONDS = 0.2
 """How often the journal is read on; a call is in `usage` within a second."""
+MOST_PROBLEMS = 100
+"""More tell nobody anything: `audit verify` lists them all."""
+AUDIT_BATCH = 500
+"""Audit entries chained in one turn."""
 STORE_SECONDS = 2.0
 """How often rollups and heads go to the database."""
 
@@ -58,13 +63,18 @@ class Recorder:
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
         self._stored_at = 0.0
-        self.problems: list[str] = []
+        self._pending = Use()
+        """What is not in the database yet."""
+        self._synced = 0
+        self.problems: dict[str, None] = {}
+        """What is wrong with the journal, each thing once, in the order it was met."""
         self.newest = newest_time(home.journal) or 0.0
         """Newest instant any record names: a clock far behind it must not open windows again."""
         with store.read() as connection:
             positions, open_calls = read_positions(connection)
         self._rollups = Rollups(open_calls)
         self._tailer = Tailer(home.journal, positions)
+        self._stored = positions
         previous = last_checkpoint(home.journal)
         name = SegmentName(int(wall() * 1000), "control", generation)
         self._segment = SegmentWriter(home.journal, name, time=wall(), random=RandomPool())
@@ -87,7 +97,13 @@ class Recorder:
             except TimeoutError:
                 pass
             self._wake.clear()
-            await self._in_turn(self._tick)
+            try:
+                await self._in_turn(self._tick)
+            except StoreError as error:
+                # Nothing is lost: what was read stays pending and goes with the next attempt.
+                note_failure(error)
+            if self._segment.failed:
+                raise JournalFailed("The control segment cannot be written.")
 
     async def catch_up(self) -> None:
         """Read everything that stands in the journal now, and store it."""
@@ -104,7 +120,14 @@ class Recorder:
 
     async def forget(self, older_than: float) -> int:
         """Erase the personal fields of calls before an instant; return how many."""
-        return await self._in_turn(lambda: erase_personal(self._home.journal, older_than=older_than))
+        erased = await asyncio.to_thread(erase_personal, self._home.journal, older_than=older_than)
+
+        def forget_sightings() -> None:
+            with self._store.write() as connection:
+                forget(connection, older_than)
+
+        await self._in_turn(forget_sightings)
+        return erased
 
     async def recover(self, slot: int | None, live: set[str]) -> list[Recovery]:
         """Recover the segments of dead writers: of one worker slot, or all (None) but those in `live`."""
@@ -132,7 +155,7 @@ class Recorder:
         try:
             if self._checkpointer.due(heads, monotonic):
                 self._checkpointer.make(heads, int(self._wall() * 1000), monotonic)
-            self._segment.sync()
+            self._sync()
         except JournalFailed:
             return
         if store or time.monotonic() - self._stored_at > STORE_SECONDS:
@@ -144,7 +167,8 @@ class Recorder:
             self._rollups.add(entry.record, entry.personal)
             if isinstance(entry.record, Opened | Closed | Flood):
                 self.newest = max(self.newest, entry.record.time)
-        self.problems += [f"{p.segment} record {p.seq}: {p.detail}" for p in batch.problems]
+        for problem in batch.problems:
+            self._note(f"{problem.segment} record {problem.seq}: {problem.detail}")
         return batch
 
     def _heads(self) -> dict[str, tuple[int, str]]:
@@ -161,20 +185,27 @@ class Recorder:
 
     def _store_use(self) -> None:
         self._stored_at = time.monotonic()
+        self._pending.merge(self._rollups.take())
+        positions = self._tailer.positions()
+        if positions == self._stored:
+            return
         with self._store.write() as connection:
-            store_use(
-                connection,
-                self._workspace,
-                self._rollups.take(),
-                self._rollups.open_calls,
-                self._tailer.positions(),
-            )
+            store_use(connection, self._workspace, self._pending, self._rollups.open_calls, positions)
+        self._pending = Use()
+        self._stored = positions
+
+    def _sync(self) -> None:
+        if self._segment.count != self._synced:
+            self._segment.sync()
+            self._synced = self._segment.count
 
     def _journal_audit(self) -> None:
         """Audit entries were written in the action's own transaction; here they enter the chain."""
         table = tables.audit
         with self._store.read() as connection:
-            rows = connection.execute(select(table).where(table.c.journaled == 0).order_by(table.c.seq)).all()
+            rows = connection.execute(
+                select(table).where(table.c.journaled == 0).order_by(table.c.seq).limit(AUDIT_BATCH)
+            ).all()
         for row in rows:
             details = msgspec.json.decode(row.details)
             self._segment.append(
@@ -189,9 +220,13 @@ class Recorder:
                 )
             )
         if rows:
+            # On the disk first: a loss of power in between enters them twice, never not at all.
+            self._sync()
             with self._store.write() as connection:
                 connection.execute(
-                    update(table).where(table.c.seq.in_([row.seq for row in rows])).values(journaled=1)
+                    update(table)
+                    .where(table.c.journaled == 0, table.c.seq <= rows[-1].seq)
+                    .values(journaled=1)
                 )
 
     def _recover(self, slot: int | None, live: set[str]) -> list[Recovery]:
@@ -218,13 +253,17 @@ class Recorder:
             except SegmentLive:
                 continue
             except (OSError, JournalError) as error:
-                self.problems.append(f"{segment}: {error}")
+                self._note(f"{segment}: {error}")
                 continue
             if recovery.problem is not None:
-                self.problems.append(f"{segment}: {recovery.problem.detail}")
+                self._note(f"{segment}: {recovery.problem.detail}")
             found.append(recovery)
         self._poll()
         return found
+
+    def _note(self, problem: str) -> None:
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems[problem] = None
 
     def _seal(self) -> None:
         if self._segment.failed:

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from valetkey.errors import Unavailable
-from valetkey.server.hardening import harden
 from valetkey.server.home import Home
 from valetkey.server.settings import settings_to_flags
 from valetkey.settings import Settings
@@ -119,6 +118,8 @@ class Supervisor:
             theirs.close()
             self._hand_settings(process)
             child = self._control = Child("control", process, time.monotonic())
+            if self._writer is not None:
+                self._writer.close()
             reader, self._writer = await asyncio.open_connection(sock=ours)
             for slot, worker in self._workers.items():
                 if not worker.dead.is_set():
@@ -212,8 +213,3 @@ async def _end(children: Sequence[Child], deadline: float) -> None:
 def _sentences(text: str) -> tuple[str, str]:
     sentence, _, next_step = text.partition("\n")
     return sentence, next_step
-
-
-def start_hardened() -> None:
-    """Protect the supervisor itself: it holds no key, but its children inherit its limits."""
-    harden()

@@ -33,6 +33,7 @@ from valetkey.server.home import Home
 from valetkey.server.link import LEASE_SECONDS, RENEW_SECONDS, Channel, boottime_ns
 from valetkey.server.listener import Listener
 from valetkey.server.settings import settings_from_flags
+from valetkey.server.watched import WatchedTasks
 from valetkey.services.dialling import OwnListeners
 from valetkey.settings import Settings
 
@@ -69,17 +70,16 @@ class WorkerProcess:
         assert node is not None and gateway is not None
         listener = Listener(gateway, address=self._settings.listen, port=self._settings.gateway_port)
         listener.start()
-        tasks = [
-            loop.create_task(work)
-            for work in (self._listen(), self._renew(), self._sweep(node, gateway), self._sync(node))
-        ]
+        tasks = WatchedTasks()
+        for work in (self._listen(), self._renew(), self._sweep(node, gateway)):
+            tasks.start(work)
+        tasks.start(self._sync(node), may_end=True)
         self._tell_ready()
         await self._stopping.wait()
         await self._drain(node)
         gateway.floods.close()
         await listener.stop(0.5)
-        for task in tasks:
-            task.cancel()
+        tasks.stop()
         if not node.journal.failed:
             node.journal.seal(time.time())
             node.journal.close()
@@ -120,7 +120,10 @@ class WorkerProcess:
                 reader, writer = await asyncio.open_unix_connection(self._home.worker_socket)
             except (ConnectionError, FileNotFoundError):
                 if self._stopping.is_set():
-                    os._exit(0)
+                    if self._node is None:
+                        os._exit(0)
+                    # What is open is being drained beside; there is nobody to join any more.
+                    await asyncio.Event().wait()
                 await asyncio.sleep(0.05)
                 continue
             channel: Channel[ToWorker] = Channel(reader, writer, self._decoder)
@@ -198,6 +201,7 @@ class WorkerProcess:
             if time.monotonic() - floods_at > 1.0:
                 floods_at = time.monotonic()
                 gateway.floods.sweep(node.clock.now())
+                gateway.drop_unused()
 
     async def _sync(self, node: Node) -> None:
         interval = self._settings.fsync_interval_ms / 1000

@@ -127,7 +127,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         allow_private: bool = False,
         allow_plain: bool = False,
         ca_file: str | None = None,
-        price_micros: int = 0,
+        price_micros: int | None = None,
     ) -> Service:
         """A service of this kind; `base_url` takes the place of the default host's origin.
 
@@ -163,7 +163,7 @@ def custom_service(
     allow_private: bool = False,
     allow_plain: bool = False,
     ca_file: str | None = None,
-    price_micros: int = 0,
+    price_micros: int | None = None,
 ) -> Service:
     """A service of no preset. Raises `InvalidOrigin` and `InvalidService`."""
     return Service(

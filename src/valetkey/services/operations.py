@@ -182,6 +182,8 @@ def remove_service(unit: Unit, request: ServiceName) -> ServiceView:
         .where(tables.secret_versions.c.secret_id.in_(secrets), tables.secret_versions.c.retired.is_(None))
         .values(retired=unit.wall)
     )
+    for secret_id in unit.connection.execute(secrets).scalars():
+        unit.touch("secret", secret_id)
     unit.subject = f"service:{request.name}"
     unit.touch("service", stored.id)
     return view_of(stored)
@@ -272,9 +274,9 @@ def _check_authorities(ca_file: str | None) -> None:
         ) from None
 
 
-def _micros(price: str | None) -> int:
+def _micros(price: str | None) -> int | None:
     if price is None:
-        return 0
+        return None
     wrong = Invalid(
         "The price must be 0 or more, with at most six decimals.", "Write it as 0.01.", field="price"
     )

@@ -31,7 +31,8 @@ class ServiceView(msgspec.Struct, frozen=True):
     preset: str | None
     hosts: dict[str, str]
     auth: str | None
-    price: str
+    price: str | None
+    """Fixed price of a call; None where none is set."""
     locked: bool
     created: float
     allow_private: bool = False
@@ -83,7 +84,7 @@ def view_of(stored: StoredService) -> ServiceView:
         preset=service.preset,
         hosts={label: f"{o.scheme}://{o.authority}{o.prefix}" for label, o in service.hosts.items()},
         auth=None if service.placement is None else auth_text(service.placement),
-        price=_amount(service.price_micros),
+        price=None if service.price_micros is None else _amount(service.price_micros),
         locked=stored.locked,
         created=stored.created,
         allow_private=service.allow_private,

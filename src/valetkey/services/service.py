@@ -77,8 +77,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """PEM file with the only authorities accepted; None: those of the system."""
     cookies: bool = False
     """Whether cookies pass in both directions."""
-    price_micros: int = 0
-    """Fixed price of a call in millionths of the currency's unit."""
+    price_micros: int | None = None
+    """Fixed price of a call in millionths of the currency's unit; None: unknown, and no budget lets it through."""
     ceiling: int = DEFAULT_CEILING
     """Largest body of a call in bytes."""
     locked: bool = False
@@ -96,7 +96,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise InvalidService(
                 f"A body limit of {self.ceiling} bytes makes no sense; write 1 to {MAX_CEILING}."
             )
-        if self.price_micros < 0:
+        if self.price_micros is not None and self.price_micros < 0:
             raise InvalidService("A price below zero makes no sense; write 0 or more.")
         if self.kind is Kind.OWN:
             if self.hosts or self.placement is not None:
