@@ -62,7 +62,7 @@ def limit(name: str, text: str) -> str:
 
     if name == "rate":
         rate = limits.parse_rate(text)
-        return f"At most {rate.words()}, {rate.burst:,} at once."
+        return f"At most {rate.words()}, in bursts of up to {rate.burst:,}."
     if name == "quota":
         return f"At most {limits.parse_quota(text).words()}."
     return f"At most {limits.parse_budget(text).words()} of cost."
@@ -97,10 +97,11 @@ def grammar(
         ]
     parts += ["## Limits", _limits(table, code)]
     parts.append(
-        f"`--burst` is the number of calls that may come at once; without it, as many as the rate counts. "
-        f"`--concurrency` is the number of calls open at the same time, `--uses` the number in the key's whole life. "
-        f"Most: {MAX_RATE_COUNT:,} for a rate and its burst, {MAX_CONCURRENCY:,} at the same time, {MAX_COUNT:,} for "
-        "quotas and uses. Hours, days and months are those of UTC. A key has at most one quota and one budget for each."
+        f"`--burst` is the number of calls that may come in one go; without it, as many as the rate counts. "
+        "`--concurrency` is the number of calls in progress at the same time, `--uses` the number in the key's whole "
+        f"life. Most: {MAX_RATE_COUNT:,} for a rate and its burst, {MAX_CONCURRENCY:,} at the same time, {MAX_COUNT:,} "
+        "for quotas and uses. Hours, days and months are those of UTC. A key has at most one quota and one budget for "
+        "each."
     )
     parts += [
         "## Times",

@@ -178,3 +178,10 @@ def test_a_budget_that_cannot_be_read_is_told_with_one_that_can(orders: Caller) 
         answer = orders("POST", "/api/v1/keys", {"service": "orders", "terms": {"budgets": [text]}})
         is_problem(answer, 400, "INVALID")
         assert answer.json["next_step"] == "Write for example 5.00/month."
+
+
+def test_a_block_that_is_none_is_one_sentence_and_one_step(owner: Caller) -> None:
+    answer = owner("POST", "/api/v1/networks", {"name": "office", "blocks": ["300.0.0.0/8"]})
+    is_problem(answer, 400, "INVALID")
+    assert answer.json["detail"] == "'300.0.0.0/8' is neither a network nor a name of one."
+    assert answer.json["next_step"].startswith("Write an IPv4 or IPv6 network such as ")

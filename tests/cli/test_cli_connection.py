@@ -27,7 +27,7 @@ def token_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_without_a_server_the_exit_code_is_3_and_the_sentence_names_the_home(run: Run, home: Path) -> None:
-    done = run("key", "list", "--json")
+    done = run("key", "list")
     assert (done.code, done.out) == (3, "")
     assert done.err == (f"error: No valetkey server is running for {home}.\nStart one: valetkey serve\n")
 
@@ -170,7 +170,7 @@ def test_a_refusal_is_one_sentence_what_and_one_what_to_do(
     run: Run, api: FakeApi, token_file: Path, status: int, code: str, exit_code: int
 ) -> None:
     api.refuse("POST", "/keys", status, code, "It cannot be.", "Do another thing.")
-    done = run("key", "issue", "openai", "--json")
+    done = run("key", "issue", "openai")
     assert (done.code, done.out) == (exit_code, "")
     if status != 401:
         assert done.err == "error: It cannot be.\nDo another thing.\n"
@@ -197,6 +197,7 @@ def test_verify_proves_the_folder_when_no_server_runs(
 
 
 def test_a_stream_that_ends_is_no_server_any_more(run: Run, api: FakeApi) -> None:
+    api.answer("GET", "/services/s", {"name": "s"})
     api.answer("GET", "/events/stream", Lines([{"call": "c1", "end": None, "time": 1.0, "code": "VALID"}]))
     done = run("events", "--follow", "--json", "--service", "s")
     assert done.code == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -43,3 +44,24 @@ def follow(home: Path) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,
         env={"VALETKEY_HOME": str(home)},
     )
+
+
+@pytest.mark.real
+def test_a_person_who_follows_is_told_that_calls_are_waited_for(api: FakeApi, home: Path) -> None:
+    api.answer("GET", "/events/stream", Endless([EVENT]))
+    here, there = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "valetkey", "events", "--follow"],
+        stdout=subprocess.PIPE,
+        stderr=there,
+        env={"VALETKEY_HOME": str(home)},
+    )
+    os.close(there)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith(b"TIME (")
+    assert process.stdout.readline().split()[2] == b"VALID"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert os.read(here, 1000).startswith(b"Waiting for calls.")
+    process.stdout.close()
+    os.close(here)

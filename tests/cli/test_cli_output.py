@@ -10,12 +10,16 @@ import pytest
 from cli_fake_api import FakeApi, Lines
 from cli_world import Run
 
+from valetkey.cli.figures import zone
+
 NOW = 1_800_000_000.0
 KEY: dict[str, Any] = {
     "id": "key_1", "kind": "private", "service": "openai", "holder": "ana", "environment": "production",
     "label": "ci", "state": "active", "last4": "aB3x", "created": NOW - 7200, "expires": NOW + 86_400,
     "review": NOW + 9e6, "ended": None, "secret": "default", "parent": None,
-    "sentences": ["Only from office and 203.0.113.7", "Only GET /v1/models.", "At most 5 a second, 10 at once."],
+    "sentences": [
+        "Only from office and 203.0.113.7", "Only GET /v1/models.", "At most 5 a second, in bursts of up to 10.",
+    ],
 }  # fmt: skip
 EVENT: dict[str, Any] = {
     "call": "c1", "key_id": "key_1", "code": "ENDPOINT_DENIED", "time": NOW, "method": "GET", "path": "/v1/files",
@@ -52,7 +56,7 @@ def test_a_key_is_shown_as_sentences(run: Run, api: FakeApi) -> None:
     assert lines[0] == "key_1 (ci), private, ending in aB3x: active"
     assert lines[1] == "Opens openai for ana, in production."
     assert lines[3:6] == [
-        "  Only from office and 203.0.113.7.", "  Only GET /v1/models.", "  At most 5 a second, 10 at once.",
+        "  Only from office and 203.0.113.7.", "  Only GET /v1/models.", "  At most 5 a second, in bursts of up to 10.",
     ]  # fmt: skip
     assert lines[7].startswith("  Made 2 h ago, ")
     assert lines[8].startswith("  Expires in 1 d, ")
@@ -163,6 +167,7 @@ def test_calls_are_an_aligned_table(run: Run, api: FakeApi) -> None:
     heading, first, second = run("events").out.splitlines()
     assert heading.split() == [
         "TIME",
+        f"({zone(NOW)})",
         "CODE",
         "METHOD",
         "PATH",
@@ -202,7 +207,7 @@ def test_the_use_of_one_key_shows_from_where_and_by_what(run: Run, api: FakeApi)
 def test_a_broken_journal_fails_and_names_the_record(
     run: Run, api: FakeApi, integrity: str, completeness: str, code: int
 ) -> None:
-    problem = {"segment": "w0-17", "seq": 4, "what": "changed", "detail": "its hash differs"}
+    problem = {"segment": "w0-17", "seq": 4, "what": "changed", "detail": "Its hash differs."}
     report = {
         "integrity": integrity,
         "completeness": completeness,
@@ -214,7 +219,10 @@ def test_a_broken_journal_fails_and_names_the_record(
     done = run("audit", "verify")
     assert done.code == code
     assert f"integrity     {integrity}\ncompleteness  {completeness}\nrecords       9\n" in done.out
-    assert "  w0-17, record 4: changed its hash differs\n  and 3 more\n" in done.out
+    assert (
+        "  w0-17, record 4: a record was changed after it was written. Its hash differs.\n  and 3 more\n"
+        in done.out
+    )
     as_json = run("audit", "verify", "--json")
     assert (as_json.code, json.loads(as_json.out)) == (code, report)
 
@@ -304,6 +312,9 @@ def everywhere(evil: str) -> list[tuple[list[str], str, str, Any]]:
         (["audit", "list"], "GET", "/audit", page(audit)),
         (["audit", "verify"], "POST", "/audit/verify", soiled(report)),
         (["token", "list"], "GET", "/tokens", page(token)),
+        (["key", "find"], "POST", "/keys/find", soiled(KEY)),
+        (["service", "credentials", "x"], "GET", "/services/x/credentials",
+         page({"id": "c", "service": "x", "last4": "abcd", "created": NOW, "revoked": None})),
         (["token", "issue", "x"], "POST", "/tokens", soiled({"id": "t", "party": "p", "token": "v"})),
         (["token", "revoke", "x"], "POST", "/tokens/x/revoke", soiled(token)),
         (["status"], "GET", "/status", soiled(STATUS)),

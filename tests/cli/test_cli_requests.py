@@ -47,6 +47,8 @@ ASKED = [
     ("service unlock openai", "POST", "/services/openai/unlock", {}),
     ("service remove openai", "DELETE", "/services/openai", None),
     ("service credential billing", "POST", "/services/billing/credential", {}),
+    ("service credential billing --revoke crd_1", "POST", "/services/billing/credentials/crd_1/revoke", {}),
+    ("service credentials billing", "GET", "/services/billing/credentials", None),
     ("secret list", "GET", "/secrets", None),
     ("secret versions openai", "GET", "/secrets/openai/default/versions", None),
     ("secret versions openai/batch", "GET", "/secrets/openai/batch/versions", None),
@@ -78,6 +80,8 @@ ASKED = [
      {"label": "ci", "expires": "never", "terms": {"rate": "2/s"}}),
     ("key change key_1 --clear network --clear rate --uses 3", "PATCH", "/keys/key_1",
      {"terms": {"uses": 3, "networks": [], "rate": ""}}),
+    ("key change key_1 --clear concurrency --clear uses", "PATCH", "/keys/key_1",
+     {"terms": {"clear": ["concurrency", "uses"]}}),
     ("key suspend key_1", "POST", "/keys/key_1/suspend", {"let_finish": False}),
     ("key resume key_1", "POST", "/keys/key_1/resume", {"let_finish": False}),
     ("key revoke key_1 --let-finish", "POST", "/keys/key_1/revoke", {"let_finish": True}),
@@ -172,9 +176,11 @@ def test_the_interface_gives_its_networks(run: Run, api: FakeApi) -> None:
 
 
 def test_filters_go_into_the_query(run: Run, api: FakeApi) -> None:
-    api.answer("GET", "/keys", PAGE)
+    # Something is found: nothing more is asked.
+    api.answer("GET", "/keys", {**PAGE, "items": [KEY]})
     api.answer("GET", "/events", PAGE)
     api.answer("GET", "/usage", PAGE)
+    api.answer("GET", "/secrets", PAGE)
     run(
         "key",
         "list",
@@ -184,6 +190,8 @@ def test_filters_go_into_the_query(run: Run, api: FakeApi) -> None:
         "b c",
         "--state",
         "active",
+        "--last4",
+        "YsVd",
         "--limit",
         "3",
         "--cursor",
@@ -193,13 +201,16 @@ def test_filters_go_into_the_query(run: Run, api: FakeApi) -> None:
         "service": "a",
         "holder": "b c",
         "state": "active",
+        "last4": "YsVd",
         "limit": "3",
         "cursor": "x=",
     }
-    run("events", "--key", "k", "--service", "s", "--code", "valid", "--since", "2026-01-01")
+    run("events", "--key", "k", "--service", "s", "--code", "valid", "--since", "2026-01-01", "--json")
     assert api.last.query == {"key": "k", "service": "s", "code": "VALID", "since": "1767225600.0"}
-    run("usage", "--key", "k", "--hours", "48")
+    run("usage", "--key", "k", "--hours", "48", "--json")
     assert api.last.query == {"key": "k", "hours": "48"}
+    run("secret", "list", "--service", "s")
+    assert api.last.query == {"service": "s"}
 
 
 def test_a_name_is_one_segment_of_the_path(run: Run, api: FakeApi) -> None:

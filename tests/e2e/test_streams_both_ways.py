@@ -240,3 +240,23 @@ def test_an_upstream_that_does_not_read_makes_the_caller_wait(server: RunningSer
         assert response.read() == b"ok"
         end.close()
         assert sink.received == 50 * MEGABYTE
+
+
+def test_calls_on_a_kept_connection_leave_nothing_behind(server: RunningServer) -> None:
+    """Each call once held 8 KB until its connection closed: hours, for a client with a pool."""
+    key = server.issue("openai", rate="100000/s", concurrency=100)
+    connection = http.client.HTTPConnection("127.0.0.1", server.gateway_port, timeout=10)
+
+    def call(times: int) -> None:
+        for _ in range(times):
+            connection.request("GET", "/openai/v1/models", headers={"Authorization": f"Bearer {key.value}"})
+            response = connection.getresponse()
+            assert response.status == 200
+            response.read()
+
+    call(500)
+    before = sum(resident_bytes(pid) for pid in server.worker_pids())
+    call(4_000)
+    grown = sum(resident_bytes(pid) for pid in server.worker_pids()) - before
+    connection.close()
+    assert grown < 8_000_000, f"4,000 calls left {grown:,} bytes"

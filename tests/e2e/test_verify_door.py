@@ -209,3 +209,24 @@ def test_a_question_is_recorded_as_a_call(billing: OwnService) -> None:
 def test_an_own_service_is_not_forwarded_to(billing: OwnService) -> None:
     key = billing.server.issue(NAME)
     assert billing.server.call("GET", f"/{NAME}/invoices", key).code == "UNKNOWN_KEY"
+
+
+def test_a_credential_that_was_taken_back_asks_nothing_any_more_and_its_neighbour_goes_on(
+    server: RunningServer,
+) -> None:
+    parcels = own_service(server, "parcels")
+    second = server.manage("POST", "/services/parcels/credential", {})
+    key = server.issue("parcels")
+    ended = server.manage("POST", f"/services/parcels/credentials/{second['id']}/revoke", {})
+    assert ended["acknowledged"] >= 1
+    assert parcels.ask(second["credential"], key=key.value).status == 401
+    assert parcels.verdict(key)["valid"] is True
+    listed = server.manage("GET", "/services/parcels/credentials")["items"]
+    assert [one["revoked"] is None for one in listed if one["id"] == second["id"]] == [False]
+
+
+def test_a_key_is_found_by_its_value_after_it_died(server: RunningServer, billing: OwnService) -> None:
+    key = server.issue(NAME)
+    server.stop_key(key)
+    found = server.manage("POST", "/keys/find", {"key": key.value})
+    assert (found["id"], found["state"]) == (key.id, "revoked")

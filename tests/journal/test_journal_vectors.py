@@ -15,6 +15,7 @@ from valetkey.journal import records, segment
 from valetkey.journal.call_id import call_id
 from valetkey.journal.chain import SegmentName, personal_path, segment_path
 from valetkey.journal.checkpoint import Checkpointer, key_id
+from valetkey.journal.notes import Notary
 from valetkey.journal.personal import erase_personal
 from valetkey.journal.randomness import RandomPool
 from valetkey.journal.records import Audit, Closed, End, Flood, Opened, Personal
@@ -44,6 +45,10 @@ def build(folder: Path) -> dict[str, Any]:
         random=random,
         previous=None,
     )
+    signing_key = Ed25519PrivateKey.from_private_bytes(SIGNING_KEY)
+    notary = Notary(signing_key, control)
+    notary.started_itself(start)
+    notary.started("w0", 2, start + 1, start + 1)
     control.append(
         Audit(
             1764000000.5,
@@ -100,11 +105,12 @@ def build(folder: Path) -> dict[str, Any]:
     path = segment_path(folder, worker.name)
     path.write_bytes(path.read_bytes() + torn)
     recover_segment(path, time=1764000100.0)
-    erase_personal(folder, older_than=1764000001.5)
+    erase_personal(
+        folder, older_than=1764000001.5, note=lambda erasure: notary.erased(erasure, start + 100_500)
+    )
     control.seal(1764000101.0)
     tailer = Tailer(folder)
     tailer.poll()
-    signing_key = Ed25519PrivateKey.from_private_bytes(SIGNING_KEY)
     Checkpointer(signing_key, control, None, 0).make(tailer.heads(), 1_764_000_101_000, 0)
     tailer.close()
     control.close()
@@ -129,6 +135,7 @@ def vectors() -> dict[str, Any]:
 
 def test_the_model_reads_the_vectors(vectors: dict[str, Any]) -> None:
     kinds: set[object] = set()
+    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(vectors["public_key"]))
     for file, text in vectors["files"].items():
         name, _, suffix = file.partition(".")
         if suffix != "seg":
@@ -151,9 +158,15 @@ def test_the_model_reads_the_vectors(vectors: dict[str, Any]) -> None:
                     vectors["key_id"],
                     record["segments"],  # type: ignore[arg-type]
                 )
-                public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(vectors["public_key"]))
                 public.verify(bytes.fromhex(str(record["signature"])), statement)
-    assert kinds == {"segment", "opened", "closed", "flood", "audit", "recovered", "sealed", "checkpoint"}
+            elif record["kind"] in ("started", "erased"):
+                started = record["kind"] == "started"
+                note = model.started_statement(record) if started else model.erased_statement(record)
+                public.verify(bytes.fromhex(str(record["signature"])), note)
+    assert kinds == {
+        *("segment", "opened", "closed", "flood", "audit"),
+        *("recovered", "sealed", "checkpoint", "started", "erased"),
+    }
 
 
 def test_our_reader_proves_the_vectors(vectors: dict[str, Any], tmp_path: Path) -> None:

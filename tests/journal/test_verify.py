@@ -199,12 +199,13 @@ def test_every_byte_counts(proven: Proven) -> None:
         (proven.folder / file).write_bytes(content)
 
 
-def test_erased_personal_fields_leave_the_journal_proven(proven: Proven) -> None:
+def test_blank_personal_fields_without_a_signed_erasure_are_named(proven: Proven) -> None:
     assert erase_personal(proven.folder, party="prt_1") == 1
-    assert proven.verify().erased == 1
-    assert erase_personal(proven.folder, older_than=1e12) == 4
     report = proven.verify()
-    assert (report.integrity, report.completeness, report.erased) == ("ok", "ok", 5)
+    assert named(report) == {(proven.names[2], 4, "personal removed")}
+    assert (report.integrity, report.erased) == ("broken", 0)
+    assert erase_personal(proven.folder, older_than=1e12) == 4
+    assert len(named(proven.verify())) == 5
     assert erase_personal(proven.folder, older_than=1e12) == 0
     for path in proven.folder.glob("*.personal"):
         content = path.read_bytes()

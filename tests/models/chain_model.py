@@ -79,3 +79,30 @@ def statement(
         count, head = segments[name]
         text += f"segment {name} {count} {head}\n"
     return text.encode()
+
+
+def started_statement(note: dict[str, object]) -> bytes:
+    """The text that an announcement signs."""
+    return (
+        f"valetkey-started-1\ntime {note['time_ms']}\nwriter {note['writer']}\n"
+        f"generation {note['generation']}\nnot-before {note['start_not_before_ms']}\n"
+        f"segment {note.get('segment', '-')}\nkey {note['key_id']}\n"
+    ).encode()
+
+
+def erased_statement(note: dict[str, object]) -> bytes:
+    """The text that the note of an erasure signs."""
+    text = f"valetkey-erased-1\ntime {note['time_ms']}\nsegment {note['segment']}\n"
+    text += f"reason {note['reason']}\nnumber {note['number']}\n"
+    for first, last in note["ranges"]:  # type: ignore[attr-defined]
+        text += f"records {first} {last}\n"
+    return (text + f"key {note['key_id']}\n").encode()
+
+
+def blank_without_note(content: bytes, ranges: list[tuple[int, int]]) -> list[int]:
+    """Numbers of the blank lines of a personal file that no range holds."""
+    return [
+        number
+        for number, line in personal_fields(content).items()
+        if line is None and not any(first <= number <= last for first, last in ranges)
+    ]

@@ -129,11 +129,21 @@ class Frame:
         """
         try:
             require_permission(actor, made.action)
+            return self._do(made, request, actor, environment, in_the_end)
         except NotPermitted:
             with self.store.write() as connection:
                 unit = self._unit(connection, actor, environment)
                 _enter(unit, made.action, "refused")
             raise
+
+    def _do(
+        self,
+        made: Operation[Request, Answer],
+        request: Request,
+        actor: Actor,
+        environment: str,
+        in_the_end: Callable[[Unit, Answer], None] | None,
+    ) -> Performed[Answer]:
         with self.store.write() as connection:
             unit = self._unit(connection, actor, environment)
             answer = made.run(unit, request)

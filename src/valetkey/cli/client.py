@@ -298,7 +298,9 @@ def refuse_plain_key(text: str | None) -> None:
     if kind == "api":
         find = f"Its id stands beside its last four characters ({last4}) in: valetkey token list"
     elif kind == "svc":
-        find = f"Its id stands beside its last four characters ({last4}) in: valetkey service credentials NAME"
+        find = (
+            f"Its id stands beside its last four characters ({last4}) in: valetkey service credentials NAME"
+        )
     else:
         find = f"Its id: valetkey key find, which reads it unseen, or valetkey key list --last4 {last4}"
     raise Failure(

@@ -21,7 +21,11 @@ class Failure(Exception):
     """A command cannot do what was asked: one sentence what, one sentence what to do. Never holds a secret."""
 
     def __init__(
-        self, sentence: str, next_step: str = "", exit_code: ExitCode = ExitCode.FAILED, code: str | None = None
+        self,
+        sentence: str,
+        next_step: str = "",
+        exit_code: ExitCode = ExitCode.FAILED,
+        code: str | None = None,
     ) -> None:
         super().__init__(sentence)
         self.sentence = sentence

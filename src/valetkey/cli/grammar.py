@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,14 +16,27 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 _COMMAND_NAME = re.compile(r"[a-z][a-z-]{0,19}")
 """A word that may be repeated in an error. Anything else could be a key that was pasted by mistake."""
+_OPTION_NAME = re.compile(r"--?[a-z][a-z0-9-]{0,29}")
+"""The same for options."""
+_SUMMARY = 200
+"""Characters of a command's line in its group's help: whole sentences, which the page wraps."""
 
 
 class _Spoken(click.Command):
     """A command whose help ends in examples and whose errors never repeat stray arguments."""
 
-    def __init__(self, *args: Any, examples: Sequence[str] = (), stray: str = "", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        examples: Sequence[str] = (),
+        stray: str = "",
+        sections: Mapping[str, Sequence[str]] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
+        self.option_sections = sections or {}
+        """Headings of the help with the names of the options below each; what is in none stands under Other."""
         self.stray = stray
         """What to do about arguments too many, where that is special."""
 
@@ -32,10 +46,37 @@ class _Spoken(click.Command):
                 for example in self.examples:
                     formatter.write(f"  {example}\n")
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if not self.option_sections:
+            super().format_options(ctx, formatter)
+            return
+        records = {
+            parameter.name: record
+            for parameter in self.get_params(ctx)
+            if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)) is not None
+        }
+        sections = {
+            heading: [records.pop(name) for name in names if name in records]
+            for heading, names in self.option_sections.items()
+        }
+        for heading, rows in {**sections, "Other": list(records.values())}.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise click.UsageError(self._no_such_option(ctx, error.option_name), ctx) from None
         except click.UsageError as error:
+            error.ctx = error.ctx or ctx
             # A stray argument may be a key: it is not repeated on the terminal or in a log.
             if type(error) is click.UsageError and "extra argument" in error.message:
                 raise Failure(
@@ -44,6 +85,21 @@ class _Spoken(click.Command):
                     ExitCode.USAGE,
                 ) from None
             raise
+
+    def _no_such_option(self, ctx: click.Context, typed: str) -> str:
+        from difflib import get_close_matches
+
+        if not _OPTION_NAME.fullmatch(typed):
+            return "There is no such option."
+        names = sorted(
+            name
+            for parameter in self.get_params(ctx)
+            if isinstance(parameter, click.Option) and not parameter.hidden
+            for name in (*parameter.opts, *parameter.secondary_opts)
+        )
+        begins = [name for name in names if name.startswith(typed)]
+        meant = begins[:1] or get_close_matches(typed, names, n=1, cutoff=0.6)
+        return f"There is no option {typed}." + (f" Did you mean {meant[0]}?" if meant else "")
 
 
 class Command(_Spoken):
@@ -54,6 +110,15 @@ class Group(_Spoken, click.Group):
     """A noun with its verbs."""
 
     command_class = Command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [
+            (name, command.get_short_help_str(_SUMMARY))
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name)) is not None
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -126,6 +191,15 @@ def paging(function: Decorated) -> Decorated:
     """Adds ``--limit`` and ``--cursor``."""
     function = click.option("--cursor", metavar="C", help="Go on where a page ended (its `next`).")(function)
     return click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many.")(function)
+
+
+def repeated(command: str, **flags: Any) -> str:
+    """The command with the flags that were given, as a shell takes it: for the next page of the same list."""
+    words = [command]
+    for name, value in flags.items():
+        if value is not None:
+            words += [f"--{name}", shlex.quote(str(value))]
+    return " ".join(words)
 
 
 def given(**values: Any) -> dict[str, Any]:

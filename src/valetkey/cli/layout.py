@@ -31,12 +31,17 @@ def fit(columns: Sequence[Column], widths: Sequence[int], room: int | None) -> l
         min(width, max(column.least, len(column.heading))) if column.least else width
         for column, width in zip(columns, widths, strict=True)
     ]
+    gone = []
     for place in sorted(
         (place for place in shown if columns[place].leave_out), key=lambda place: columns[place].leave_out
     ):
         if _total([smallest[one] for one in shown]) <= room:
             break
         shown.remove(place)
+        gone.append(place)
+    for place in reversed(gone):  # a narrow one may have gone before a wide one that made the room
+        if _total([smallest[one] for one in (*shown, place)]) <= room:
+            shown.append(place)
     given = {place: smallest[place] for place in shown}
     spare = room - _total(list(given.values()))
     # What is left goes to the shortened columns, to the narrowest first, so that short cells stay whole.

@@ -8,7 +8,16 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from valetkey.cli.layout import GAP, Column, fit
-from valetkey.cli.terminal import can_show, colour_of, coloured, harmless, has_colours, hint, is_terminal, width_of
+from valetkey.cli.terminal import (
+    can_show,
+    colour_of,
+    coloured,
+    harmless,
+    has_colours,
+    hint,
+    is_terminal,
+    width_of,
+)
 
 __all__ = ["Cell", "Column", "draw", "facts", "line", "number", "room", "state"]
 
@@ -46,20 +55,23 @@ def draw(headings: Sequence[str | Column], rows: Iterable[Sequence[str | Cell]])
     ]
     given = fit(columns, widths, room())
     rights = [any(row[place].right for row in drawn) for place in range(len(columns))]
-    head = [Cell(column.heading, "bright_black", right) for column, right in zip(columns, rights, strict=True)]
-    print("\n".join(line(row, given) for row in (head, *drawn)), flush=True)
+    head = [
+        Cell(column.heading, "bright_black", right) for column, right in zip(columns, rights, strict=True)
+    ]
+    print("\n".join(line(columns, row, given) for row in (head, *drawn)), flush=True)
     left_out = [column.heading for column, width in zip(columns, given, strict=True) if not width]
     if left_out:
         hint(f"Left out for want of room: {', '.join(left_out)}. A wider window or --json shows all.")
 
 
-def line(cells: Sequence[str | Cell], widths: Sequence[int]) -> str:
+def line(columns: Sequence[Column], cells: Sequence[str | Cell], widths: Sequence[int]) -> str:
     """One line of a table. A column of width 0 is left out; the last one is not filled up."""
+    whole = room() is None
     parts = []
-    for cell, width in zip(map(_clean, cells), widths, strict=True):
+    for column, cell, width in zip(columns, map(_clean, cells), widths, strict=True):
         if not width:
             continue
-        text = shortened(cell.text, width)
+        text = shortened(cell.text, width) if column.least and not whole else cell.text
         blanks = " " * (width - width_of(text))
         # Coloured after it was measured: what colours is not seen.
         shown = coloured(text, cell.colour) if has_colours(sys.stdout) else text

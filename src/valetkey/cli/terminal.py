@@ -61,7 +61,7 @@ def can_show(text: str) -> bool:
         return False
     # In the POSIX locale Python writes UTF-8, but the terminal need not know it.
     locale = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG") or ""
-    return text.isascii() or not sys.stdout.isatty() or locale not in ("C", "POSIX")
+    return text.isascii() or not is_terminal(sys.stdout) or locale not in ("C", "POSIX")
 
 
 def is_terminal(stream: TextIO) -> bool:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from valetkey.cli.figures import counted
 from valetkey.demo.stage import Stage
 from valetkey.errors import Unavailable
 
@@ -137,7 +138,13 @@ def _play(stage: Stage, narrator: Narrator) -> None:
     narrator.scene(
         "The record of all this is proved: hash chain, signed checkpoints, nothing missing.",
         report["integrity"] if report["integrity"] == report["completeness"] else "broken",
-        f"{report['records']} records, {report['checkpoints']} signed checkpoints, {len(report['problems'])} problems.",
+        ", ".join(
+            (
+                counted(report["records"], "record", "records"),
+                counted(report["checkpoints"], "signed checkpoint", "signed checkpoints"),
+                f"{len(report['problems'])} problems.",
+            )
+        ),
         "ok",
     )
 

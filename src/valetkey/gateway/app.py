@@ -154,6 +154,7 @@ class Gateway:
         exchange = Exchange(
             node,
             runtime,
+            runtime_of=self.runtime,
             key_id=entry.id,
             connection=connection_key(scope),
             call=call,

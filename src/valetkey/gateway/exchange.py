@@ -30,8 +30,10 @@ from valetkey.services.origin import Origin
 from valetkey.services.placement import SecretRefused
 
 if TYPE_CHECKING:
+    from valetkey.gateway.index import ServiceEntry
     from valetkey.gateway.node import Node
     from valetkey.gateway.runtime import ServiceRuntime
+    from valetkey.gateway.scrub import Needles
 
 SMALL_BODY = 65_536
 """A body up to this many bytes is read whole before the call goes upstream: no half call, less work."""
@@ -49,9 +51,9 @@ class Exchange:
     """A call that was allowed."""
 
     __slots__ = (
-        "_answer", "_bytes_out", "_call_id", "_code", "_end", "_first_byte_ms", "_node", "_origin", "_pump",
-        "_refund", "_reserved",
-        "_runtime", "_secret", "_send", "_started_answer", "_started_ns", "_status",
+        "_answer", "_bytes_out", "_call_id", "_code", "_end", "_first_byte_ms", "_generation", "_index",
+        "_needles", "_node", "_origin", "_pump", "_refund", "_reserved", "_runtime", "_runtime_of",
+        "_secret", "_send", "_started_answer", "_started_ns", "_status",
         "_taken", "_task", "_upstream_status", "call", "connection", "deadline", "key_id",
     )  # fmt: skip
 
@@ -60,6 +62,7 @@ class Exchange:
         node: Node,
         runtime: ServiceRuntime,
         *,
+        runtime_of: Callable[[ServiceEntry], ServiceRuntime],
         key_id: str,
         connection: ConnectionKey,
         call: Call,
@@ -74,6 +77,10 @@ class Exchange:
     ) -> None:
         self._node = node
         self._runtime = runtime
+        self._runtime_of = runtime_of
+        self._index = node.index
+        self._generation = node.index.generation
+        self._needles = runtime.needles
         self.key_id = key_id
         self.connection = connection
         self.call = call
@@ -155,6 +162,8 @@ class Exchange:
                 await self._refuse(Code.UPSTREAM_FAILED)
         finally:
             self._finish(self._end or End.UPSTREAM_FAILED)
+            self._pump.stop()
+            self._task = None
 
     async def _carry(self, body_length: int | None) -> None:
         runtime, taken, call = self._runtime, self._taken, self.call
@@ -204,7 +213,7 @@ class Exchange:
             return await self._refuse(Code.UPSTREAM_FAILED)
         # Given back at the end: until then the call holds its place.
         self._refund = status >= 500 and self._runtime.service.refund_on_failure
-        needles = self._runtime.needles
+        needles = self._current_needles()
         headers = sieve(answer.raw_headers, self._runtime.service, self._runtime.public_address, needles)
         scrubber = Scrubber(needles)
         decoder: Decoder | None = None
@@ -244,6 +253,7 @@ class Exchange:
                 if not piece:
                     break
                 received += len(piece)
+                scrubber.needles = self._current_needles()
                 for part in (piece,) if decoder is None else decoder.decode(piece):
                     clean = scrubber.feed(part)
                     if received == length:
@@ -260,6 +270,17 @@ class Exchange:
             answer.close()
             return None
         await self._last(scrubber.finish())
+
+    def _current_needles(self) -> Needles:
+        """What the answer is scrubbed of now: a secret may have been set while the call was open."""
+        index = self._node.index
+        if index.generation != self._generation or index is not self._index:
+            self._index, self._generation = index, index.generation
+            key = index.get(self.key_id)
+            service = None if key is None else index.services.get(index.service_name(key.service_id))
+            if service is not None:
+                self._needles = self._runtime_of(service).needles
+        return self._needles
 
     async def _last(self, body: bytes) -> None:
         self._bytes_out += len(body)

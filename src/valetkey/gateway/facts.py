@@ -42,6 +42,8 @@ class SecretFact(msgspec.Struct, frozen=True, array_like=True, tag="secret"):
     environment_id: str
     name: str
     versions: tuple[SecretVersion, ...]
+    retired: tuple[SecretVersion, ...] = ()
+    """Taken out of use a short while ago: put in nowhere, but upstreams may still echo them."""
 
 
 class NetworkFact(msgspec.Struct, frozen=True, array_like=True, tag="network"):

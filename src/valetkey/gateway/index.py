@@ -90,7 +90,7 @@ class KeyIndex:
         self._parsed: dict[str, Policy] = {}
         self.parties: dict[str, PartyFact] = {}
         self._networks: dict[str, tuple[str, ...]] = {}
-        self._secrets: dict[tuple[str, str, str], tuple[SecretVersion, ...]] = {}
+        self._secrets: dict[tuple[str, str, str], SecretFact] = {}
         self._credentials: dict[bytes, CredentialFact] = {}
         self._shared: dict[str, str] = {}
         self._incomplete: set[str] = set()
@@ -130,18 +130,19 @@ class KeyIndex:
 
     def secret(self, entry: KeyEntry, wall: float) -> SecretVersion | None:
         """The newest version that has not expired of the secret this key stands for."""
-        for version in self._secrets.get((entry.service_id, entry.environment_id, entry.secret_name), ()):
+        known = self._secrets.get((entry.service_id, entry.environment_id, entry.secret_name))
+        for version in () if known is None else known.versions:
             if version.expires is None or version.expires > wall:
                 return version
         return None
 
     def secrets_of(self, service_id: str) -> list[SecretVersion]:
-        """All living versions of a service's secrets: what answers of that service are scrubbed of."""
+        """All versions of a service's secrets, just retired ones too: what its answers are scrubbed of."""
         return [
             version
-            for (service, _, _), versions in self._secrets.items()
-            if service == service_id
-            for version in versions
+            for fact in self._secrets.values()
+            if fact.service_id == service_id
+            for version in (*fact.versions, *fact.retired)
         ]
 
     def compiled(self, entry: KeyEntry) -> CompiledKey:
@@ -217,7 +218,7 @@ class KeyIndex:
         return self._forget(e.id for e in self._by_id.values() if e.service_id == fact.id)
 
     def _apply_secret(self, fact: SecretFact) -> Iterable[str]:
-        self._secrets[fact.service_id, fact.environment_id, fact.name] = fact.versions
+        self._secrets[fact.service_id, fact.environment_id, fact.name] = fact
         entry = self.services.get(self.service_name(fact.service_id))
         if entry is not None:
             entry.runtime = None

@@ -19,6 +19,10 @@ class BodyTooLarge(Exception):
     """The caller sent more than the service accepts."""
 
 
+def _nothing(*_: object) -> None:
+    """Stands in for whoever need not be told any more."""
+
+
 class Pump:
     """Reads the events of one call."""
 
@@ -59,10 +63,17 @@ class Pump:
         self._event.add_done_callback(self._happened)
 
     def stop(self) -> None:
-        """Read no more: the listener can then close a connection whose body never came whole."""
+        """Read no more: the listener can then close a connection whose body never came whole.
+
+        On a connection that is kept, the event that the caller is gone may not come for hours; without this it
+        would hold this call's objects until then.
+        """
         self._stopped = True
-        if self._event is not None:
-            self._event.cancel()
+        event, self._event = self._event, None
+        if event is not None:
+            event.remove_done_callback(self._happened)
+            event.cancel()
+        self._gone = self._progress = _nothing
 
     def _happened(self, future: Any) -> None:
         if self._stopped:

@@ -245,10 +245,11 @@ class Needles:
 class Scrubber:
     """Masks needles in one stream: every byte of every occurrence becomes ``*``, the length stays."""
 
-    __slots__ = ("_covered", "_held", "_needles", "masked")
+    __slots__ = ("_covered", "_held", "masked", "needles")
 
     def __init__(self, needles: Needles) -> None:
-        self._needles = needles
+        self.needles = needles
+        """May be replaced between two chunks: what is held is then looked at with the new ones."""
         self._held = b""
         self._covered = 0
         """How many bytes at the start of what is held belong to an occurrence that began before it."""
@@ -258,7 +259,7 @@ class Scrubber:
     def feed(self, chunk: bytes) -> bytes:
         """What may be handed on now; the same object when nothing was found or held."""
         held = self._held
-        needles = self._needles
+        needles = self.needles
         data = held + chunk if held else chunk
         if self._covered or needles.occur_in(data):
             return self._mask(data, needles.open_end(data))
@@ -280,7 +281,7 @@ class Scrubber:
         border = len(data) - keep
         output = bytearray(data[:border])
         covered = 0
-        for start, end in self._needles.spans(data, self._covered):
+        for start, end in self.needles.spans(data, self._covered):
             if start <= border:  # equal when all is held once more: what is covered stays covered
                 stop = min(end, border)
                 self.masked += stop - start

@@ -26,6 +26,7 @@ from valetkey.vault.fingerprint import fingerprint
 
 QUESTION_SECONDS = 10.0
 """A question is one packet or two; whoever takes longer holds a connection for nothing."""
+_TOO_SLOW = "the question is too slow"
 _NO_CREDENTIAL = refuse(Code.MALFORMED, "Verify needs a service credential as bearer.")
 MAX_QUESTION = 65_536
 """A question is a key and a few facts; more is refused before it is read."""
@@ -95,13 +96,10 @@ class Verify:
             return await _send(send, problem(refuse(Code.METHOD_REFUSED, "Verify is asked by POST."), None))
         if node.unready() is not None:
             return await _send(send, problem(refuse(Code.NOT_READY), None))
-        if self._service_of(authorization) is None:
+        credential = self._fingerprint_of(authorization)
+        if credential is None or node.index.credential(credential) is None:
             return await _send(send, problem(_NO_CREDENTIAL, None))
-        try:
-            async with asyncio.timeout(QUESTION_SECONDS):
-                body = await _read(receive)
-        except TimeoutError:
-            body = None
+        body = await _read(receive)
         if body is None:
             return await _send(send, problem(refuse(Code.TOO_LARGE), None))
         try:
@@ -114,25 +112,24 @@ class Verify:
             )
             return await _send(send, (200, _json_headers(encoded), encoded))
         # A change may have come while the body was read: from here on nothing waits until the record stands.
-        service_id = self._service_of(authorization)
-        if service_id is None:
+        known = node.index.credential(credential)
+        if known is None:
             return await _send(send, problem(_NO_CREDENTIAL, None))
         if node.unready() is not None:
             return await _send(send, problem(refuse(Code.NOT_READY), None))
         try:
-            encoded = _encode(self._judge(question, service_id, cost))
+            encoded = _encode(self._judge(question, known.service_id, cost))
         except JournalFailed:
             return await _send(send, problem(refuse(Code.NOT_READY), None))
         await _send(send, (200, _json_headers(encoded), encoded))
 
-    def _service_of(self, authorization: bytes) -> str | None:
-        """Whose credential it is, None when it opens nothing."""
-        index = self._node.index
+    def _fingerprint_of(self, authorization: bytes) -> bytes | None:
         scheme, _, credential = authorization.partition(b" ")
-        if scheme.lower() != b"bearer":
-            return None
-        known = index.credential(fingerprint(credential.strip(), index.index_key))
-        return None if known is None else known.service_id
+        return (
+            fingerprint(credential.strip(), self._node.index.index_key)
+            if scheme.lower() == b"bearer"
+            else None
+        )
 
     def _judge(self, question: Question, service_id: str, cost: int | None) -> Answer:
         node = self._node
@@ -237,15 +234,28 @@ def _answer(decision: Decision, identifier: str, entry: KeyEntry | None, holder:
 
 
 async def _read(receive: Callable[[], Any]) -> bytes | None:
-    event = await receive()
-    body: bytes = event.get("body", b"")
-    while event.get("more_body", False):
-        if len(body) > MAX_QUESTION:
-            return None
+    """The body; None when it is too long or too slow."""
+    # A timer and not a scope around: most questions are here already, and this costs a tenth.
+    reader = asyncio.current_task()
+    assert reader is not None
+    timer = asyncio.get_running_loop().call_later(QUESTION_SECONDS, reader.cancel, _TOO_SLOW)
+    try:
         event = await receive()
-        if event["type"] == "http.disconnect":
-            return b""
-        body += event.get("body", b"")
+        body: bytes = event.get("body", b"")
+        while event.get("more_body", False):
+            if len(body) > MAX_QUESTION:
+                return None
+            event = await receive()
+            if event["type"] == "http.disconnect":
+                return b""
+            body += event.get("body", b"")
+    except asyncio.CancelledError as cancelled:
+        if cancelled.args != (_TOO_SLOW,):
+            raise
+        reader.uncancel()
+        return None
+    finally:
+        timer.cancel()
     return body if len(body) <= MAX_QUESTION else None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -60,6 +60,10 @@ class SegmentName(msgspec.Struct, frozen=True, order=True):
     @property
     def control(self) -> bool:
         return self.writer == CONTROL
+
+
+Admit = Callable[[SegmentName], bool]
+"""Whether a segment belongs to the journal; `admission.Admission` is one."""
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from valetkey.journal.backward import lines_backward
-from valetkey.journal.chain import kind_of, segment_path, segments_in, split_line
+from valetkey.journal.chain import Admit, kind_of, segment_path, segments_in, split_line
 from valetkey.journal.records import UNREADABLE, Checkpoint, decode_record
 from valetkey.journal.segment import SegmentWriter
 
@@ -140,9 +140,16 @@ class Checkpointer:
         return changed
 
 
-def last_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint in the journal, None when there is none. Its signature is not checked here."""
+def last_checkpoint(
+    folder: Path, public_key: Ed25519PublicKey | None = None, *, admit: Admit | None = None
+) -> Checkpoint | None:
+    """The newest checkpoint in the journal, None when there is none.
+
+    With `public_key` only those that it signed count, with `admit` only those in admitted segments.
+    """
     for name in reversed([name for name in segments_in(folder) if name.control]):
+        if admit is not None and not admit(name):
+            continue
         descriptor = os.open(segment_path(folder, name), os.O_RDONLY | os.O_CLOEXEC)
         try:
             for _, line in lines_backward(descriptor, os.fstat(descriptor).st_size):
@@ -152,7 +159,9 @@ def last_checkpoint(folder: Path) -> Checkpoint | None:
                         record = decode_record(parts[0])
                     except UNREADABLE:
                         continue
-                    if isinstance(record, Checkpoint):
+                    if isinstance(record, Checkpoint) and (
+                        public_key is None or signed_by(record, public_key)
+                    ):
                         return record
         finally:
             os.close(descriptor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from valetkey.journal.chain import Problem
+from valetkey.journal.chain import Admit, Problem
 from valetkey.journal.event import Event, EventFilter, join
 from valetkey.journal.records import Closed, Flood, Opened, Personal
 from valetkey.journal.tail import Tailer
@@ -16,8 +16,10 @@ class Follower:
     A call that is still open appears with `end` None, and once more when it has closed.
     """
 
-    def __init__(self, folder: Path, wanted: EventFilter | None = None) -> None:
-        self._tailer = Tailer(folder, from_end=True)
+    def __init__(
+        self, folder: Path, wanted: EventFilter | None = None, *, admit: Admit | None = None
+    ) -> None:
+        self._tailer = Tailer(folder, from_end=True, admit=admit)
         self._wanted = wanted or EventFilter()
         self._open: dict[str, tuple[Opened, Personal | None]] = {}
         self.problems: list[Problem] = []

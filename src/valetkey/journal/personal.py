@@ -32,6 +32,12 @@ SALT_BYTES = 16
 
 _SALT = re.compile(rb"[0-9a-f]{32}")
 
+_MOST_RANGES = 1_000
+"""Ranges in one record of an erasure: some 16 kB."""
+_MOST_LINES = 50_000
+"""Lines blanked after one record of an erasure, so that memory stays bounded."""
+_pwrite = os.pwrite
+
 _NEAR = 4096
 """Bytes looked at when bisecting: holds any usual line whole."""
 
@@ -152,10 +158,28 @@ class _Facts(msgspec.Struct, gc=False):
 _decode_facts = msgspec.json.Decoder(_Facts).decode
 
 
-def erase_personal(folder: Path, *, older_than: float | None = None, party: str | None = None) -> int:
+class Erasure(msgspec.Struct, frozen=True):
+    """Lines of one segment that are about to be blanked."""
+
+    segment: str
+    reason: str
+    number: int
+    ranges: tuple[tuple[int, int], ...]
+    """As in `records.Erased`."""
+
+
+def erase_personal(
+    folder: Path,
+    *,
+    older_than: float | None = None,
+    party: str | None = None,
+    note: Callable[[Erasure], object] | None = None,
+) -> int:
     """Blank personal fields of calls before `older_than` (seconds since the epoch) or of the holder `party`.
 
-    Returns how many were blanked now. May run beside living writers, and again after a crash in the middle.
+    `note` (`Notary.erased`) hears of lines before they are blanked; what it raises ends the erasure with these
+    lines untouched. Lines blanked without it count as taken away when the journal is proven. Returns how many
+    were blanked now. May run beside living writers, and again after a crash in the middle.
     """
 
     def chosen(payload: bytes) -> bool:
@@ -167,10 +191,17 @@ def erase_personal(folder: Path, *, older_than: float | None = None, party: str 
             return True
         return party is not None and facts.holder == party
 
-    return sum(_erase_in(folder, str(name), chosen) for name in segments_in(folder))
+    reason = "age" if older_than is not None else "party"
+    return sum(_erase_in(folder, str(name), chosen, reason, note) for name in segments_in(folder))
 
 
-def _erase_in(folder: Path, segment: str, chosen: Callable[[bytes], bool]) -> int:
+def _erase_in(
+    folder: Path,
+    segment: str,
+    chosen: Callable[[bytes], bool],
+    reason: str,
+    note: Callable[[Erasure], object] | None,
+) -> int:
     try:
         beside = os.open(personal_path(folder, segment), os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -178,28 +209,57 @@ def _erase_in(folder: Path, segment: str, chosen: Callable[[bytes], bool]) -> in
     records = os.open(segment_path(folder, segment), os.O_RDONLY | os.O_CLOEXEC)
     erased = 0
     try:
-        wanted = (
-            seq
-            for line in lines_of(records, 0)
-            if (parts := split_line(line)) is not None
-            and commitment_of(parts[0]) is not None
-            and kind_of(parts[0]) in (b"opened", b"flood")
-            and (seq := seq_of(parts[0])) is not None
-            and chosen(parts[0])
-        )
-        number = next(wanted, None)
-        for line in personal_lines(beside):
-            while number is not None and line is not None and number < line.seq:
-                number = next(wanted, None)
-            if number is None or line is None:
-                break
-            if line.seq == number and not line.erased:
-                size = len(line.rest)
-                os.pwrite(beside, b" " * size, line.start + line.size - 1 - size)
-                erased += 1
+        for ranges, lines in _to_erase(records, beside, chosen):
+            if note is not None:
+                note(Erasure(segment, reason, len(lines), tuple(ranges)))
+            for offset, size in lines:
+                _pwrite(beside, b" " * size, offset)
+            erased += len(lines)
         if erased:
             os.fdatasync(beside)
     finally:
         os.close(beside)
         os.close(records)
     return erased
+
+
+def _to_erase(
+    records: int, beside: int, chosen: Callable[[bytes], bool]
+) -> Iterator[tuple[list[tuple[int, int]], list[tuple[int, int]]]]:
+    """What is to be blanked, in parts: ranges of numbers, and offset and size of each line's blank part.
+
+    A line that is blank already ends a range: if someone else blanked it, no later erasure covers for him.
+    """
+    wanted = (
+        seq
+        for line in lines_of(records, 0)
+        if (parts := split_line(line)) is not None
+        and commitment_of(parts[0]) is not None
+        and kind_of(parts[0]) in (b"opened", b"flood")
+        and (seq := seq_of(parts[0])) is not None
+        and chosen(parts[0])
+    )
+    ranges: list[tuple[int, int]] = []
+    lines: list[tuple[int, int]] = []
+    follows = False
+    number = next(wanted, None)
+    for line in personal_lines(beside):
+        while number is not None and line is not None and number < line.seq:
+            number = next(wanted, None)
+        if number is None or line is None:
+            break
+        if line.seq != number or line.erased:
+            follows = False
+            continue
+        if follows:
+            ranges[-1] = (ranges[-1][0], number)
+        else:
+            ranges.append((number, number))
+        follows = True
+        size = len(line.rest)
+        lines.append((line.start + line.size - 1 - size, size))
+        if len(ranges) >= _MOST_RANGES or len(lines) >= _MOST_LINES:
+            yield ranges, lines
+            ranges, lines, follows = [], [], False
+    if lines:
+        yield ranges, lines

@@ -17,6 +17,7 @@ import msgspec
 from valetkey.journal.backward import lines_backward
 from valetkey.journal.call_id import time_of
 from valetkey.journal.chain import (
+    Admit,
     SegmentName,
     call_of,
     kind_of,
@@ -198,9 +199,14 @@ def _decode_cursor(folder: Path, cursor: str) -> Places:
 
 
 def events(
-    folder: Path, wanted: EventFilter | None = None, limit: int = 100, cursor: str | None = None
+    folder: Path,
+    wanted: EventFilter | None = None,
+    limit: int = 100,
+    cursor: str | None = None,
+    *,
+    admit: Admit | None = None,
 ) -> Page:
-    """One page of at most `limit` events that match, newest first.
+    """One page of at most `limit` events that match, newest first. Segments not admitted are passed by.
 
     Raises `BadCursor` for a `cursor` that was not the `next` of an earlier page of the same filter.
     """
@@ -208,7 +214,8 @@ def events(
     limit = max(1, min(limit, MOST))
     by_writer: dict[str, list[str]] = {}
     for name in reversed(segments_in(folder) if folder.is_dir() else []):
-        by_writer.setdefault(name.writer, []).append(str(name))
+        if admit is None or admit(name):
+            by_writer.setdefault(name.writer, []).append(str(name))
     places: Places = {}
     starts: dict[str, int | None] = dict.fromkeys(by_writer)
     if cursor is not None:

@@ -162,6 +162,35 @@ class Checkpoint(Record, frozen=True, gc=False, omit_defaults=True, tag="checkpo
     signature: str
 
 
+class Started(Record, frozen=True, gc=False, omit_defaults=True, tag="started"):
+    """A writer may start a segment (control segments only); `notes.statement_of` is what is signed."""
+
+    time_ms: int
+    writer: str
+    generation: int
+    start_not_before_ms: int
+    """The segment's name begins with this instant or a later one."""
+    key_id: str
+    signature: str
+    segment: str | None = None
+    """The segment's name, where it is known already: then no other one is meant. Always for `control`."""
+
+
+class Erased(Record, frozen=True, gc=False, omit_defaults=True, tag="erased"):
+    """Personal fields are about to be blanked (control segments only); signed like `Started`."""
+
+    time_ms: int
+    segment: str
+    reason: str
+    """``age`` or ``party``."""
+    number: int
+    """How many lines."""
+    ranges: tuple[tuple[int, int], ...]
+    """First and last `seq` of lines that follow one another in the file and are all blanked."""
+    key_id: str
+    signature: str
+
+
 class Recovered(Record, frozen=True, gc=False, omit_defaults=True, tag="recovered"):
     """The segment's writer died; recovery goes on from here. The tear is named where there was one."""
 
@@ -196,7 +225,9 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-AnyRecord: TypeAlias = Segment | Opened | Closed | Flood | Audit | Checkpoint | Recovered | Sealed
+AnyRecord: TypeAlias = (
+    Segment | Opened | Closed | Flood | Audit | Checkpoint | Started | Erased | Recovered | Sealed
+)
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 """What decoding raises for bytes that are no record, or one of a kind that this version does not know."""

@@ -12,9 +12,11 @@ from pathlib import Path
 import msgspec
 
 from valetkey.decision.codes import Code
+from valetkey.journal.admission import says_nothing
 from valetkey.journal.backward import lines_backward
 from valetkey.journal.chain import (
     BLOCK,
+    Admit,
     Problem,
     SegmentName,
     commitment_of,
@@ -147,11 +149,17 @@ class Tailer:
         *,
         from_end: bool = False,
         with_personal: bool = True,
+        admit: Admit | None = None,
     ) -> None:
         """Start behind `positions` (as `positions()` gave them), else at the beginning of every segment.
 
         `from_end`: begin behind what is there now, trusting its last line; for following, not for proving.
+        `admit` is asked for each segment, at every poll until it says yes. One that is not admitted is
+        reported once as soon as it says anything, and has neither position nor head.
         """
+        self._admit = admit
+        self._strangers: dict[SegmentName, int | None] = {}
+        """Segments that are not admitted, with the size at which they said nothing, None once reported."""
         self._folder = folder
         self._with_personal = with_personal
         self._readings: dict[str, _Reading] = {}
@@ -170,7 +178,8 @@ class Tailer:
                 self._missing.append(
                     Problem(segment, None, "segment missing", "The segment was there before and is gone.")
                 )
-            if size < 0 or (position.sealed and size == position.offset):
+            ended = size < 0 or (position.sealed and size == position.offset)
+            if ended and (admit is None or admit(SegmentName.parse(segment))):
                 self._done[segment] = position
 
     def poll(self, limit: int = 10_000) -> Batch:
@@ -181,6 +190,7 @@ class Tailer:
         self._list()
         entries: list[Entry] = []
         problems, self._missing = self._missing, []
+        problems += self._new_strangers()
         for reading in list(self._readings.values()):
             if not reading.broken:
                 self._read(reading, limit, entries, problems)
@@ -214,15 +224,45 @@ class Tailer:
             changed = os.stat(self._folder).st_mtime_ns
         except FileNotFoundError:
             return
-        if self._listed_ns is not None and changed + _SETTLED_NS < self._listed_ns:
-            return
-        self._listed_ns = time.time_ns()
-        for name in segments_in(self._folder):
+        if self._listed_ns is None or changed + _SETTLED_NS >= self._listed_ns:
+            self._listed_ns = time.time_ns()
+            names = segments_in(self._folder)
+        else:
+            names = list(self._strangers)
+        for name in names:
             segment = str(name)
             if segment in self._readings or segment in self._done:
                 continue
+            if not self._admitted(name):
+                self._strangers.setdefault(name, 0)
+                continue
+            self._strangers.pop(name, None)
             position = self._start.get(segment, Position())
             self._readings[segment] = _Reading(self._folder, name, position, self._with_personal)
+
+    def _admitted(self, name: SegmentName) -> bool:
+        return self._admit is None or self._admit(name)
+
+    def _new_strangers(self) -> list[Problem]:
+        """A worker makes its segment before it is announced, but says nothing in it before that."""
+        problems = []
+        for name, size in list(self._strangers.items()):
+            if size is None:
+                continue
+            try:
+                now = os.stat(segment_path(self._folder, name)).st_size
+                if now == size:
+                    continue
+                silent = says_nothing(self._folder, name)
+            except FileNotFoundError:
+                del self._strangers[name]
+                continue
+            self._strangers[name] = now if silent else None
+            if not silent:
+                problems.append(
+                    Problem(str(name), None, "stranger", "No signed record announces the segment.")
+                )
+        return problems
 
     def _let_go(self, reading: _Reading) -> None:
         """Close a sealed segment. The newest control segment stays: a checkpoint may follow its seal."""
@@ -313,13 +353,16 @@ class _Time(msgspec.Struct, gc=False):
 _decode_time = msgspec.json.Decoder(_Time).decode
 
 
-def newest_time(folder: Path) -> float | None:
-    """The latest time (seconds since the epoch) that the last record of any segment states, None without one.
+def newest_time(folder: Path, *, admit: Admit | None = None) -> float | None:
+    """The latest time (seconds since the epoch) that the last record of any segment (with `admit`, of any
+    admitted one) states, None without one.
 
     A wall clock far behind it cannot be trusted.
     """
     newest: float | None = None
     for name in segments_in(folder) if folder.is_dir() else []:
+        if admit is not None and not admit(name):
+            continue
         parts = split_line(_last_line(segment_path(folder, name))[0])
         if parts is None:
             continue

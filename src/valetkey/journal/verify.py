@@ -16,14 +16,17 @@ from typing import Literal
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from valetkey.journal.admission import Admission, says_nothing
 from valetkey.journal.chain import (
     PERSONAL_SUFFIX,
     SEGMENT_SUFFIX,
     Problem,
     SegmentName,
     kind_of,
+    segment_path,
 )
-from valetkey.journal.checkpoint import digest, key_id, signed_by
+from valetkey.journal.checkpoint import digest, signed_by
+from valetkey.journal.notes import by_id, covered_lines, started_in, uncovered
 from valetkey.journal.records import UNREADABLE, Checkpoint, Segment, decode_record
 from valetkey.journal.walk import Walker
 
@@ -75,7 +78,7 @@ class Report(msgspec.Struct, frozen=True):
     checkpoints: int
     """Checkpoints with a good signature."""
     erased: int
-    """Records whose personal fields were erased."""
+    """Records whose personal fields were erased, with a signed note of it."""
     problems: list[Problem]
     more_problems: int = 0
 
@@ -85,7 +88,7 @@ class _Verification:
         self, folder: Path, public_keys: Iterable[Ed25519PublicKey], stored: Mapping[str, tuple[int, str]]
     ) -> None:
         self.folder = folder
-        self.keys = {key_id(key): key for key in public_keys}
+        self.keys = by_id(public_keys)
         self.stored = stored
         self.names: dict[str, SegmentName] = {}
         self.walkers: dict[str, Walker] = {}
@@ -145,23 +148,68 @@ class _Verification:
         for stem, walker in self.walkers.items():
             if SegmentName.parse(stem).control:
                 recent = self.recent[stem] = {}
+                if self.silent(stem):
+                    continue
                 while (payload := walker.step()) is not None:
                     recent[walker.count] = walker.link
                     if kind_of(payload) == b"checkpoint":
                         self.checkpoint(walker, payload)
-        for walker in self.walkers.values():
-            walker.finish()
+        for stem, walker in self.walkers.items():
+            if stem in self.covered or not self.silent(stem):
+                walker.finish()
         for walker in self.walkers.values():
             self._previous(walker)
+        strangers = self._strangers()
         for stem, walker in self.walkers.items():
             behind = walker.count - self.covered.get(stem, 0)
-            if behind > 0:
+            if behind > 0 and stem not in strangers:
                 self.report(
                     stem,
                     self.covered.get(stem, 0) + 1,
                     What.UNPROVEN,
                     f"{behind} records stand behind the last checkpoint.",
                 )
+
+    def silent(self, stem: str) -> bool:
+        """Whether a segment says nothing, and nothing outside says that it should."""
+        return stem not in self.stored and says_nothing(self.folder, self.names[stem])
+
+    def _strangers(self) -> set[str]:
+        """Report segments that no checkpoint signs and no announcement names."""
+        unsigned = [
+            name for stem, name in self.names.items() if stem not in self.covered and not self.silent(stem)
+        ]
+        if not unsigned:
+            return set()
+        admission = Admission()
+        proven = self.checkpoints > 0
+        for stem in self.covered:
+            admission.know(self.names[stem])
+        for name in self.names.values():
+            if name.control:
+                for started in started_in(segment_path(self.folder, name), self.keys):
+                    admission.announce(started)
+                    proven = True
+        if not proven:  # without one good signature nobody can tell whose the segments are
+            return set()
+        strangers = {str(name) for name in sorted(unsigned) if not admission(name)}
+        for stem in sorted(strangers):
+            self.report(stem, None, What.STRANGER, "No signed record announces the segment.")
+        return strangers
+
+    def erasures(self) -> int:
+        """Report blank personal lines that no signed erasure covers; return how many are covered."""
+        blank = {stem: walker.blank for stem, walker in self.walkers.items() if walker.blank}
+        # Read after the walk: an erasure that goes on meanwhile is noted before it blanks.
+        covered = covered_lines(self.folder, self.keys) if blank else {}
+        erased = 0
+        for stem, numbers in blank.items():
+            erased += len(numbers)
+            for seq in uncovered(numbers, covered.get(stem, [])):
+                erased -= 1
+                detail = "The fields beside the record are blank, but no signed erasure covers them."
+                self.report(stem, seq, What.PERSONAL_REMOVED, detail)
+        return erased
 
     def checkpoint(self, walker: Walker, payload: bytes) -> None:
         seq = walker.count
@@ -265,11 +313,12 @@ def verify_journal(
 
     `public_keys`: the keys whose checkpoints count. `stored_heads`: segment -> count and head as the store
     keeps them. `upto`: on a home that is being written, the heads right after a checkpoint was made: later
-    records and segments are left alone. Without a checkpoint of a known key nothing is proven.
+    records and announced segments are left alone. Without a checkpoint of a known key nothing is proven.
     """
     verification = _Verification(folder, public_keys, stored_heads)
     verification.open(upto)
     verification.walk()
+    erased = verification.erasures()
     integrity, completeness = verification.verdicts()
     walkers = verification.walkers.values()
     return Report(
@@ -278,7 +327,7 @@ def verify_journal(
         sum(walker.records for walker in walkers),
         len(walkers),
         verification.checkpoints,
-        sum(walker.erased for walker in walkers),
+        erased,
         verification.problems,
         verification.more,
     )

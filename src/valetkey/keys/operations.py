@@ -358,9 +358,9 @@ def _warnings(
     ):
         name = service.name if secret == "default" else f"{service.name}/{secret}"  # noqa: S105
         said.append(f"{name} has no secret yet, so calls are refused. Set it: valetkey secret set {name}")
-    if policy.limits.budgets and not service.price_micros:
+    if policy.limits.budgets and service.price_micros is None and service.kind is not Kind.OWN:
         said.append(
-            f"{service.name} has no price, so the budget never counts. "
+            f"{service.name} has no price, so a budget refuses every call. "
             f"Set one: valetkey service change {service.name} --price 0.01"
         )
     if any(pattern.segments[:1] == (service.name,) for pattern in _patterns(policy)):

@@ -50,7 +50,12 @@ def add_network(unit: Unit, request: AddNetwork) -> Network:
                 raise InvalidRestriction(f"{block!r} is not an address block.")
         Networks(request.blocks)
     except InvalidRestriction as error:
-        raise Invalid(str(error), "Give address blocks such as 203.0.113.0/24.", field="blocks") from None
+        sentence, _, next_step = str(error).partition(". ")
+        raise Invalid(
+            sentence.rstrip(".") + ".",
+            next_step or "Give address blocks such as 203.0.113.0/24.",
+            field="blocks",
+        ) from None
     table = tables.networks
     existing = unit.connection.execute(
         select(table.c.id).where(table.c.workspace_id == unit.workspace, table.c.name == request.name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from sqlalchemy import Connection, select
@@ -29,6 +30,8 @@ from valetkey.vault.sealing import SecretContext
 _ORDER = ("network", "service", "party", "policy", "secret", "credential", "key")
 """What others refer to comes first."""
 
+RETIRED_SECONDS = 86_400
+"""So long after a version was retired answers are still scrubbed of it: upstreams echo what they cached."""
 LATCHED = 0.0
 """Expiry of a key whose end has been reached: before every clock."""
 
@@ -36,9 +39,10 @@ LATCHED = 0.0
 class FactLoader:
     """Reads facts of one workspace."""
 
-    def __init__(self, workspace: str, keyring: Keyring) -> None:
+    def __init__(self, workspace: str, keyring: Keyring, wall: Callable[[], float] = time.time) -> None:
         self._workspace = workspace
         self._keyring = keyring
+        self._wall = wall
 
     def all(self, connection: Connection) -> list[Fact]:
         """The whole snapshot. Revoked keys stay: their holders are told REVOKED, not UNKNOWN_KEY."""
@@ -127,13 +131,24 @@ class FactLoader:
         columns = (secrets.c.id, secrets.c.service_id, secrets.c.environment_id, secrets.c.name)
         for identifier, service_id, environment_id, name in self._rows(connection, secrets, columns, ids):
             rows = connection.execute(
-                select(versions.c.id, versions.c.number, versions.c.sealed, versions.c.expires)
-                .where(versions.c.secret_id == identifier, versions.c.retired.is_(None))
+                select(
+                    versions.c.id,
+                    versions.c.number,
+                    versions.c.sealed,
+                    versions.c.expires,
+                    versions.c.retired,
+                )
+                .where(
+                    versions.c.secret_id == identifier,
+                    versions.c.retired.is_(None) | (versions.c.retired > self._wall() - RETIRED_SECONDS),
+                )
                 .order_by(versions.c.number.desc())
             ).all()
-            living = []
-            for version_id, number, sealed, expires in rows:
+            living: list[SecretVersion] = []
+            gone: list[SecretVersion] = []
+            for version_id, number, sealed, expires, retired in rows:
                 context = SecretContext(self._workspace, service_id, environment_id, name, number)
                 plain = self._keyring.open_sealed(sealed, context)
-                living.append(SecretVersion(version_id, {KEY: plain.reveal_text()}, expires))
-            yield SecretFact(service_id, environment_id, name, tuple(living))
+                version = SecretVersion(version_id, {KEY: plain.reveal_text()}, expires)
+                (living if retired is None else gone).append(version)
+            yield SecretFact(service_id, environment_id, name, tuple(living), tuple(gone))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
 from valetkey.cli.client import Client, connect
 from valetkey.cli.failure import ExitCode, NoServer
-from valetkey.cli.figures import clock
-from valetkey.cli.grammar import group, json_flag, paging
-from valetkey.cli.tables import draw
+from valetkey.cli.figures import clock, zone
+from valetkey.cli.grammar import group, json_flag, paging, repeated
+from valetkey.cli.tables import Column, draw
 from valetkey.cli.terminal import hint, say, say_json, say_state, working
 
 
@@ -34,7 +33,13 @@ def list_audit(limit: int | None, cursor: str | None, as_json: bool) -> None:
         return
     now = time.time()
     draw(
-        ("TIME", "ACTION", "SUBJECT", "ACTOR", "OUTCOME"),
+        (
+            f"TIME ({zone(now)})",
+            "ACTION",
+            Column("SUBJECT", 0, 24),
+            Column("ACTOR", 2, 8),
+            Column("OUTCOME", 1),
+        ),
         (
             (
                 clock(a["time"], now),
@@ -48,7 +53,7 @@ def list_audit(limit: int | None, cursor: str | None, as_json: bool) -> None:
     )
     following = answer.get("next")
     hint(
-        f"Older ones: valetkey audit list --cursor {following}"
+        f"Older ones: {repeated('valetkey audit list', limit=limit, cursor=following)}"
         if following
         else "Prove it: valetkey audit verify"
     )
@@ -85,9 +90,26 @@ def _verify(client: Client) -> dict[str, Any]:
     return report
 
 
+_FINDINGS = {
+    "changed": "a record was changed after it was written",
+    "removed": "a record was taken out",
+    "reordered": "records stand in another order than they were written",
+    "truncated": "records are missing at the end",
+    "personal changed": "an address or user agent was changed",
+    "personal removed": "an address or user agent was taken out without an erasure on record",
+    "segment missing": "a whole file of the journal is missing",
+    "stranger": "there is a file that is not of this journal",
+    "checkpoint signature bad": "the signature of a checkpoint is wrong",
+    "checkpoint missing": "a signed checkpoint is missing",
+    "unproven": "this cannot be proved yet",
+}
+"""What was found, in words; other words of a newer server are shown as they are."""
+
+
 def _tell(report: dict[str, Any]) -> None:
-    say_state("integrity     ", str(report["integrity"]))
-    say_state("completeness  ", str(report["completeness"]))
+    verdicts = (str(report["integrity"]), str(report["completeness"]))
+    say_state("integrity     ", verdicts[0])
+    say_state("completeness  ", verdicts[1])
     say(f"records       {report['records']}")
     problems = report.get("problems") or ()
     if problems:
@@ -96,8 +118,29 @@ def _tell(report: dict[str, Any]) -> None:
             say(f"  {_sentence(problem)}")
         if report.get("more_problems"):
             say(f"  and {report['more_problems']} more")
-        if os.environ.get("VALETKEY_URL") is None:
-            hint("Keep a copy of the data folder before anything else touches it.")
+    for step in _next_steps(report, verdicts):
+        say()
+        say(step)
+
+
+def _next_steps(report: dict[str, Any], verdicts: tuple[str, str]) -> list[str]:
+    if "broken" in verdicts:
+        return [
+            "Keep a copy of the data folder before anything else touches it, and compare it with the newest backup."
+        ]
+    if "unproven" not in verdicts:
+        return []
+    if not report["records"]:
+        return [
+            "Nothing was recorded yet, so there is nothing to prove. The first start of the server begins the record."
+        ]
+    if not report.get("checkpoints"):
+        return [
+            "No signed checkpoint covers these records yet. Start the server: it signs one within a second."
+        ]
+    return [
+        "The newest records are not covered by a signed checkpoint. Start the server and verify again: it signs one."
+    ]
 
 
 def _sentence(problem: Any) -> str:
@@ -111,5 +154,7 @@ def _sentence(problem: Any) -> str:
         if problem.get("seq") is None
         else f"{place}, record {problem['seq']}"
     )
-    what = " ".join(str(problem[name]) for name in ("what", "detail") if problem.get(name))
+    found = str(problem.get("what") or "")
+    detail = str(problem.get("detail") or "").strip()
+    what = " ".join(part for part in (f"{_FINDINGS.get(found, found)}.", detail) if part)
     return f"{where}: {what}" if where else what

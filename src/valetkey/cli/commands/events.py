@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from itertools import chain
 from typing import Any
 
 import click
 
-from valetkey.cli.client import Client, connect
+from valetkey.cli.client import Client, connect, refuse_plain_key, segment
 from valetkey.cli.failure import ExitCode, Failure
-from valetkey.cli.figures import clock, parse_since, size
-from valetkey.cli.grammar import Command, json_flag, paging
-from valetkey.cli.tables import Cell, draw, number, state
-from valetkey.cli.terminal import colour_of, coloured, harmless, hint, say, say_json
+from valetkey.cli.figures import clock, parse_since, size, zone
+from valetkey.cli.grammar import Command, json_flag, paging, repeated
+from valetkey.cli.layout import fit
+from valetkey.cli.tables import Cell, Column, draw, line, number, room, state
+from valetkey.cli.terminal import colour_of, harmless, hint, is_terminal, say, say_json
 
 MOST_BEFORE = 1000
 """Earlier calls that --follow --since shows before the live ones."""
-_LIVE = "{:<12}  {:<24}  {:<7}  {:<40}  {:>6}  {:<15}  {}"
-"""One line of --follow: time, code, method, path, status, address, key."""
+_COLUMNS = (
+    (Column("CODE"), 23),
+    (Column("METHOD", 5), 6),
+    (Column("PATH", 0, 12), 40),
+    (Column("STATUS", 6), 6),
+    (Column("SERVICE", 4, 8), 12),
+    (Column("HOLDER", 3, 8), 12),
+    (Column("KEY"), 20),
+    (Column("ADDRESS", 7), 15),
+    (Column("SENT", 1), 7),
+    (Column("END", 2), 13),
+)
+"""After the time: each with its width where lines come one by one."""
+_CLOCK = 12
+"""Characters of a time of today."""
 
 
 def _known_code(text: str | None) -> str | None:
@@ -66,6 +81,7 @@ def events(
     """Calls, newest first or live."""
     if follow and (limit or cursor):
         raise Failure("What is followed has no pages.", "Leave out --limit and --cursor.", ExitCode.USAGE)
+    refuse_plain_key(key)
     client = connect()
     now = time.time()
     query = {
@@ -75,6 +91,7 @@ def events(
         "since": None if since is None else parse_since(since, now),
     }
     if follow:
+        _refuse_unknown(client, key, service)
         _follow(client, query, as_json)
     answer = client.page("/events", query, limit=limit, cursor=cursor)
     if as_json:
@@ -82,19 +99,32 @@ def events(
         return
     if not answer["items"]:
         if any((key, service, code, since, cursor)):
+            _refuse_unknown(client, key, service)
             say("No call is like that.")
         else:
             say("There were no calls yet.")
             say("Issue a key and make the first: valetkey key issue SERVICE")
         return
-    draw(
-        ("TIME", "CODE", "METHOD", "PATH", "STATUS", "SERVICE", "HOLDER", "KEY", "ADDRESS", "SENT", "END"),
-        (_row(event, now) for event in answer["items"]),
-    )
+    draw(_headings(now), (_row(event, now) for event in answer["items"]))
     following = answer.get("next")
+    flags = {"key": key, "service": service, "code": code, "since": since}
     hint(
-        f"Older ones: valetkey events --cursor {following}" if following else "Live: valetkey events --follow"
+        f"Older ones: {repeated('valetkey events', **flags, limit=limit, cursor=following)}"
+        if following
+        else f"Live: {repeated('valetkey events', key=key, service=service, code=code)} --follow"
     )
+
+
+def _refuse_unknown(client: Client, key: str | None, service: str | None) -> None:
+    """Raise `Failure` for a filter that names nothing: otherwise a slip of the pen looks like silence."""
+    if key is not None:
+        client.get(f"/keys/{segment(key)}")
+    if service is not None:
+        client.get(f"/services/{segment(service)}")
+
+
+def _headings(now: float) -> list[Column]:
+    return [Column(f"TIME ({zone(now)})"), *(column for column, _ in _COLUMNS)]
 
 
 def _row(event: dict[str, Any], now: float) -> tuple[str | Cell, ...]:
@@ -122,25 +152,17 @@ def _follow(client: Client, query: dict[str, Any], as_json: bool) -> None:
     if since is not None:
         earlier = client.page("/events", {**query, "since": since}, limit=MOST_BEFORE)["items"]
     shown = {(event["call"], event["end"]) for event in earlier}
+    now = time.time()
+    headings = _headings(now)
+    first = max(len(headings[0].heading), *(len(clock(event["time"], now)) for event in earlier), _CLOCK)
+    widths = fit(headings, [first, *(width for _, width in _COLUMNS)], room())
+    if not as_json:
+        print(line(headings, [column.heading for column in headings], widths), flush=True)
+        if not earlier and is_terminal(sys.stderr):
+            print("Waiting for calls. Ctrl-C ends it.", file=sys.stderr, flush=True)
     for event in chain(reversed(earlier), (e for e in stream if (e["call"], e["end"]) not in shown)):
         if as_json:
             say_json(event)
         else:
-            print(_line(event), flush=True)
+            print(line(headings, _row(event, now), widths), flush=True)
     raise Failure("The server ended the stream.", "See: valetkey status", ExitCode.NO_SERVER)
-
-
-def _line(event: dict[str, Any]) -> str:
-    shown = [
-        clock(event["time"]),
-        event["code"],
-        event.get("method") or "-",
-        event.get("path") or "-",
-        event.get("status") or "-",
-        event.get("address") or "-",
-        event.get("key_id") or "-",
-    ]
-    line = _LIVE.format(*(harmless(field) for field in shown))
-    # Coloured after it was aligned: what colours is not seen, but counted.
-    code = harmless(event["code"])
-    return line.replace(code, coloured(code, colour_of(event["code"])), 1)

@@ -1,4 +1,4 @@
-"""``valetkey key``: list, show, check, suspend, resume and revoke. Issuing and changing stand in `key_issue`."""
+"""``valetkey key``: show, check, suspend, resume, revoke. The others stand in `key_issue` and `key_list`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import click
 
 from valetkey.cli.client import connect, segment
 from valetkey.cli.commands.key_issue import change, issue
-from valetkey.cli.commands.key_view import life_of, show_key
-from valetkey.cli.figures import clock, counted, parse_moment, relative
-from valetkey.cli.grammar import given, group, json_flag, paging
-from valetkey.cli.tables import draw, state
+from valetkey.cli.commands.key_list import find, list_keys
+from valetkey.cli.commands.key_view import show_key
+from valetkey.cli.figures import clock, counted, parse_moment
+from valetkey.cli.grammar import given, group, json_flag
 from valetkey.cli.terminal import hint, say, say_json, say_state
 
 _ID = click.argument("key_id", metavar="ID")
@@ -29,57 +29,8 @@ def key() -> None:
 key.add_command(issue)
 
 
-@key.command("list", examples=("valetkey key list", "valetkey key list --holder ana --state active"))
-@click.option("--service", metavar="S", help="Keys of this service.")
-@click.option("--holder", metavar="PARTY", help="Keys of this party.")
-@click.option(
-    "--state", "in_state", type=click.Choice(("active", "suspended", "revoked")), help="Keys in this state."
-)
-@paging
-@json_flag
-def list_keys(
-    service: str | None,
-    holder: str | None,
-    in_state: str | None,
-    limit: int | None,
-    cursor: str | None,
-    as_json: bool,
-) -> None:
-    """List keys, newest first."""
-    query = {"service": service, "holder": holder, "state": in_state}
-    answer = connect().page("/keys", query, limit=limit, cursor=cursor)
-    if as_json:
-        say_json(answer)
-        return
-    if not answer["items"]:
-        if service or holder or in_state or cursor:
-            say("No key is like that.")
-            hint("See all: valetkey key list")
-            return
-        say("There are no keys yet.")
-        say("Issue the first: valetkey key issue SERVICE")
-        return
-    now = time.time()
-    draw(
-        ("ID", "SERVICE", "HOLDER", "LABEL", "KIND", "LAST 4", "STATE", "EXPIRES"),
-        (
-            (
-                k["id"],
-                k["service"],
-                k["holder"],
-                k["label"] or "-",
-                k["kind"],
-                k["last4"],
-                state(life_of(k, now)),
-                relative(k.get("expires"), now),
-            )
-            for k in answer["items"]
-        ),
-    )
-    following = answer.get("next")
-    hint(
-        f"More: valetkey key list --cursor {following}" if following else "Look at one: valetkey key show ID"
-    )
+key.add_command(list_keys)
+key.add_command(find)
 
 
 @key.command("show", examples=("valetkey key show key_8f3k2m", "valetkey key show key_8f3k2m --value"))
@@ -176,7 +127,7 @@ def suspend(key_id: str, let_finish: bool, as_json: bool) -> None:
 
 @key.command("resume", examples=("valetkey key resume key_8f3k2m",))
 @_ID
-@_LET_FINISH
+@click.option("--let-finish", is_flag=True, hidden=True, help="Of no effect; scripts may say it.")
 @json_flag
 def resume(key_id: str, let_finish: bool, as_json: bool) -> None:
     """Let a suspended key work again."""
@@ -211,7 +162,7 @@ def _end(key_id: str, verb: str, what: str, let_finish: bool, as_json: bool) -> 
         return
     ended = answer.get("ended")
     if ended and since - ended > ALREADY_SECONDS:
-        say(f"Dead everywhere already, since {clock(ended)}.")
+        say(f"Dead everywhere already, since {clock(ended, since)}.")
         return
     say(f"{what} everywhere since {clock(since)}. {_cut(answer, let_finish)}")
     fenced = answer.get("fenced") or 0

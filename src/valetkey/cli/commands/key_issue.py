@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from valetkey.cli.client import Client, connect, segment
-from valetkey.cli.commands.key_terms import CLEARABLE, terms_flags, terms_of
+from valetkey.cli.commands.key_terms import CLEARABLE, TERM_SECTIONS, terms_flags, terms_of
 from valetkey.cli.commands.key_view import show_key
 from valetkey.cli.failure import ExitCode, Failure
 from valetkey.cli.figures import day_and_time
@@ -28,6 +28,7 @@ MAX_IDEMPOTENCY_KEY = 128
         "valetkey key issue maps --kind public --origin https://www.example.com",
         "valetkey key issue github --kind temporary --uses 3 --json",
     ),
+    sections={"Whose": ("kind", "holder", "label", "environment", "secret"), **TERM_SECTIONS},
 )
 @click.argument("service", metavar="SERVICE")
 @click.option(
@@ -82,6 +83,7 @@ def issue(
         "valetkey key change key_8f3k2m --clear network --clear budget",
         "valetkey key change key_8f3k2m --expires never",
     ),
+    sections={"Whose": ("label",), **TERM_SECTIONS, "Less": ("clear",)},
 )
 @click.argument("key_id", metavar="ID")
 @click.option("--label", metavar="L", help="Tells keys of one holder apart.")

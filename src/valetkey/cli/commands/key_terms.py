@@ -32,12 +32,21 @@ _TEXTS = {
     "schedule": ("schedule", "WHEN", "Only then, such as 'mon-fri 08:00-18:00 Europe/Berlin'."),
 }
 _FIGURES = {
-    "burst": ("burst", "Calls that may come at once; needs --rate."),
-    "concurrency": ("concurrency", "Calls open at the same time."),
+    "burst": ("burst", "Calls that may come in one go; needs --rate."),
+    "concurrency": ("concurrency", "Calls in progress at the same time."),
     "uses": ("uses", "Calls in the key's whole life."),
 }
-CLEARABLE = (*_LISTS, *_TEXTS)
+CLEARABLE = (*_LISTS, *_TEXTS, *_FIGURES)
 """What `key change --clear` can take away."""
+
+
+TERM_SECTIONS = {
+    "From where": ("networks", "origins"),
+    "What": ("endpoints", "deny_endpoints", "hosts"),
+    "When": ("expires", "schedule"),
+    "How much": ("rate", "burst", "concurrency", "quotas", "budgets", "uses"),
+}
+"""Headings under which the help shows the flags."""
 
 
 def terms_flags(function: Decorated) -> Decorated:
@@ -70,12 +79,15 @@ def terms_of(options: dict[str, Any], clear: tuple[str, ...] = ()) -> dict[str, 
         name: list(value) if isinstance(value, tuple) else value for name, value in given(**options).items()
     }
     for flag in clear:
-        field = (_LISTS.get(flag) or _TEXTS[flag])[0]
+        field = (_LISTS.get(flag) or _TEXTS.get(flag) or _FIGURES[flag])[0]
         if field in terms:
             raise Failure(
                 f"--{flag} is both given and cleared.",
                 f"Leave out one of --{flag} and --clear.",
                 ExitCode.USAGE,
             )
-        terms[field] = [] if flag in _LISTS else ""
+        if flag in _FIGURES:
+            terms.setdefault("clear", []).append(field)
+        else:
+            terms[field] = [] if flag in _LISTS else ""
     return terms

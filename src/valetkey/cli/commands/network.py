@@ -7,7 +7,7 @@ import click
 from valetkey.cli.client import connect
 from valetkey.cli.failure import ExitCode, Failure
 from valetkey.cli.grammar import group, json_flag
-from valetkey.cli.tables import draw
+from valetkey.cli.tables import Column, draw
 from valetkey.cli.terminal import hint, say, say_json
 
 
@@ -57,5 +57,5 @@ def list_networks(as_json: bool) -> None:
         say("There are no named networks yet.")
         say("Add the first: valetkey network add office 203.0.113.0/24")
         return
-    draw(("NAME", "BLOCKS"), ((n["name"], ", ".join(n["blocks"])) for n in answer["items"]))
+    draw(("NAME", Column("BLOCKS", 0, 20)), ((n["name"], ", ".join(n["blocks"])) for n in answer["items"]))
     hint("Tie a key to one: valetkey key change ID --network NAME")

@@ -6,7 +6,7 @@ import click
 
 from valetkey.cli.client import connect
 from valetkey.cli.grammar import group, json_flag
-from valetkey.cli.tables import draw
+from valetkey.cli.tables import Column, draw
 from valetkey.cli.terminal import hint, say, say_json
 
 
@@ -47,5 +47,5 @@ def list_parties(as_json: bool) -> None:
         say("There are no parties yet.")
         say("Add the first: valetkey party add ana")
         return
-    draw(("NAME", "KIND", "ID"), ((p["name"], p["kind"], p["id"]) for p in answer["items"]))
+    draw((Column("NAME", 0, 12), "KIND", "ID"), ((p["name"], p["kind"], p["id"]) for p in answer["items"]))
     hint("See what one holds: valetkey key list --holder NAME")

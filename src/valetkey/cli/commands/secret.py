@@ -12,7 +12,7 @@ from valetkey.cli.client import connect, segment
 from valetkey.cli.failure import ExitCode, Failure
 from valetkey.cli.figures import relative
 from valetkey.cli.grammar import given, group, json_flag
-from valetkey.cli.tables import draw, number, state
+from valetkey.cli.tables import Column, draw, number, state
 from valetkey.cli.terminal import hint, say, say_json, warn
 
 MAX_VALUE = 524_288
@@ -82,21 +82,22 @@ def set_secret(
     hint(f"Next: valetkey key issue {service} --holder NAME")
 
 
-@secret.command("list", examples=("valetkey secret list",))
+@secret.command("list", examples=("valetkey secret list", "valetkey secret list --service openai"))
+@click.option("--service", metavar="S", help="Secrets of this service.")
 @json_flag
-def list_secrets(as_json: bool) -> None:
+def list_secrets(service: str | None, as_json: bool) -> None:
     """List all secrets with their newest version."""
-    answer = connect().get("/secrets")
+    answer = connect().get("/secrets", service=service)
     if as_json:
         say_json(answer)
         return
     if not answer["items"]:
-        say("There are no secrets yet.")
-        say("Set the first: valetkey secret set SERVICE")
+        say("There are no secrets yet." if service is None else f"{service} has no secret yet.")
+        say(f"Set the first: valetkey secret set {service or 'SERVICE'}")
         return
     now = time.time()
     draw(
-        ("SECRET", "ENVIRONMENT", "VERSION", "RISK", "SET", "EXPIRES"),
+        ("SECRET", Column("ENVIRONMENT", 3), "VERSION", Column("RISK", 2), Column("SET", 1), "EXPIRES"),
         (
             (
                 f"{s['service']}/{s['name']}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import click
@@ -15,7 +16,7 @@ from valetkey.settings import Settings
 
 HELP = {
     "listen": "Address that both ports listen on.",
-    "control_port": "Port of the API and the console.",
+    "control_port": "Port of the control API.",
     "gateway_port": "Port that callers use.",
     "workers": "Gateway processes.",
     "public_name": "A host name that callers use. Repeatable.",
@@ -32,6 +33,21 @@ HELP = {
     "idle_timeout": "Seconds an answer may stall.",
 }
 """One line a setting; a test holds it to `Settings`."""
+
+
+METAVARS = {
+    "listen": "ADDRESS",
+    "control_port": "PORT",
+    "gateway_port": "PORT",
+    "public_name": "NAME",
+    "trusted_proxy": "CIDR",
+    "fsync_interval_ms": "MILLISECONDS",
+    "personal_days": "DAYS",
+    "database_url": "URL",
+    "root_key_file": "FILE",
+    "max_body_mb": "MEGABYTES",
+}
+"""What stands for the value in the help, where type and name do not say it."""
 
 
 def settings_options() -> list[click.Option]:
@@ -55,16 +71,19 @@ def _option(name: str, hint_: Any, default: Any) -> click.Option:
     if default not in (None, (), False):
         text = f"{text[:-1]} ({default})."
     flag = f"--{name.replace('_', '-')}"
+    metavar = METAVARS.get(name) or (
+        "SECONDS" if name.endswith("_timeout") else "N" if hint_ is int else "TEXT"
+    )
     if hint_ is bool:
         return click.Option([flag, name], is_flag=True, default=None, help=text)
     if get_origin(hint_) is tuple:
-        return click.Option([flag, name], multiple=True, metavar="X", help=text)
+        return click.Option([flag, name], multiple=True, metavar=metavar, help=text)
     kind: click.ParamType[Any] = click.STRING
     if hint_ is int:
         kind = click.IntRange(**bounds) if bounds else click.INT
     elif hint_ is float:
         kind = click.FloatRange(**bounds) if bounds else click.FLOAT
-    return click.Option([flag, name], type=kind, metavar="X", help=text)
+    return click.Option([flag, name], type=kind, metavar=metavar, help=text)
 
 
 def _serve(**flags: Any) -> None:
@@ -75,6 +94,7 @@ def _serve(**flags: Any) -> None:
     from valetkey.server import main
 
     main.serve(Home.from_environment(os.environ), given(**flags))
+    print("Stopped.", file=sys.stderr)
 
 
 serve = Command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import click
 
 from valetkey.cli.client import connect, segment
 from valetkey.cli.failure import ExitCode, Failure
+from valetkey.cli.figures import relative
 from valetkey.cli.grammar import given, group, json_flag
-from valetkey.cli.tables import draw, facts, state
+from valetkey.cli.tables import Column, draw, facts, state
 from valetkey.cli.terminal import hint, say, say_json
 
 _NAME = click.argument("name", metavar="NAME")
@@ -104,7 +106,7 @@ def list_services(as_json: bool) -> None:
         say("Add the first: valetkey service add openai --preset openai")
         return
     draw(
-        ("NAME", "KIND", "PRESET", "UPSTREAM", "STATE"),
+        ("NAME", Column("KIND", 2), Column("PRESET", 1), Column("UPSTREAM", 3, 20), "STATE"),
         (
             (
                 s["name"],
@@ -164,8 +166,7 @@ def change(name: str, hosts: tuple[str, ...], ca_file: str | None, as_json: bool
         say_json(answer)
         return
     say("Changed; it is in force.")
-    say()
-    _show(answer)
+    hint(f"Look at it: valetkey service show {name}")
 
 
 @service.command("lock", examples=("valetkey service lock openai",))
@@ -205,18 +206,65 @@ def remove(name: str, as_json: bool) -> None:
     say(f"{name} is removed, and its secrets are retired.")
 
 
-@service.command("credential", examples=("valetkey service credential billing --json",))
+@service.command(
+    "credential",
+    examples=(
+        "valetkey service credential billing --json",
+        "valetkey service credential billing --revoke crd_8f3k2m",
+    ),
+)
 @_NAME
+@click.option("--revoke", metavar="ID", help="Take this credential back instead.")
 @json_flag
-def credential(name: str, as_json: bool) -> None:
-    """Make the credential with which a service of your own asks about keys."""
-    answer = connect().post(f"/services/{segment(name)}/credential")
+def credential(name: str, revoke: str | None, as_json: bool) -> None:
+    """Make the credential with which a service of your own asks about keys, or take one back."""
+    path = f"/services/{segment(name)}"
+    if revoke is not None:
+        answer = connect().post(f"{path}/credentials/{segment(revoke)}/revoke")
+        if as_json:
+            say_json(answer)
+            return
+        say(f"{revoke} is refused everywhere from now on.")
+        hint(f"Make another: valetkey service credential {name}")
+        return
+    answer = connect().post(f"{path}/credential")
     if as_json:
         say_json(answer)
         return
     say(answer["credential"])
     say()
     say("It is shown this once. Your service sends it as bearer to /v1/verify and /v1/authorize.")
+    say("Credentials made before go on working.")
+    hint(f"See all and take one back: valetkey service credentials {name}")
+
+
+@service.command("credentials", examples=("valetkey service credentials billing",))
+@_NAME
+@json_flag
+def credentials(name: str, as_json: bool) -> None:
+    """List the credentials of a service of your own, newest first."""
+    answer = connect().get(f"/services/{segment(name)}/credentials")
+    if as_json:
+        say_json(answer)
+        return
+    if not answer["items"]:
+        say(f"{name} has no credential yet.")
+        say(f"Make the first: valetkey service credential {name}")
+        return
+    now = time.time()
+    draw(
+        ("ID", "LAST 4", Column("MADE", 1), "STATE"),
+        (
+            (
+                one["id"],
+                one["last4"],
+                relative(one["created"], now),
+                state("active" if one["revoked"] is None else "revoked"),
+            )
+            for one in answer["items"]
+        ),
+    )
+    hint(f"Take one back: valetkey service credential {name} --revoke ID")
 
 
 def _hosts(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -252,6 +300,9 @@ def _show(service: dict[str, Any]) -> None:
             *((f"host {label}", url) for label, url in service.get("hosts", {}).items()),
             ("key goes in", service.get("auth") or ""),
             ("price a call", service.get("price") or ""),
+            ("private addresses", "allowed" if service.get("allow_private") else ""),
+            ("plain http", "allowed" if service.get("allow_plain_upstream") else ""),
+            ("trusted authority", service.get("ca_file") or ""),
             ("state", "locked" if service["locked"] else "open to keys"),
         )
     )

@@ -9,7 +9,7 @@ import click
 from valetkey.cli.client import connect, segment
 from valetkey.cli.figures import relative
 from valetkey.cli.grammar import given, group, json_flag
-from valetkey.cli.tables import draw, state
+from valetkey.cli.tables import Column, draw, state
 from valetkey.cli.terminal import hint, say, say_json
 
 
@@ -23,13 +23,20 @@ def token() -> None:
 @click.option("--label", metavar="L", help="What it is for.")
 @json_flag
 def issue(party: str, label: str | None, as_json: bool) -> None:
-    """Make a token that may do what its party may do."""
+    """Make a token that may do everything here but make and revoke tokens.
+
+    A party that is not known is made, as an application.
+    """
     answer = connect().post("/tokens", given(party=party, label=label))
     if as_json:
         say_json(answer)
         return
+    if answer.get("party_made"):
+        say(f"{answer['party']} was not known and is made, as an application.")
+        say()
     say(answer["token"])
     say()
+    say("Whoever has it may do everything here but make and revoke tokens.")
     say("It is shown this once. Put it into a file that only its program reads, and there:")
     say("  export VALETKEY_URL=https://HOST:8200 VALETKEY_TOKEN_FILE=FILE")
     hint(f"Take it back: valetkey token revoke {answer['id']}")
@@ -49,7 +56,7 @@ def list_tokens(as_json: bool) -> None:
         return
     now = time.time()
     draw(
-        ("ID", "PARTY", "LABEL", "LAST 4", "MADE", "STATE"),
+        ("ID", Column("PARTY", 0, 8), Column("LABEL", 2, 8), "LAST 4", Column("MADE", 1), "STATE"),
         (
             (
                 t["id"],

@@ -7,14 +7,28 @@ from typing import Any
 
 import click
 
-from valetkey.cli.client import connect
+from valetkey.cli.client import connect, refuse_plain_key, segment
 from valetkey.cli.figures import money, relative, size, sparkline
 from valetkey.cli.grammar import Command, json_flag
-from valetkey.cli.tables import Cell, draw, number
+from valetkey.cli.tables import Cell, Column, draw, number
 from valetkey.cli.terminal import colour_of, hint, say, say_json
 
 MAX_HOURS = 744
 """A month: what the server keeps together hour by hour."""
+
+
+_COLUMNS = (
+    Column("KEY"),
+    Column("LABEL", 5, 8),
+    Column("HOLDER", 6, 8),
+    Column("SERVICE", 4, 8),
+    Column("CALLS"),
+    Column("REFUSED"),
+    Column("IN", 1),
+    Column("OUT", 2),
+    Column("COST"),
+    Column("OVER TIME", 3),
+)
 
 
 @click.command(
@@ -29,18 +43,22 @@ MAX_HOURS = 744
 @json_flag
 def usage(key: str | None, hours: int | None, as_json: bool) -> None:
     """How much each key is used, and from where."""
-    answer = connect().get("/usage", key=key, hours=hours)
+    refuse_plain_key(key)
+    client = connect()
+    answer = client.get("/usage", key=key, hours=hours)
     if as_json:
         say_json(answer)
         return
     items = answer["items"]
     if not items:
+        if key is not None:
+            client.get(f"/keys/{segment(key)}")  # an id that names nothing is told as such
         say("That key was not used in this time." if key else "No key was used in this time.")
         hint("Look further back: valetkey usage --hours 720")
         return
     now = time.time()
     draw(
-        ("KEY", "LABEL", "HOLDER", "SERVICE", "CALLS", "REFUSED", "IN", "OUT", "COST", "OVER TIME"),
+        _COLUMNS,
         (_row(item) for item in items),
     )
     if key:
@@ -82,7 +100,7 @@ def _details(item: dict[str, Any], now: float) -> None:
         if seen:
             say()
             draw(
-                (heading, "CALLS", "FIRST", "LAST"),
+                (Column(heading, 0, 15), "CALLS", Column("FIRST", 1), "LAST"),
                 (
                     (
                         s.get("value") or "-",

@@ -1,0 +1,81 @@
+"""Calls without a key of ours are recorded one by one only so often: whoever has none fills no disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway_world import GatewayWorld, gateway_world
+from valetkey.decision.policy import Policy
+from valetkey.decision.restrictions import Endpoints
+from valetkey.gateway.floods import MINUTE, SINGLE_A_MINUTE
+
+FAKE = "vk_prv_unknown"
+UNCLEAR = [("x-forwarded-for", "203.0.113.7"), ("forwarded", "for=203.0.113.7")]
+STRANGERS: dict[str, dict[str, Any]] = {
+    "HOST_UNKNOWN": {"host": "elsewhere.example"},
+    "METHOD_REFUSED": {"method": "TRACE"},
+    "PATH_REFUSED": {"key": FAKE, "path": "/weather/../x"},
+    "NOT_SUPPORTED": {"key": FAKE, "headers": [("upgrade", "websocket")]},
+    "TOO_LARGE": {"key": FAKE, "headers": [("content-length", "99999999999999999999")]},
+    "MALFORMED": {"key": FAKE, "headers": UNCLEAR},
+    "UNKNOWN_KEY": {"key": FAKE},
+}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[GatewayWorld]:
+    with gateway_world(tmp_path, trusted_proxy=("127.0.0.1/32",)) as made:
+        made.add_service()
+        yield made
+
+
+def opened(world: GatewayWorld) -> list[dict[str, Any]]:
+    return [record for record in world.records() if record["kind"] == "opened"]
+
+
+@pytest.mark.parametrize("code", STRANGERS)
+def test_after_so_many_a_minute_they_are_only_counted(world: GatewayWorld, code: str) -> None:
+    calls = SINGLE_A_MINUTE + 15
+    assert {world.call(**STRANGERS[code]).code for _ in range(calls)} == {code}
+    assert [record["code"] for record in opened(world)] == [code] * SINGLE_A_MINUTE
+    world.clock.advance(MINUTE)
+    world.gateway.floods.sweep(world.clock.now())
+    (flood,) = [record for record in world.records() if record["kind"] == "flood"]
+    assert (flood["code"], flood["count"]) == (code, 15)
+    world.call(**STRANGERS[code])
+    assert len(opened(world)) == SINGLE_A_MINUTE + 1
+
+
+def test_all_refusals_of_one_address_count_together(world: GatewayWorld) -> None:
+    for _ in range(10):
+        for asked in STRANGERS.values():
+            world.call(**asked)
+    assert len(opened(world)) == SINGLE_A_MINUTE
+    world.call(**STRANGERS["HOST_UNKNOWN"], headers=[("x-forwarded-for", "198.51.100.9")])
+    assert len(opened(world)) == SINGLE_A_MINUTE + 1
+
+
+def test_only_unusable_keys_bring_a_stranger_to_be_throttled(world: GatewayWorld) -> None:
+    for code in ("HOST_UNKNOWN", "METHOD_REFUSED", "PATH_REFUSED", "NOT_SUPPORTED"):
+        assert {world.call(**STRANGERS[code]).code for _ in range(150)} == {code}
+    assert world.call(FAKE).code == "UNKNOWN_KEY"
+
+
+def test_calls_with_a_key_of_the_service_are_always_recorded(world: GatewayWorld) -> None:
+    key = world.add_key(Policy((Endpoints(("GET /only",)),)))
+    for _ in range(SINGLE_A_MINUTE * 2):
+        assert world.call(key).code == "ENDPOINT_DENIED"
+    assert len(opened(world)) == SINGLE_A_MINUTE * 2
+
+
+def test_a_record_is_small_however_long_the_call(world: GatewayWorld) -> None:
+    query = "&".join(f"{number:02}{'q' * 60}=1" for number in range(100))
+    long = [(name, "a" * 5000) for name in ("user-agent", "origin", "referer")]
+    world.call(FAKE, f"/weather/{'p' * 8000}?{query}", headers=long)
+    (record,) = opened(world)
+    assert len(record["path"]) <= 512
+    assert sum(map(len, record["query_names"])) <= 16 * 40

@@ -1,0 +1,134 @@
+"""A change that is made while a worker is away is in force when it is acknowledged, and not a moment before."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from valetkey.gateway.facts import Acknowledged, Change, Facts, Hello, PartyFact, ToWorker, Welcome
+from valetkey.server.link import Channel
+from valetkey.server.workers import Settled, Workers
+
+REVOKED = PartyFact("pty_ana", "ana", 1, removed=True)
+
+
+class Control:
+    """The control process's side, with a snapshot of many facts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "s"
+        self.fenced: list[tuple[int, int]] = []
+        self.workers = Workers(
+            workspace="wsp_test",
+            index_key=b"i" * 32,
+            wall_floor=lambda: 0.0,
+            snapshot=self._snapshot,
+            enlist=lambda slot, generation: None,
+            fence=self._fence,
+            serving=lambda slot: None,
+        )
+
+    async def _snapshot(self) -> list[Any]:
+        return [PartyFact(f"pty_{number}", "n" * 200, number) for number in range(6000)]
+
+    def _fence(self, slot: int, generation: int) -> None:
+        self.fenced.append((slot, generation))
+        self.workers.died(slot, generation)
+
+    async def change(self) -> asyncio.Task[Settled]:
+        """Send one and begin to wait for what becomes of it."""
+        async with self.workers.joining:
+            sent = self.workers.send([REVOKED])
+        task = asyncio.ensure_future(self.workers.settle(sent))
+        await turns()
+        return task
+
+
+@asynccontextmanager
+async def control(folder: Path) -> AsyncIterator[Control]:
+    """One that has just started; a worker lives from before it, perhaps with a lease."""
+    made = Control(folder)
+    await made.workers.listen(made.path)
+    made.workers.alive(0, 1)
+    try:
+        yield made
+    finally:
+        await made.workers.close()
+
+
+@asynccontextmanager
+async def worker(control: Control) -> AsyncIterator[Channel[ToWorker]]:
+    reader, writer = await asyncio.open_unix_connection(control.path)
+    channel: Channel[ToWorker] = Channel(reader, writer, msgspec.msgpack.Decoder(ToWorker))
+    channel.send(Hello(0, 1, os.getpid()))
+    try:
+        yield channel
+    finally:
+        channel.close()
+
+
+async def turns() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0.002)
+
+
+async def snapshot(channel: Channel[ToWorker]) -> None:
+    welcome = await channel.receive()
+    assert isinstance(welcome, Welcome)
+    for _ in range(welcome.chunks):
+        assert isinstance(await channel.receive(), Facts)
+
+
+def test_a_worker_that_joins_has_a_change_once_it_says_so(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with control(tmp_path) as made:
+            settling = await made.change()
+            async with worker(made) as channel:
+                await turns()
+                assert not settling.done(), "it has read nothing yet"
+                await snapshot(channel)
+                await turns()
+                assert not settling.done(), "it has read the snapshot, but not said that it is in force"
+                change = await channel.receive()
+                assert isinstance(change, Change)
+                channel.send(Acknowledged(change.sequence, 3))
+                assert await asyncio.wait_for(settling, 1) == Settled(1, 0, 3)
+            assert made.fenced == []
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_joins_and_says_nothing_is_fenced_at_the_end_of_its_lease(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with control(tmp_path) as made:
+            made.workers.known[0].lease_until -= int(1.7e9)
+            settling = await made.change()
+            async with worker(made) as channel:
+                await snapshot(channel)
+                assert await asyncio.wait_for(settling, 2) == Settled(0, 1, 0)
+            assert made.fenced == [(0, 1)]
+
+    asyncio.run(run())
+
+
+def test_a_change_after_the_joining_is_acknowledged_by_itself(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with control(tmp_path) as made, worker(made) as channel:
+            await snapshot(channel)
+            first = await channel.receive()
+            assert isinstance(first, Change) and first.facts == []
+            channel.send(Acknowledged(first.sequence, 0))
+            settling = await made.change()
+            change = await channel.receive()
+            assert isinstance(change, Change) and change.facts == [REVOKED]
+            assert not settling.done()
+            channel.send(Acknowledged(change.sequence, 1))
+            assert await asyncio.wait_for(settling, 1) == Settled(1, 0, 1)
+
+    asyncio.run(run())
