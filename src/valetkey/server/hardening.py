@@ -6,7 +6,9 @@ import ctypes
 import os
 import resource
 import signal
+import sys
 
+SWITCH_SECONDS = 0.0005
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 
@@ -25,6 +27,12 @@ def harden(*, parent: int | None = None) -> None:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
         if os.getppid() != parent:
             raise SystemExit(1)
+
+
+def share_interpreter() -> None:
+    """Let threads take turns ten times as often as by default (5 ms): a call or a revoke that waits for its turn
+    behind the journal's reader, the sync or the listener's own thread would wait that long each time (measured)."""
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def raise_open_files() -> None:
