@@ -72,7 +72,7 @@ def inflated(answer: Answer) -> bytes:
 @pytest.mark.parametrize("status", ["000", "099", "20", "1000", "101"])
 def test_an_odd_status_fails_one_call_and_no_worker(house: RunningServer, status: str) -> None:
     pids = house.worker_pids()
-    odd = Reply((head(f"{status} x", "Content-Length: 2") + b"ok",), then="close")
+    odd = Reply((head(f"{status} x", "Content-Length: 2") + b"ok",), "close" if status == "101" else "keep")
     with service_at(house, odd, with_length(b"ok")) as (name, key):
         answer = house.call("GET", f"/{name}/x", key)
         assert (answer.status, answer.code) == (502, "UPSTREAM_FAILED")
@@ -247,19 +247,23 @@ def test_a_token_cannot_send_the_real_key_elsewhere_and_the_owner_can(house: Run
 
 def test_a_revoked_token_hears_nothing_more(house: RunningServer) -> None:
     program = Bearer(house, "listener")
-    with service_at(house) as (name, key):
-        with socket.create_connection(("127.0.0.1", house.control_port), timeout=10) as end:
-            end.sendall(program.head("GET", "/events/stream"))
-            received = b""
-            house.call("GET", f"/{name}/before", key)
-            while b"/before" not in received:
-                received += end.recv(65536)
-            house.manage("POST", f"/tokens/{program.id}/revoke", {})
-            house.call("GET", f"/{name}/after", key)
-            while more := end.recv(65536):
-                received += more
-                if received.endswith(b"0\r\n\r\n"):
-                    break
+    with (
+        service_at(house) as (name, key),
+        socket.create_connection(("127.0.0.1", house.control_port), timeout=10) as end,
+    ):
+        end.sendall(program.head("GET", "/events/stream"))
+        received = b""
+        while b"\n\r\n" not in received.partition(b"\r\n\r\n")[2]:
+            received += end.recv(65536)  # the first empty line says that it follows
+        house.call("GET", f"/{name}/before", key)
+        while b"/before" not in received:
+            received += end.recv(65536)
+        house.manage("POST", f"/tokens/{program.id}/revoke", {})
+        house.call("GET", f"/{name}/after", key)
+        while more := end.recv(65536):
+            received += more
+            if received.endswith(b"0\r\n\r\n"):
+                break
     assert b"/after" not in received
 
 

@@ -7,7 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
-from valetkey.gateway.logged import MAX_LOGGED, MAX_NAME, MAX_NAMES, free_text, header_text, masked, query_names
+from valetkey.gateway.logged import (
+    MAX_LOGGED,
+    MAX_NAME,
+    MAX_NAMES,
+    free_text,
+    header_text,
+    masked,
+    query_names,
+)
 from valetkey.keys.format import generate
 from valetkey.keys.kinds import KeyKind
 

@@ -17,15 +17,14 @@ OK = with_length(b"ok")
 
 
 def status_after(reply: Reply) -> tuple[int | None, int | None]:
-    """Statuses of a call that is answered so and of the next one; None for one that failed after it was sent."""
+    """Statuses of a call that is answered so and of the next one; None for one that failed once it was sent."""
 
     async def call(upstream: Upstream, origin: Origin) -> int | None:
         try:
             async with asyncio.timeout(5):
                 answer = await upstream.send("GET", origin, b"/now", [])
         except UpstreamFailed as failure:
-            assert failure.sent
-            return None
+            return None if failure.sent else 0
         while await answer.content.readany():
             pass
         return answer.status
@@ -43,7 +42,9 @@ def status_after(reply: Reply) -> tuple[int | None, int | None]:
         return asyncio.run(both(raw.url))
 
 
-@pytest.mark.parametrize("status", ["000 x", "001 x", "099 x", "20 x", "1000 x", "99999 x", "abc x", "-200 x"])
+@pytest.mark.parametrize(
+    "status", ["000 x", "001 x", "099 x", "20 x", "1000 x", "99999 x", "abc x", "-200 x"]
+)
 def test_a_status_that_is_none_fails_the_call_and_not_the_next(status: str) -> None:
     assert status_after(with_length(b"ok", status=status)) == (None, 200)
 

@@ -74,7 +74,9 @@ def test_a_key_that_ends_while_the_question_comes_is_answered_as_ended(world: Ga
     assert ask_slowly(world, credential, question(key.value), end)[1]["code"] == "REVOKED"
 
 
-def test_a_service_that_is_removed_while_the_question_comes_says_no_to_everything(world: GatewayWorld) -> None:
+def test_a_service_that_is_removed_while_the_question_comes_says_no_to_everything(
+    world: GatewayWorld,
+) -> None:
     credential = world.add_own_service()
     key = world.add_key(service="shop")
     gone = lambda: world.apply(ServiceFact("svc_shop", None))  # noqa: E731

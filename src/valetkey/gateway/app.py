@@ -20,7 +20,7 @@ from valetkey.gateway.floods import Floods
 from valetkey.gateway.index import KeyEntry, ServiceEntry
 from valetkey.gateway.logged import header_text, masked, note_failure, query_names
 from valetkey.gateway.node import Node
-from valetkey.gateway.refusal import HeaderPairs, problem
+from valetkey.gateway.refusal import HeaderPairs, problem, send_answer
 from valetkey.gateway.runtime import ServiceRuntime
 from valetkey.gateway.sockets import connection_key
 from valetkey.gateway.verify import Verify
@@ -133,7 +133,7 @@ class Gateway:
         node = self._node
         arrival = _Arrival(node.clock.now())
         if node.unready() is not None:
-            return await _send_problem(send, problem(refuse(Code.NOT_READY), None))
+            return await send_answer(send, problem(refuse(Code.NOT_READY), None))
         try:
             runtime, reserved, decision = self._admit(arrival, scope, raw)
         except _Refused as refused:
@@ -148,7 +148,7 @@ class Gateway:
         except JournalFailed:
             if reserved is not None:
                 node.counters.give_back(reserved, arrival.now)
-            return await _send_problem(send, problem(refuse(Code.NOT_READY), None))
+            return await send_answer(send, problem(refuse(Code.NOT_READY), None))
         entry, call, taken = arrival.entry, arrival.call, arrival.taken
         assert entry is not None and call is not None and taken is not None
         exchange = Exchange(
@@ -358,7 +358,7 @@ class Gateway:
             answer = self._record_refusal(arrival, method, decision)
         except JournalFailed:
             answer = problem(refuse(Code.NOT_READY), None)
-        await _send_problem(send, answer)
+        await send_answer(send, answer)
 
     def _record_refusal(
         self, arrival: _Arrival, method: str, decision: Decision
@@ -391,18 +391,12 @@ class Gateway:
     async def _health(self, raw: bytes, scope: dict[str, Any], send: Callable[..., Any]) -> None:
         hosts = b", ".join(value for name, value in scope["headers"] if name == b"host")
         if not self._node.answers_to(hosts):
-            return await _send_problem(send, problem(refuse(Code.HOST_UNKNOWN), None))
+            return await send_answer(send, problem(refuse(Code.HOST_UNKNOWN), None))
         why = self._node.unready() if raw == b"/readyz" else None
         body = b'{"status":"ok"}' if why is None else b'{"status":"not ready","missing":"%b"}' % why.encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200 if why is None else 503, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-async def _send_problem(send: Callable[..., Any], answer: tuple[int, Any, bytes]) -> None:
-    status, headers, body = answer
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _body_length(facts: dict[bytes, bytes]) -> int | None:

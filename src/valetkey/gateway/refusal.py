@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -61,3 +62,10 @@ def problem(decision: Decision, call_id: str | None) -> tuple[int, HeaderPairs, 
         headers.append((b"ratelimit-policy", decision.rate.policy_header.encode()))
         headers.append((b"ratelimit", decision.rate.header.encode()))
     return info.status, headers, body
+
+
+async def send_answer(send: Callable[..., Any], answer: tuple[int, HeaderPairs, bytes]) -> None:
+    """Hand a whole answer to the listener."""
+    status, headers, body = answer
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

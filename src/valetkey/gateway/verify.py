@@ -19,7 +19,7 @@ from valetkey.gateway.client_address import address_bytes
 from valetkey.gateway.index import KeyEntry
 from valetkey.gateway.logged import free_text, masked
 from valetkey.gateway.node import Node
-from valetkey.gateway.refusal import problem
+from valetkey.gateway.refusal import problem, send_answer
 from valetkey.journal.errors import JournalFailed
 from valetkey.journal.records import Closed, End, Opened, Personal
 from valetkey.vault.fingerprint import fingerprint
@@ -91,17 +91,19 @@ class Verify:
             elif name == b"authorization":
                 authorization = authorization + b"," + value if authorization else value
         if not node.answers_to(host):
-            return await _send(send, problem(refuse(Code.HOST_UNKNOWN), None))
+            return await send_answer(send, problem(refuse(Code.HOST_UNKNOWN), None))
         if scope["method"] != "POST":
-            return await _send(send, problem(refuse(Code.METHOD_REFUSED, "Verify is asked by POST."), None))
+            return await send_answer(
+                send, problem(refuse(Code.METHOD_REFUSED, "Verify is asked by POST."), None)
+            )
         if node.unready() is not None:
-            return await _send(send, problem(refuse(Code.NOT_READY), None))
+            return await send_answer(send, problem(refuse(Code.NOT_READY), None))
         credential = self._fingerprint_of(authorization)
         if credential is None or node.index.credential(credential) is None:
-            return await _send(send, problem(_NO_CREDENTIAL, None))
+            return await send_answer(send, problem(_NO_CREDENTIAL, None))
         body = await _read(receive)
         if body is None:
-            return await _send(send, problem(refuse(Code.TOO_LARGE), None))
+            return await send_answer(send, problem(refuse(Code.TOO_LARGE), None))
         try:
             question = _decode(body)
             cost = _micros(question.cost)
@@ -110,18 +112,18 @@ class Verify:
             encoded = _encode(
                 Answer(False, Code.MALFORMED, sentence, "", next_step=CODES[Code.MALFORMED].next_step)
             )
-            return await _send(send, (200, _json_headers(encoded), encoded))
+            return await send_answer(send, (200, _json_headers(encoded), encoded))
         # A change may have come while the body was read: from here on nothing waits until the record stands.
         known = node.index.credential(credential)
         if known is None:
-            return await _send(send, problem(_NO_CREDENTIAL, None))
+            return await send_answer(send, problem(_NO_CREDENTIAL, None))
         if node.unready() is not None:
-            return await _send(send, problem(refuse(Code.NOT_READY), None))
+            return await send_answer(send, problem(refuse(Code.NOT_READY), None))
         try:
             encoded = _encode(self._judge(question, known.service_id, cost))
         except JournalFailed:
-            return await _send(send, problem(refuse(Code.NOT_READY), None))
-        await _send(send, (200, _json_headers(encoded), encoded))
+            return await send_answer(send, problem(refuse(Code.NOT_READY), None))
+        await send_answer(send, (200, _json_headers(encoded), encoded))
 
     def _fingerprint_of(self, authorization: bytes) -> bytes | None:
         scheme, _, credential = authorization.partition(b" ")
@@ -273,9 +275,3 @@ def _micros(cost: float | str | None) -> int | None:
 
 def _json_headers(body: bytes) -> list[tuple[bytes, bytes]]:
     return [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-
-
-async def _send(send: Callable[..., Any], answer: tuple[int, Any, bytes]) -> None:
-    status, headers, body = answer
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
