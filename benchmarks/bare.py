@@ -32,7 +32,7 @@ async def answer(scope: dict[str, Any], receive: Callable[[], Any], send: Callab
 
 
 async def _serve(port: int) -> None:
-    Listener(answer, port=port).start()
+    await Listener(answer, port=port).start()
     await asyncio.Event().wait()
 
 

@@ -111,11 +111,13 @@ class ControlProcess:
         listeners = await self._open_doors(desk)
         for work in (self._recorder.run(), self._hear(reader), self._latch(desk), self._forget()):
             self._tasks.start(work)
+        for listener in listeners:
+            self._tasks.start(listener.served())
         self._say({"ready": True, "ports": {"control": self._settings.control_port}})
         await self._stopping.wait()
+        self._tasks.stop()
         for listener in listeners:
             await listener.stop(0.3)
-        self._tasks.stop()
         await self._recorder.recover(None, self._live_segments())
         await self._recorder.close()
         opened.store.close()
@@ -130,8 +132,8 @@ class ControlProcess:
         remote = Listener(
             build_api(desk, local=False), address=self._settings.listen, port=self._settings.control_port
         )
-        local.start()
-        remote.start()
+        await local.start()
+        await remote.start()
         for _ in range(500):
             if self._home.control_socket.exists():
                 break

@@ -18,6 +18,7 @@ MAX_HEAD_BYTES = 32_768
 """Request line and headers together; a larger head is answered 431 by the server itself."""
 MAX_OPEN_CALLS = 20_000
 """More than the streams one worker can hold in memory: back-pressure is ours, not the listener's."""
+OPENING_SECONDS = 0.005
 STALL_MS = 60_000
 """A caller that takes nothing for so long is dropped by the kernel (TCP_USER_TIMEOUT)."""
 UNSENT_BYTES = 65_536
@@ -77,9 +78,19 @@ class Listener:
         )
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Open the port and serve in the background."""
+    async def start(self) -> None:
+        """Open the port, and return when it is open. Raises OSError when it cannot be."""
         self._task = asyncio.get_running_loop().create_task(self._server.serve())
+        while getattr(self._server, "_shd", None) is None:
+            await asyncio.wait((self._task,), timeout=OPENING_SECONDS)
+            if self._task.done():
+                self._task.result()
+                raise OSError("the listener ended before its port was open")
+
+    async def served(self) -> None:
+        """Wait until it has ended, which only `stop` should make it do."""
+        assert self._task is not None
+        await asyncio.wait((self._task,))
 
     async def stop(self, patience: float) -> None:
         """Stop accepting; wait at most `patience` seconds for what is open."""

@@ -69,17 +69,18 @@ class WorkerProcess:
         node, gateway = self._node, self._gateway
         assert node is not None and gateway is not None
         listener = Listener(gateway, address=self._settings.listen, port=self._settings.gateway_port)
-        listener.start()
+        await listener.start()
         tasks = WatchedTasks()
         for work in (self._listen(), self._renew(), self._sweep(node, gateway)):
             tasks.start(work)
+        tasks.start(listener.served())
         tasks.start(self._sync(node), may_end=True)
         self._tell_ready()
         await self._stopping.wait()
         await self._drain(node)
         gateway.floods.close()
-        await listener.stop(0.5)
         tasks.stop()
+        await listener.stop(0.5)
         if not node.journal.failed:
             node.journal.seal(time.time())
             node.journal.close()
