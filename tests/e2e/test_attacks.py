@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import http.client
 import json
 import os
@@ -344,3 +345,45 @@ def control_is_back(server: RunningServer) -> bool:
     with suppress(OSError, http.client.HTTPException):
         return bool(server.status()["pid"])
     return False
+
+
+# -- someone who can write to the home, but has no signing key
+
+
+def _verdict(server: RunningServer) -> tuple[str, set[str]]:
+    report = server.manage("POST", "/audit/verify")
+    return report["integrity"], {problem["what"] for problem in report["problems"]}
+
+
+def test_a_segment_that_nobody_announced_is_neither_read_nor_charged_nor_shown() -> None:
+    with RunningServer() as server, service_at(server, with_length(b"ok")) as (name, key):
+        server.call("GET", f"/{name}/real", key)
+        eventually(lambda: len(server.events(key)) == 1)
+        journal = server.home / "journal"
+        own = sorted(journal.glob("*-w0-*.seg"))[-1]
+        forged = f"{int(time.time() * 1000):020d}-w7-1"
+        link, lines = hashlib.sha256(b"valetkey-journal-1" + forged.encode()).digest(), b""
+        for line in own.read_bytes().replace(b'"/real"', b'"/forged"').split(b"\n")[:-1]:
+            payload = line[:-65]
+            link = hashlib.sha256(link + payload).digest()
+            lines += payload + b" " + link.hex().encode() + b"\n"
+        (journal / f"{forged}.personal").write_bytes(own.with_suffix(".personal").read_bytes())
+        (journal / f"{forged}.seg").write_bytes(lines)
+        _integrity, what = eventually(lambda: (found := _verdict(server))[0] == "broken" and found)
+        assert what == {"stranger"}
+        assert {event["path"] for event in server.events(key)} == {"/real"}
+        assert server.manage("GET", f"/usage?key={key.id}")["items"][0]["calls"] == 1
+
+
+def test_personal_fields_blanked_by_hand_are_named() -> None:
+    with RunningServer() as server, service_at(server, with_length(b"ok")) as (name, key):
+        server.call("GET", f"/{name}/x", key)
+        eventually(lambda: len(server.events(key)) == 1)
+        assert _verdict(server) == ("ok", set())
+        beside = sorted((server.home / "journal").glob("*-w0-*.personal"))[-1]
+        first = beside.read_bytes().split(b"\n")[0]
+        number = first.split(b" ")[0]
+        with beside.open("r+b") as file:
+            file.write(number + b" " * (len(first) - len(number)))
+        integrity, what = _verdict(server)
+        assert integrity == "broken" and what == {"personal removed"}

@@ -13,7 +13,7 @@ from served_journal import Served
 
 from models import chain_model as model
 from valetkey.journal import admission as admission_module
-from valetkey.journal import tail
+from valetkey.journal import notes, tail
 from valetkey.journal.admission import Admission, announced, read_admission, says_nothing
 from valetkey.journal.chain import SegmentName, personal_path, segment_path, segments_in
 from valetkey.journal.follow import Follower
@@ -123,7 +123,7 @@ def test_a_forged_control_segment_announces_nothing(served: Served) -> None:
     forged_worker = served.forge(worker, "w7", 1)
     name = SegmentName(served.now_ms, "control", 7)
     lines = segment_path(served.folder, served.control.name).read_bytes().split(b"\n")
-    ours = [line[:-65] for line in lines if b'"kind":"started"' in line][0]
+    ours = next(line[:-65] for line in lines if b'"kind":"started"' in line)
     theirs = [
         b'{"seq":1,"kind":"segment","name":"%b","writer":"control","generation":7,"format":1}'
         % str(name).encode(),
@@ -150,7 +150,7 @@ def test_announcements_behind_a_dead_control_process_are_not_believed(served: Se
     served.kill()
     path = segment_path(served.folder, served.control.name)
     payloads = [line[:-65] for line in path.read_bytes().split(b"\n")[:-1]]
-    started = [payload for payload in payloads if b'"writer":"w0"' in payload][0]
+    started = next(payload for payload in payloads if b'"writer":"w0"' in payload)
     number = int(started[7 : started.index(b",")])
     payloads.append(
         started.replace(b'"seq":%d' % number, b'"seq":%d' % (len(payloads) + 1)).replace(b'"w0"', b'"w7"')
@@ -241,7 +241,7 @@ def test_many_lives_need_one_control_segment_to_start(
     generations = {(name.writer, name.generation) for name in segments_in(served.folder)}
     assert announced(served.folder, [PUBLIC_KEY]) == generations
     read: list[Path] = []
-    started_in = admission_module.started_in
+    started_in = notes.started_in
 
     def counting(path: Path, keys: object) -> object:
         read.append(path)

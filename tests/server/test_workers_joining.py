@@ -24,15 +24,20 @@ class Control:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "s"
         self.fenced: list[tuple[int, int]] = []
+        self.announced: list[str] = []
         self.workers = Workers(
             workspace="wsp_test",
             index_key=b"i" * 32,
             wall_floor=lambda: 0.0,
             snapshot=self._snapshot,
             enlist=lambda slot, generation: None,
+            announce=self._announce,
             fence=self._fence,
             serving=lambda slot: None,
         )
+
+    async def _announce(self, slot: int, generation: int, segment: str) -> None:
+        self.announced.append(segment)
 
     async def _snapshot(self) -> list[Any]:
         return [PartyFact(f"pty_{number}", "n" * 200, number) for number in range(6000)]
@@ -66,7 +71,7 @@ async def control(folder: Path) -> AsyncIterator[Control]:
 async def worker(control: Control) -> AsyncIterator[Channel[ToWorker]]:
     reader, writer = await asyncio.open_unix_connection(control.path)
     channel: Channel[ToWorker] = Channel(reader, writer, msgspec.msgpack.Decoder(ToWorker))
-    channel.send(Hello(0, 1, os.getpid()))
+    channel.send(Hello(0, 1, os.getpid(), f"{1:020d}-w0-1"))
     try:
         yield channel
     finally:

@@ -147,6 +147,8 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     slot: int
     generation: int
     pid: int
+    segment: str
+    """Name of the journal segment it will write, or writes: announced under a signature before it may begin."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):

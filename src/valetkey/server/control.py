@@ -92,6 +92,7 @@ class ControlProcess:
             wall_floor=lambda: self._recorder.newest,
             snapshot=snapshot,
             enlist=self._enlist,
+            announce=self._recorder.announce,
             fence=lambda slot, generation: self._say({"fence": slot, "generation": generation}),
             serving=lambda slot: self._say({"serving": slot}),
         )

@@ -238,7 +238,9 @@ class Desk:
         """A page of events, newest first. Raises `Invalid` for a cursor that is none."""
         wanted = EventFilter(key_id=key, service=service, code=code, since=since)
         try:
-            page = await asyncio.to_thread(events, self.home.journal, wanted, limit, cursor)
+            page = await asyncio.to_thread(
+                events, self.home.journal, wanted, limit, cursor, admit=self._recorder.admission
+            )
         except BadCursor:
             raise Invalid(
                 "That cursor was not given out here.", "Start again without one.", field="cursor"
@@ -250,7 +252,10 @@ class Desk:
     ) -> AsyncIterator[dict[str, Any]]:
         """Events from now on, oldest first: whatever comes after this returned is among them."""
         follower = await asyncio.to_thread(
-            Follower, self.home.journal, EventFilter(key_id=key, service=service, code=code)
+            Follower,
+            self.home.journal,
+            EventFilter(key_id=key, service=service, code=code),
+            admit=self._recorder.admission,
         )
         return _followed(follower)
 

@@ -13,12 +13,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select, update
 
 from valetkey.gateway.logged import note_failure
+from valetkey.journal.admission import read_admission
 from valetkey.journal.chain import SegmentName, segment_path, segments_in
 from valetkey.journal.checkpoint import Checkpointer, last_checkpoint
 from valetkey.journal.errors import JournalError, JournalFailed, SegmentLive
-from valetkey.journal.personal import erase_personal
+from valetkey.journal.notes import Notary
+from valetkey.journal.personal import Erasure, erase_personal
 from valetkey.journal.randomness import RandomPool
-from valetkey.journal.records import Audit, Closed, Flood, Opened
+from valetkey.journal.records import Audit, Closed, Erased, Flood, Opened
 from valetkey.journal.recover import Recovery, recover_segment
 from valetkey.journal.segment import SegmentWriter
 from valetkey.journal.tail import Batch, Tailer, newest_time
@@ -69,16 +71,21 @@ class Recorder:
         self._synced = 0
         self.problems: dict[str, None] = {}
         """What is wrong with the journal, each thing once, in the order it was met."""
-        self.newest = newest_time(home.journal) or 0.0
-        """Newest instant any record names: a clock far behind it must not open windows again."""
         with store.read() as connection:
             positions, open_calls = read_positions(connection)
         self._rollups = Rollups(open_calls)
-        self._tailer = Tailer(home.journal, positions)
+        public_key = signing_key.public_key()
+        self.admission = read_admission(home.journal, [public_key])
+        """Which segments belong to the journal; a file that someone else put there does not."""
+        self.newest = newest_time(home.journal, admit=self.admission) or 0.0
+        """Newest instant any record names: a clock far behind it must not open windows again."""
+        self._tailer = Tailer(home.journal, positions, admit=self.admission)
         self._stored = positions
-        previous = last_checkpoint(home.journal)
+        previous = last_checkpoint(home.journal, public_key, admit=self.admission)
         name = SegmentName(int(wall() * 1000), "control", generation)
         self._segment = SegmentWriter(home.journal, name, time=wall(), random=RandomPool())
+        self._notary = Notary(signing_key, self._segment)
+        self.admission.announce(self._notary.started_itself(int(wall() * 1000)))
         self._checkpointer = Checkpointer(signing_key, self._segment, previous, time.monotonic_ns())
 
     @property
@@ -119,9 +126,30 @@ class Recorder:
         answer: dict[str, Any] = msgspec.to_builtins(report)
         return answer
 
+    async def announce(self, slot: int, generation: int, segment: str) -> None:
+        """Admit the segment of a worker that joins, under a signature. Raises `ValueError` for another's name."""
+        name = SegmentName.parse(segment)
+        if (name.writer, name.generation) != (f"w{slot}", generation):
+            raise ValueError("A worker names a segment that is not its own.")
+
+        def announce() -> None:
+            now_ms = int(self._wall() * 1000)
+            self.admission.announce(
+                self._notary.started(name.writer, generation, name.start_ms, now_ms, segment=segment)
+            )
+            self._sync()
+
+        if not self.admission(name):
+            await self._in_turn(announce)
+
     async def forget(self, older_than: float) -> int:
         """Erase the personal fields of calls before an instant; return how many."""
-        erased = await asyncio.to_thread(erase_personal, self._home.journal, older_than=older_than)
+
+        def note(erasure: Erasure) -> Erased:
+            # From the eraser's thread to the one that writes the segment: noted and on the disk before it is done.
+            return self._executor.submit(self._notary.erased, erasure, int(self._wall() * 1000)).result()
+
+        erased = await asyncio.to_thread(erase_personal, self._home.journal, older_than=older_than, note=note)
 
         def forget_sightings() -> None:
             with self._store.write() as connection:
@@ -169,7 +197,8 @@ class Recorder:
             if isinstance(entry.record, Opened | Closed | Flood):
                 self.newest = max(self.newest, entry.record.time)
         for problem in batch.problems:
-            self._note(f"{problem.segment} record {problem.seq}: {problem.detail}")
+            where = problem.segment if problem.seq is None else f"{problem.segment} record {problem.seq}"
+            self._note(f"{where}: {problem.detail}")
         return batch
 
     def _heads(self) -> dict[str, tuple[int, str]]:
@@ -236,7 +265,8 @@ class Recorder:
         for name in segments_in(self._home.journal):
             segment = str(name)
             if (
-                segment == self._segment.name
+                not self.admission(name)
+                or segment == self._segment.name
                 or segment in live
                 or (slot is not None and name.writer != f"w{slot}")
             ):

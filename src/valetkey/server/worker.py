@@ -53,6 +53,7 @@ class WorkerProcess:
         self._settings = settings
         self._slot = slot
         self._generation = generation
+        self._segment = SegmentName(int(time.time() * 1000), f"w{slot}", generation)
         self._stopping = asyncio.Event()
         self._channel: Channel[ToWorker] | None = None
         self._node: Node | None = None
@@ -91,10 +92,9 @@ class WorkerProcess:
         """Connect, take the snapshot, build the node."""
         welcome, index = await self._connect()
         counters = SharedCounters.open(self._home.counters, self._slot, self._generation)
-        name = SegmentName(int(time.time() * 1000), f"w{self._slot}", self._generation)
         journal = SegmentWriter(
             self._home.journal,
-            name,
+            self._segment,
             time=time.time(),
             random=RandomPool(),
             durable=self._settings.fsync_interval_ms == 0,
@@ -128,7 +128,7 @@ class WorkerProcess:
                 await asyncio.sleep(0.05)
                 continue
             channel: Channel[ToWorker] = Channel(reader, writer, self._decoder)
-            channel.send(Hello(self._slot, self._generation, os.getpid()))
+            channel.send(Hello(self._slot, self._generation, os.getpid(), str(self._segment)))
             welcome = await channel.receive()
             if not isinstance(welcome, Welcome):
                 channel.close()

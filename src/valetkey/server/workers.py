@@ -61,6 +61,7 @@ class Workers:
         wall_floor: Callable[[], float],
         snapshot: Callable[[], Awaitable[list[Fact]]],
         enlist: Callable[[int, int], None],
+        announce: Callable[[int, int, str], Awaitable[None]],
         fence: Callable[[int, int], None],
         serving: Callable[[int], None],
     ) -> None:
@@ -69,6 +70,7 @@ class Workers:
         self._wall_floor = wall_floor
         self._snapshot = snapshot
         self._enlist = enlist
+        self._announce = announce
         self._fence = fence
         self._serving = serving
         self._decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
@@ -153,6 +155,7 @@ class Workers:
                 return
             async with self.joining:
                 self._enlist(hello.slot, hello.generation)
+                await self._announce(hello.slot, hello.generation, hello.segment)
                 worker.pid, worker.channel = hello.pid, channel
                 facts = await self._snapshot()
                 pieces = range(0, len(facts), SNAPSHOT_CHUNK)
@@ -163,7 +166,7 @@ class Workers:
                 channel.send(Change(self._sequence, []))
             await channel.drain()
             await self._serve(worker, channel)
-        except (ConnectionError, msgspec.DecodeError):
+        except (ConnectionError, msgspec.DecodeError, ValueError):
             pass
         finally:
             channel.close()
