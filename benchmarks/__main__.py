@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import rates, report
@@ -63,15 +64,16 @@ def _run(processes: Processes, folder: Path, settings: Settings, given: argparse
     processes.wait_for(streams, lambda: answers(ticker), "the upstream of streams")
     loaded = load(folder / "all", given.keys, upstream.port, ticker)
     print(f"{given.keys:,} keys loaded in {loaded.seconds:.1f} s\n", flush=True)
+    free = replace(settings, subject_cores=None, other_cores=None)
     count, most = (100, 45.0) if given.quick else (1000, 600.0)
     findings: list[Finding] = []
     parts: dict[str, Callable[[], Finding]] = {
         "verify": lambda: rates.verify(processes, loaded, folder, settings),
         "gateway": lambda: rates.gateway(processes, loaded, upstream, folder, settings),
-        "latency": lambda: latency(processes, loaded, upstream, folder, settings),
+        "latency": lambda: latency(processes, loaded, upstream, folder, free),
         "litellm": lambda: rates.beside_litellm(processes, loaded, upstream, folder, settings),
         "start": lambda: starting(processes, loaded, folder, upstream.port, quick=given.quick),
-        "revoke": lambda: revokes(processes, loaded, folder, settings, count=count, most=most),
+        "revoke": lambda: revokes(processes, loaded, folder, free, count=count, most=most),
         "profile": lambda: profile(loaded, folder, upstream.port, findings, quick=given.quick),
     }
     for name in given.parts or PARTS:
@@ -108,7 +110,10 @@ def _arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="short rounds: for trying the suite, not for figures"
     )
     parser.add_argument(
-        "--pin", action="store_true", help="what is measured on core 0, all the rest on core 1"
+        "--no-pin",
+        dest="pin",
+        action="store_false",
+        help="leave rates unpinned: see the text for what is pinned",
     )
     parser.add_argument("--keys", type=int, default=100_000, help="keys that are loaded (100000)")
     parser.add_argument("--no-write", dest="write", action="store_false", help="print only")

@@ -25,7 +25,11 @@ class Settings:
         """As the text says it."""
         if not self.subject_cores or not self.other_cores:
             return "not pinned"
-        return f"what is measured on core {_cores(self.subject_cores)}, all the rest on core {_cores(self.other_cores)}"
+        subject, others = _cores(self.subject_cores), _cores(self.other_cores)
+        return (
+            f"for rates (verify, gateway, LiteLLM) what is measured runs on core {subject} and the load generator on "
+            f"core {others}, so that every subject has one core; the other parts are not pinned"
+        )
 
 
 @dataclass
