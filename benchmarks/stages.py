@@ -284,7 +284,9 @@ def _functions(gateway: Gateway, scope: dict[str, Any], calls: int) -> list[str]
     pstats.Stats(profiler, stream=text).sort_stats("tottime").print_stats(30)
     # Paths of this machine say nothing to a reader.
     lines = [
-        re.sub(r"/\S*/(?=python3|src/)", "", line) for line in text.getvalue().splitlines() if line.strip()
+        re.sub(r"/\S*/(?=python3|src/|benchmarks/)", "", line)
+        for line in text.getvalue().splitlines()
+        if line.strip()
     ]
     shown = [line for line in lines if "{" in line or "(" in line or "ncalls" in line]
     return [_short(line) for line in shown[1:]]

@@ -39,8 +39,11 @@ def sieve(
     named: set[bytes] = set()
     headers: HeaderPairs = []
     types: list[bytes] = []
+    raw = list(raw)
+    # One search over all of them: nearly always there is nothing to scrub.
+    suspicious = needles.occur_in(b"\n".join([part for pair in raw for part in pair]))
     for name, value in raw:
-        if needles.occur_in(name):
+        if suspicious and needles.occur_in(name):
             continue  # as a name it would be shown in lower case, past the scrubber
         lower = name.lower()
         if lower in _DROPPED or lower.startswith(b"x-valetkey-"):
@@ -56,7 +59,8 @@ def sieve(
         headers.append((lower, value))
     if named:
         headers = [pair for pair in headers if pair[0] not in named]
-    headers = scrub_headers(headers, needles)
+    if suspicious:
+        headers = scrub_headers(headers, needles)
     if len(types) != 1 or _PASSIVE.fullmatch(types[0]) is None:
         replaced = [name for name, _ in _SANDBOX]
         headers = [pair for pair in headers if pair[0] not in replaced] + _SANDBOX

@@ -27,7 +27,7 @@ __all__ = ["Upstream", "UpstreamAnswer", "UpstreamFailed"]
 
 MAX_STATUS = 999
 """Statuses have three digits (RFC 9110, section 15); the listener ends the process for any other."""
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 
 
@@ -91,7 +91,7 @@ class Upstream:
                 break
             if message.code < 100:
                 raise UpstreamFailed("its status is none", sent=True)
-        if message.code > MAX_STATUS or not framing_is_plain(message.headers):
+        if message.code > MAX_STATUS or not framing_is_plain(message.headers, message.raw_headers):
             raise UpstreamFailed("its answer cannot be read in one way only", sent=True)
         content.on_eof(connection.ended)
         return UpstreamAnswer(connection, message, content)
@@ -101,14 +101,15 @@ class Upstream:
         self._pool.close()
 
 
-def framing_is_plain(headers: CIMultiDictProxy[str]) -> bool:
+def framing_is_plain(headers: CIMultiDictProxy[str], raw: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether body and headers can be read in one way: chunked or not, one coding, no control characters."""
     transfer = headers.get("Transfer-Encoding")
     if transfer is not None and transfer.strip().lower() != "chunked":
         return False
-    if len(headers.getall("Content-Encoding", ())) > 1 or len(headers.getall("Transfer-Encoding", ())) > 1:
-        return False
-    return not any(_CONTROL.search(value) for value in headers.values())
+    for name in ("Content-Encoding", "Transfer-Encoding"):
+        if name in headers and len(headers.getall(name)) > 1:
+            return False
+    return _CONTROL.search(b"".join([value for _, value in raw])) is None
 
 
 def _head(
