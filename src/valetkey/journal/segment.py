@@ -120,63 +120,37 @@ class SegmentWriter:
 
     def append(self, record: records.Record) -> None:
         """Append one record without personal fields. Raises `JournalFailed`: it is not in the journal."""
-        if self._failed is not None:
-            self._refuse()
-        seq = self._seq + 1
-        payload = b'{"seq":%d,' % seq + _encode(record)[1:]
-        link = sha256(self._head + payload).digest()
-        line = b"%b %b\n" % (payload, hexlify(link))
-        try:
-            if _write(self._descriptor, line) != len(line):
-                self._fail("the disk took only a part of it")
-        except OSError as error:
-            self._fail(error.strerror or str(error))
-        self._size += len(line)
-        self._head = link
-        self._seq = seq
-        if self._durable:
-            self.sync()
+        self._append((record,), None)
 
     def append_call(
         self, record: records.Opened | records.Flood, personal: records.Personal | None = None
     ) -> None:
         """Append a call; its personal fields go beside the segment first. Raises `JournalFailed`."""
-        if self._failed is not None:
-            self._refuse()
-        seq = self._seq + 1
-        payload = b'{"seq":%d,' % seq + _encode(record)[1:]
-        beside = 0
-        if personal is not None and personal != _NOBODY:
-            payload, beside = self._commit(seq, payload, personal)
-        link = sha256(self._head + payload).digest()
-        line = b"%b %b\n" % (payload, hexlify(link))
-        try:
-            if _write(self._descriptor, line) != len(line):
-                self._fail("the disk took only a part of it")
-        except OSError as error:
-            self._fail(error.strerror or str(error))
-        self._size += len(line)
-        self._personal_size += beside
-        self._head = link
-        self._seq = seq
-        if self._durable:
-            self.sync()
+        self._append((record,), personal)
 
     def append_both(
         self, opened: records.Opened, personal: records.Personal | None, closed: records.Closed
     ) -> None:
         """Append a call that ends with its decision: both records in one write. Raises `JournalFailed`."""
+        self._append((opened, closed), personal)
+
+    def _append(self, appended: tuple[records.Record, ...], personal: records.Personal | None) -> None:
+        """Append records in one write: all of them, or none. The personal fields are the first one's."""
         if self._failed is not None:
             self._refuse()
-        seq = self._seq + 1
-        first = b'{"seq":%d,' % seq + _encode(opened)[1:]
-        second = b'{"seq":%d,' % (seq + 1) + _encode(closed)[1:]
+        seq = self._seq
+        payloads = []
+        for record in appended:
+            seq += 1
+            payloads.append(b'{"seq":%d,' % seq + _encode(record)[1:])
         beside = 0
         if personal is not None and personal != _NOBODY:
-            first, beside = self._commit(seq, first, personal)
-        link = sha256(self._head + first).digest()
-        last = sha256(link + second).digest()
-        lines = b"%b %b\n%b %b\n" % (first, hexlify(link), second, hexlify(last))
+            payloads[0], beside = self._commit(self._seq + 1, payloads[0], personal)
+        head = self._head
+        lines = b""
+        for payload in payloads:
+            head = sha256(head + payload).digest()
+            lines += b"%b %b\n" % (payload, hexlify(head))
         try:
             if _write(self._descriptor, lines) != len(lines):
                 self._fail("the disk took only a part of it")
@@ -184,8 +158,8 @@ class SegmentWriter:
             self._fail(error.strerror or str(error))
         self._size += len(lines)
         self._personal_size += beside
-        self._head = last
-        self._seq = seq + 1
+        self._head = head
+        self._seq = seq
         if self._durable:
             self.sync()
 
