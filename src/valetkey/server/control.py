@@ -23,7 +23,7 @@ from valetkey.gateway.facts import Fact
 from valetkey.gateway.logged import note_failure
 from valetkey.server.desk import Desk
 from valetkey.server.facts import FactLoader
-from valetkey.server.hardening import harden, raise_open_files, share_interpreter
+from valetkey.server.hardening import begin_child
 from valetkey.server.home import Home
 from valetkey.server.listener import Listener
 from valetkey.server.opening import open_home
@@ -210,10 +210,7 @@ def main() -> None:
     parser.add_argument("--supervisor-fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     given = parser.parse_args()
-    harden(parent=given.parent)
-    raise_open_files()
-    share_interpreter()
-    os.umask(0o077)
+    begin_child(given.parent)
     uvloop.run(
         ControlProcess(Home(given.home), settings_from_flags(sys.stdin.readline()), given.supervisor_fd).run()
     )

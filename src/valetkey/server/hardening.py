@@ -29,6 +29,14 @@ def harden(*, parent: int | None = None) -> None:
             raise SystemExit(1)
 
 
+def begin_child(parent: int) -> None:
+    """What the control process and every worker do before anything else. Raises OSError, see `harden`."""
+    harden(parent=parent)
+    raise_open_files()
+    share_interpreter()
+    os.umask(0o077)
+
+
 def share_interpreter() -> None:
     """Let threads take turns ten times as often as by default (5 ms): a call or a revoke that waits for its turn
     behind the journal's reader, the sync or the listener's own thread would wait that long each time (measured)."""

@@ -28,7 +28,7 @@ from valetkey.journal.errors import JournalFailed
 from valetkey.journal.randomness import RandomPool
 from valetkey.journal.records import End
 from valetkey.journal.segment import SegmentWriter
-from valetkey.server.hardening import harden, raise_open_files, share_interpreter
+from valetkey.server.hardening import begin_child
 from valetkey.server.home import Home
 from valetkey.server.link import LEASE_SECONDS, RENEW_SECONDS, Channel, boottime_ns
 from valetkey.server.listener import Listener
@@ -239,10 +239,7 @@ def main() -> None:
     parser.add_argument("--generation", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     given = parser.parse_args()
-    harden(parent=given.parent)
-    raise_open_files()
-    share_interpreter()
-    os.umask(0o077)
+    begin_child(given.parent)
     process = WorkerProcess(
         Home(given.home), settings_from_flags(sys.stdin.readline()), given.slot, given.generation
     )
