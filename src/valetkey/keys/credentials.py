@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from valetkey.access.operation import Unit, operation
 from valetkey.errors import Invalid, NotFound
 from valetkey.journal.actions import AuditAction
-from valetkey.keys.format import CredentialKind, generate
+from valetkey.keys.format import CredentialKind
+from valetkey.keys.minting import mint_credential
 from valetkey.services.operations import ServiceName
 from valetkey.services.queries import get_service
 from valetkey.services.service import Kind
 from valetkey.store import tables
-from valetkey.vault.fingerprint import fingerprint
-from valetkey.vault.keyring import INDEX
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -54,19 +53,8 @@ def make_credential(unit: Unit, request: ServiceName) -> Credential:
             f"{request.name} is an upstream service: the gateway itself decides its calls.",
             "Only an own service asks; add one with: valetkey service add NAME --own",
         )
-    plain = generate("vk", CredentialKind.SERVICE, unit.random)
-    identifier = unit.new_id("crd")
-    unit.connection.execute(
-        insert(tables.credentials).values(
-            id=identifier,
-            workspace_id=unit.workspace,
-            kind="service",
-            service_id=stored.id,
-            fingerprint=fingerprint(plain.reveal(), unit.keyring.key(unit.connection, INDEX)),
-            last4=plain.last4,
-            label=request.name,
-            created=unit.wall,
-        )
+    identifier, plain = mint_credential(
+        unit, CredentialKind.SERVICE, id_prefix="crd", label=request.name, service_id=stored.id
     )
     unit.subject = f"service:{request.name}"
     unit.details["credential"] = identifier

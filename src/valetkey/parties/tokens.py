@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from valetkey.access.actor import Actor, ActorKind
 from valetkey.access.operation import Unit, operation
 from valetkey.errors import NotFound
 from valetkey.journal.actions import AuditAction
-from valetkey.keys.format import CredentialKind, generate
+from valetkey.keys.format import CredentialKind
+from valetkey.keys.minting import mint_credential
 from valetkey.labels import check_label
 from valetkey.parties.operations import PartyKind, find_party, make_party
 from valetkey.store import tables
 from valetkey.vault.fingerprint import fingerprint
-from valetkey.vault.keyring import INDEX
 
 
 class IssueToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,19 +60,8 @@ def issue_token(unit: Unit, request: IssueToken) -> IssuedToken:
     check_label(request.label)
     known = find_party(unit.connection, unit.workspace, request.party)
     party = known or make_party(unit, request.party, PartyKind.APPLICATION)
-    plain = generate("vk", CredentialKind.TOKEN, unit.random)
-    identifier = unit.new_id("tok")
-    unit.connection.execute(
-        insert(tables.credentials).values(
-            id=identifier,
-            workspace_id=unit.workspace,
-            kind="api",
-            party_id=party.id,
-            fingerprint=fingerprint(plain.reveal(), unit.keyring.key(unit.connection, INDEX)),
-            last4=plain.last4,
-            label=request.label,
-            created=unit.wall,
-        )
+    identifier, plain = mint_credential(
+        unit, CredentialKind.TOKEN, id_prefix="tok", label=request.label, party_id=party.id
     )
     unit.subject = f"token:{identifier}"
     unit.details["party"] = party.name
