@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from benchmarks.home import OWN, Loaded
@@ -18,6 +16,7 @@ from benchmarks.load import Question
 from benchmarks.machine import pin
 from benchmarks.processes import BenchmarkFailed, Processes, free_port
 from valetkey.server.home import Home
+from valetkey.unix_http import UnixConnection
 
 ASKED = '{"key":"$KEY","method":"GET","path":"/v1/models","address":"127.0.0.1"}'
 
@@ -42,7 +41,7 @@ class Product:
 
     def connect(self) -> http.client.HTTPConnection:
         """A connection to the control socket, to be kept."""
-        return _UnixConnection(self._socket)
+        return UnixConnection(self._socket, 30)
 
     def workers(self) -> list[int]:
         """Process ids of the gateway workers."""
@@ -142,14 +141,3 @@ def start(processes: Processes, loaded: Loaded, *, workers: int = 1) -> tuple[Pr
 def _all_ready(product: Product, workers: int) -> bool:
     found = product.manage("GET", "/status")["workers"]
     return len(found) == workers and all(worker["ready"] for worker in found)
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=30)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(30)
-        self.sock.connect(str(self._path))

@@ -24,6 +24,7 @@ from typing import Any, Self, TypeVar
 
 from plain_calls import Answer, ValetKey, ask
 from process_tree import alive, children_of
+from valetkey.unix_http import UnixConnection
 
 __all__ = ["Answer", "Refused", "RunningServer", "ValetKey", "ask", "eventually"]
 
@@ -197,7 +198,7 @@ class RunningServer:
 
     def manage(self, method: str, path: str, body: Any = None) -> Any:
         """One management action over the Unix socket. Raises `Refused`."""
-        connection = _UnixConnection(self.home / "run" / "control.sock")
+        connection = UnixConnection(self.home / "run" / "control.sock", CALL_SECONDS)
         try:
             headers = {"Content-Type": "application/json", "Host": "localhost"}
             text = None if body is None else json.dumps(body)
@@ -336,17 +337,6 @@ class RunningServer:
                 return received
             head = "".join(f"{name}: {value}\r\n" for name, value in response.getheaders())
             return f"HTTP/1.1 {response.status}\r\n{head}\r\n".encode("latin-1") + received
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=CALL_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(CALL_SECONDS)
-        self.sock.connect(str(self._path))
 
 
 def _free_port() -> int:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from running_server import RunningServer, _UnixConnection, eventually
+from running_server import CALL_SECONDS, RunningServer, eventually
 from valetkey.demo.standin import OpenAIStandIn
+from valetkey.unix_http import UnixConnection
 
 pytestmark = pytest.mark.real
 
@@ -53,7 +54,7 @@ def test_a_refusal_is_seen_with_its_code_and_its_call_is_named_to_the_caller(ser
 
 def test_events_are_followed_as_they_come(server: RunningServer) -> None:
     key = server.issue("openai")
-    connection = _UnixConnection(server.home / "run" / "control.sock")
+    connection = UnixConnection(server.home / "run" / "control.sock", CALL_SECONDS)
     connection.request("GET", f"/api/v1/events/stream?key={key.id}", headers={"Host": "localhost"})
     seen: list[dict[str, object]] = []
     heads = threading.Event()

@@ -10,7 +10,6 @@ import ipaddress
 import json
 import os
 import re
-import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from valetkey.cli.failure import ExitCode, Failure, NoServer
 from valetkey.server.home import Home
+from valetkey.unix_http import UnixConnection
 
 PREFIX = "/api/v1"
 MAX_PAGE = 200
@@ -32,17 +32,6 @@ DESCRIPTION = f"{PREFIX}/openapi.json"
 
 _PLAIN_KEY = re.compile(r"[a-z][a-z0-9]{1,9}_(?:pub|prv|ptr|tmp|svc|api)_[0-9A-Za-z]{16,}")
 """As `keys.format` has it: wider than a key, for one cut short or mistyped is as secret."""
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float | None) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 class Client:
@@ -184,7 +173,7 @@ class Client:
                 "Find out who made it; nothing was sent.",
                 ExitCode.NOT_PERMITTED,
             )
-        return _UnixConnection(str(path), patience)
+        return UnixConnection(path, patience)
 
     def _unreachable(self, error: OSError) -> Failure:
         if self.remote is None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from valetkey.errors import Unavailable
+from valetkey.unix_http import UnixConnection
 
 START_SECONDS = 30.0
 
@@ -98,7 +99,7 @@ class Stage:
 
     def manage(self, method: str, path: str, body: Any = None) -> Any:
         """One management action over the Unix socket. Raises `Unavailable` when it is refused."""
-        connection = _UnixConnection(self.home / "run" / "control.sock")
+        connection = UnixConnection(self.home / "run" / "control.sock", 20)
         connection.request(
             method,
             f"/api/v1{path}",
@@ -172,17 +173,6 @@ class Stage:
                     return
             time.sleep(0.05)
         raise Unavailable("The server did not become ready in time.", "Try again, or: valetkey serve")
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=20)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(20)
-        self.sock.connect(str(self._path))
 
 
 def _free_port() -> int:
