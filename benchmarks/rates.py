@@ -39,9 +39,8 @@ def verify(processes: Processes, loaded: Loaded, place: Path, settings: Settings
         take_turns([reference, ours], settings)
         counted = journal.codes_since(folder, before)
     processes.end(bare)
-    finding.ratios.append(Ratio("verify / bare endpoint", ours.rate / reference.rate, 0.5))
-    finding.lines += [*reference.lines(), *ours.lines(), _journalled(counted)]
-    finding.bars, finding.bars_unit = {s.name: s.rate for s in (reference, ours)}, "calls a second"
+    _compare(finding, "verify / bare endpoint", reference, ours, 0.5)
+    finding.lines.append(_journalled(counted))
     return finding
 
 
@@ -73,9 +72,8 @@ def gateway(
         take_turns([reference, ours], settings)
         counted = journal.codes_since(folder, before)
     processes.end(proxy.process)
-    finding.ratios.append(Ratio("gateway / nginx proxy_pass", ours.rate / reference.rate, 0.25))
-    finding.lines += [*reference.lines(), *ours.lines(), _journalled(counted)]
-    finding.bars, finding.bars_unit = {s.name: s.rate for s in (reference, ours)}, "calls a second"
+    _compare(finding, "gateway / nginx proxy_pass", reference, ours, 0.25)
+    finding.lines.append(_journalled(counted))
     return finding
 
 
@@ -117,14 +115,19 @@ def beside_litellm(
         )
         take_turns([reference, ours], settings)
     processes.end(started.process)
-    finding.ratios.append(Ratio("gateway / LiteLLM's proxy", ours.rate / reference.rate, 50))
-    finding.lines += [
-        f"LiteLLM {started.version}, its own log and database off, one master key; answer of {len(str(CHAT))} bytes",
-        *reference.lines(),
-        *ours.lines(),
-    ]
-    finding.bars, finding.bars_unit = {s.name: s.rate for s in (reference, ours)}, "calls a second"
+    finding.lines.append(
+        f"LiteLLM {started.version}, its own log and database off, one master key; answer of {len(str(CHAT))} bytes"
+    )
+    _compare(finding, "gateway / LiteLLM's proxy", reference, ours, 50)
     return finding
+
+
+def _compare(finding: Finding, name: str, reference: Subject, ours: Subject, target: float) -> None:
+    """The ratio of two rates that were measured in turns, with the figures and the bars behind it."""
+    finding.ratios.append(Ratio(name, ours.rate / reference.rate, target))
+    finding.lines += [*reference.lines(), *ours.lines()]
+    finding.bars = {subject.name: subject.rate for subject in (reference, ours)}
+    finding.bars_unit = "calls a second"
 
 
 def _start_bare(processes: Processes) -> tuple[subprocess.Popen[bytes], int]:
