@@ -21,11 +21,12 @@ from benchmarks.finding import Finding
 from benchmarks.home import load
 from benchmarks.machine import OUT, describe
 from benchmarks.origin import start_upstream
-from benchmarks.processes import BenchmarkFailed, Processes, answers, free_port
+from benchmarks.processes import BenchmarkFailed, Processes, answers
 from benchmarks.revokes import revokes
 from benchmarks.rounds import Settings
 from benchmarks.stages import profile
 from benchmarks.starting import starting
+from valetkey.demo.stage import free_port
 
 PARTS = ("verify", "gateway", "latency", "litellm", "start", "revoke", "profile")
 

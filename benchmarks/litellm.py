@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.machine import OUT
-from benchmarks.processes import BenchmarkFailed, Processes, free_port
+from benchmarks.processes import BenchmarkFailed, Processes
+from valetkey.demo.stage import free_port
 
 INSTALL_SECONDS = 600
 _KEY = "sk-benchmark-master"

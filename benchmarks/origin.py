@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.machine import children
-from benchmarks.processes import Processes, answers, free_port
+from benchmarks.processes import Processes, answers
+from valetkey.demo.stage import free_port
 
 SMALL = "hello world"
 """The small body: 11 bytes."""

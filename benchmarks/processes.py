@@ -73,13 +73,6 @@ class Processes:
         raise BenchmarkFailed(f"{what} was not ready within {seconds:.0f} s; see {self._logs}.")
 
 
-def free_port() -> int:
-    """A TCP port of loopback that nobody holds now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def answers(port: int) -> bool:
     """Whether somebody accepts connections there."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):

@@ -14,7 +14,8 @@ from typing import Any
 from benchmarks.home import OWN, Loaded
 from benchmarks.load import Question
 from benchmarks.machine import pin
-from benchmarks.processes import BenchmarkFailed, Processes, free_port
+from benchmarks.processes import BenchmarkFailed, Processes
+from valetkey.demo.stage import free_port
 from valetkey.server.home import Home
 from valetkey.unix_http import UnixConnection
 

@@ -13,9 +13,10 @@ from benchmarks.home import API, OWN, Loaded
 from benchmarks.load import Question, write_script
 from benchmarks.machine import ROOT, pin
 from benchmarks.origin import CHAT, Nginx, start_proxy
-from benchmarks.processes import Processes, answers, free_port
+from benchmarks.processes import Processes, answers
 from benchmarks.product import Product, serving
 from benchmarks.rounds import Settings, Subject, take_turns
+from valetkey.demo.stage import free_port
 
 BODY = (
     '{"model":"gpt-4o-mini","messages":[{"role":"system","content":"Be brief."},'

@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -24,6 +23,7 @@ from typing import Any, Self, TypeVar
 
 from plain_calls import Answer, ValetKey, ask
 from process_tree import alive, children_of
+from valetkey.demo.stage import free_port
 from valetkey.unix_http import UnixConnection
 
 __all__ = ["Answer", "Refused", "RunningServer", "ValetKey", "ask", "eventually"]
@@ -68,7 +68,7 @@ class RunningServer:
         self.folder = Path(tempfile.mkdtemp(prefix="valetkey-test-"))
         self.home = self.folder / "home"
         self.root_key = self.folder / "root.key"
-        self.control_port, self.gateway_port = _free_port(), _free_port()
+        self.control_port, self.gateway_port = free_port(), free_port()
         self._settings = {"workers": workers, **(settings or {})}
         self._environment = dict(environment or {})
         self._names = count(1)
@@ -337,17 +337,3 @@ class RunningServer:
                 return received
             head = "".join(f"{name}: {value}\r\n" for name, value in response.getheaders())
             return f"HTTP/1.1 {response.status}\r\n{head}\r\n".encode("latin-1") + received
-
-
-def _free_port() -> int:
-    """A port below those that the system deals out: a caller that tries one of those before its server is there
-    can be connected to itself."""
-    for _ in range(1000):
-        port = 10_000 + secrets.randbelow(20_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
-    raise OSError("no free port")

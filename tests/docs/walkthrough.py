@@ -18,7 +18,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from pages import ROOT
+
+from valetkey.demo.stage import free_port
 
 START_SECONDS = 40.0
 COMMAND_SECONDS = 90.0
@@ -266,10 +267,3 @@ class Walkthrough:
             raise AssertionError("The server did not end at Ctrl-C.") from None
         finally:
             self._server = None
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -52,7 +52,7 @@ class Stage:
         self.real_key = "sk-" + "".join(
             secrets.choice(string.ascii_letters + string.digits) for _ in range(48)
         )
-        self.control_port, self.gateway_port = _free_port(), _free_port()
+        self.control_port, self.gateway_port = free_port(), free_port()
         self.standin_port = 0
         self.received: list[bytes] = []
         self._children: list[subprocess.Popen[str]] = []
@@ -175,7 +175,7 @@ class Stage:
         raise Unavailable("The server did not become ready in time.", "Try again, or: valetkey serve")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port below those that the system deals out: a caller that tries one of those before its server is there
     can be connected to itself."""
     for _ in range(1000):
