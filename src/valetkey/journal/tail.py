@@ -266,8 +266,10 @@ class Tailer:
 
     def _let_go(self, reading: _Reading) -> None:
         """Close a sealed segment. The newest control segment stays: a checkpoint may follow its seal."""
+        if not reading.sealed or reading.behind():
+            return
         newest = max((name for name, other in self._readings.items() if other.control), default="")
-        if reading.sealed and reading.name != newest and not reading.behind():
+        if reading.name != newest:
             self._done[reading.name] = reading.position()
             reading.close()
             del self._readings[reading.name]

@@ -21,6 +21,7 @@ from valetkey.errors import ValetkeyError
 from valetkey.gateway.counters import SharedCounters
 from valetkey.gateway.facts import Fact
 from valetkey.gateway.logged import note_failure
+from valetkey.journal.chain import segments_in
 from valetkey.server.desk import Desk
 from valetkey.server.facts import FactLoader
 from valetkey.server.hardening import begin_child
@@ -147,8 +148,6 @@ class ControlProcess:
             self._counters.enlist(slot, generation)
 
     def _live_segments(self) -> set[str]:
-        from valetkey.journal.chain import segments_in
-
         live = {(f"w{worker.slot}", worker.generation) for worker in self._workers.known.values()}
         return {
             str(name) for name in segments_in(self._home.journal) if (name.writer, name.generation) in live

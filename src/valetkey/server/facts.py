@@ -63,13 +63,12 @@ class FactLoader:
         return facts
 
     def _load(self, connection: Connection, kind: str, ids: list[str] | None) -> Iterable[Fact]:
-        if kind == "secret":
-            return self._secrets(connection, ids)
         loaders = {
             "network": self._networks,
             "service": self._services,
             "party": self._parties,
             "policy": self._policies,
+            "secret": self._secrets,
             "credential": self._credentials,
             "key": self._keys,
         }

@@ -179,7 +179,7 @@ class Recorder:
         batch = self._poll()
         while batch.entries:
             batch = self._poll()
-        heads = self._heads()
+        heads = self._tailer.heads()
         monotonic = time.monotonic_ns()
         try:
             if self._checkpointer.due(heads, monotonic):
@@ -201,13 +201,10 @@ class Recorder:
             self._note(f"{where}: {problem.detail}")
         return batch
 
-    def _heads(self) -> dict[str, tuple[int, str]]:
-        return self._tailer.heads()
-
     def _checkpoint_now(self) -> dict[str, tuple[int, str]]:
         self._tick(store=True)
         self._poll()
-        heads = self._heads()
+        heads = self._tailer.heads()
         self._checkpointer.make(heads, int(self._wall() * 1000), time.monotonic_ns())
         self._poll()
         self._store_use()
@@ -262,6 +259,7 @@ class Recorder:
     def _recover(self, slot: int | None, live: set[str]) -> list[Recovery]:
         self._poll()
         found = []
+        positions = self._tailer.positions()
         for name in segments_in(self._home.journal):
             segment = str(name)
             if (
@@ -271,7 +269,7 @@ class Recorder:
                 or (slot is not None and name.writer != f"w{slot}")
             ):
                 continue
-            position = self._tailer.positions().get(segment)
+            position = positions.get(segment)
             if position is not None and position.sealed:
                 continue
             try:
@@ -302,7 +300,7 @@ class Recorder:
         self._tick(store=True)
         self._segment.seal(self._wall())
         self._poll()
-        self._checkpointer.make(self._heads(), int(self._wall() * 1000), time.monotonic_ns())
+        self._checkpointer.make(self._tailer.heads(), int(self._wall() * 1000), time.monotonic_ns())
         self._poll()
         self._store_use()
         self._segment.close()
