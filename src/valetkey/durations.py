@@ -21,6 +21,12 @@ def parse_span(text: str) -> float:
     return float(int(match[1]) * _SECONDS[match[2]])
 
 
+def read_time(text: str) -> datetime:
+    """An RFC 3339 time, or the begin of a day; UTC where no zone is said. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def parse_instant(text: str, wall: float) -> float:
     """Seconds since the epoch of an end in the future. Raises `Invalid`."""
     text = text.strip()
@@ -32,9 +38,7 @@ def parse_instant(text: str, wall: float) -> float:
                 # A day that is named as the end belongs to the key's life.
                 end = datetime.combine(date.fromisoformat(text) + timedelta(days=1), time(), UTC)
             else:
-                end = datetime.fromisoformat(text)
-                if end.tzinfo is None:
-                    end = end.replace(tzinfo=UTC)
+                end = read_time(text)
         except (ValueError, OverflowError):
             raise Invalid(
                 f"{text!r} is no time.",

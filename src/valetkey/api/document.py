@@ -16,9 +16,10 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
 from valetkey.api.examples import ANSWERS
-from valetkey.api.problems import MEDIA_TYPE, PROBLEM_TYPES, TITLES, Problem
+from valetkey.api.problems import MEDIA_TYPE, TITLES, Problem
 from valetkey.api.routes import OPEN, UNDER_API
 from valetkey.api.routes.events import NDJSON
+from valetkey.decision.codes import PROBLEM_TYPES
 from valetkey.journal.event import Event
 from valetkey.journal.segment import product_version
 

@@ -18,13 +18,12 @@ from litestar.exceptions import (
 )
 
 from valetkey.api.faults import wrong_parameter
+from valetkey.decision.codes import PROBLEM_TYPES
 from valetkey.errors import Invalid, NotFound, ValetkeyError
 
 log = logging.getLogger("valetkey.api")
 
 MEDIA_TYPE = "application/problem+json"
-PROBLEM_TYPES = "https://valetkey.dev/codes#"
-"""Problem types are names, not addresses to fetch (RFC 9457, section 3.1.1)."""
 
 HeaderPairs = list[tuple[bytes, bytes]]
 

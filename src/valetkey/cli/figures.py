@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from valetkey.cli.failure import ExitCode, Failure
 from valetkey.cli.terminal import can_show
+from valetkey.durations import parse_span, read_time
+from valetkey.errors import Invalid
 
 _STEPS = ((31_536_000, "y"), (86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _MOST_BARS = 24
@@ -91,9 +93,6 @@ def parse_since(text: str, now: float) -> float:
 
     Raises `Failure` (wrong usage).
     """
-    from valetkey.durations import parse_span
-    from valetkey.errors import Invalid
-
     try:
         return now - parse_span(text)
     except Invalid:
@@ -107,7 +106,6 @@ def parse_moment(
 ) -> float:
     """Seconds since the epoch of a day's begin (UTC) or of an RFC 3339 time. Raises `Failure` (wrong usage)."""
     try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return read_time(text).timestamp()
     except (ValueError, OverflowError):
         raise Failure(f"What {flag} says is no time.", f"Write {expected}.", ExitCode.USAGE) from None

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+PROBLEM_TYPES = "https://valetkey.dev/codes#"
+"""Problem types are names, not addresses to fetch (RFC 9457, section 3.1.1)."""
+
 
 class Code(StrEnum):
     """One answer. The value is what stands on the wire and in the journal."""

@@ -13,6 +13,7 @@ from valetkey.decision.call import Call, Decision, Now
 from valetkey.decision.codes import Code
 from valetkey.decision.decide import UNKNOWN, refuse
 from valetkey.decision.path import JudgedPath, PathRefused, judge_path
+from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.client_address import AddressUnclear, ClientAddress, address_bytes
 from valetkey.gateway.credentials import Intake, IntakeRefused, Taken
 from valetkey.gateway.exchange import Exchange
@@ -20,7 +21,7 @@ from valetkey.gateway.floods import Floods
 from valetkey.gateway.index import KeyEntry, ServiceEntry
 from valetkey.gateway.logged import header_text, masked, note_failure, query_names
 from valetkey.gateway.node import Node
-from valetkey.gateway.refusal import HeaderPairs, problem, send_answer
+from valetkey.gateway.refusal import HeaderPairs, plain_answer, problem, send_answer
 from valetkey.gateway.runtime import ServiceRuntime
 from valetkey.gateway.sockets import connection_key
 from valetkey.gateway.verify import Verify
@@ -34,7 +35,6 @@ from valetkey.services.placement import Basic, Bearer, Header, Query
 from valetkey.services.service import DEFAULT_CEILING, Service
 from valetkey.vault.fingerprint import fingerprint
 
-METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 MAX_LENGTH_DIGITS = 20
 """Digits of a Content-Length that are read: 64 bits have no more."""
 
@@ -185,7 +185,7 @@ class Gateway:
         if not node.answers_to(facts.get(b"host", b"")):
             raise _Refused(refuse(Code.HOST_UNKNOWN))
         method = scope["method"]
-        if method not in METHODS:
+        if method not in KNOWN_METHODS:
             raise _Refused(refuse(Code.METHOD_REFUSED))
         if b"upgrade" in facts:
             form = refuse(Code.NOT_SUPPORTED)
@@ -324,7 +324,7 @@ class Gateway:
             key_kind=None if entry is None else entry.kind,
             fingerprint=arrival.fingerprint,
             holder=None if entry is None else index.holder_name(entry),
-            method=method if method in METHODS else None,
+            method=method if method in KNOWN_METHODS else None,
             path=None if path is None else masked(path.text),
             endpoint=decision.endpoint,
             query_names=query_names(arrival.query) if arrival.query else (),
@@ -394,9 +394,7 @@ class Gateway:
             return await send_answer(send, problem(refuse(Code.HOST_UNKNOWN), None))
         why = self._node.unready() if raw == b"/readyz" else None
         body = b'{"status":"ok"}' if why is None else b'{"status":"not ready","missing":"%b"}' % why.encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 200 if why is None else 503, "headers": headers})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        await send_answer(send, plain_answer(200 if why is None else 503, body))
 
 
 def _body_length(facts: dict[bytes, bytes]) -> int | None:

@@ -21,7 +21,7 @@ from valetkey.gateway.credentials import Taken
 from valetkey.gateway.facts import SecretVersion
 from valetkey.gateway.logged import note_failure
 from valetkey.gateway.pump import BodyTooLarge, Pump
-from valetkey.gateway.refusal import problem
+from valetkey.gateway.refusal import problem, send_answer
 from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber
 from valetkey.gateway.sockets import ConnectionKey, reset_connections
 from valetkey.gateway.upstream import UpstreamAnswer, UpstreamFailed
@@ -322,8 +322,7 @@ class Exchange:
         self._first_byte_ms = self._elapsed_ms()
         self._bytes_out = len(body)
         self._finish(end)
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        await send_answer(self._send, (status, headers, body))
 
     # -- the end
 

@@ -9,21 +9,21 @@ from typing import Any
 import msgspec
 
 from valetkey.decision.call import Decision
-from valetkey.decision.codes import CODES, Code
+from valetkey.decision.codes import CODES, PROBLEM_TYPES, Code
+from valetkey.decision.restrictions.patterns import METHODS
 
 _encode = msgspec.json.Encoder().encode
 
-HeaderPairs = list[tuple[bytes, bytes]]
+_ALLOW = ", ".join(METHODS).encode()
 
-DOCUMENTATION = "https://valetkey.dev/codes#"
-"""Problem types are names, not addresses to fetch (RFC 9457, section 3.1.1)."""
+HeaderPairs = list[tuple[bytes, bytes]]
 
 
 def problem(decision: Decision, call_id: str | None) -> tuple[int, HeaderPairs, bytes]:
     """Status, headers and body of a refusal. Nothing of the request is echoed."""
     info = CODES[decision.code]
     document: dict[str, Any] = {
-        "type": f"{DOCUMENTATION}{decision.code.lower()}",
+        "type": f"{PROBLEM_TYPES}{decision.code.lower()}",
         "title": info.sentence,
         "status": info.status,
         "code": decision.code,
@@ -53,7 +53,7 @@ def problem(decision: Decision, call_id: str | None) -> tuple[int, HeaderPairs, 
     if info.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="valetkey"'))
     if info.status == 405:
-        headers.append((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
+        headers.append((b"allow", _ALLOW))
     if decision.code is Code.NOT_READY:
         headers.append((b"retry-after", b"1"))
     if decision.retry_after is not None:
@@ -62,6 +62,12 @@ def problem(decision: Decision, call_id: str | None) -> tuple[int, HeaderPairs, 
         headers.append((b"ratelimit-policy", decision.rate.policy_header.encode()))
         headers.append((b"ratelimit", decision.rate.header.encode()))
     return info.status, headers, body
+
+
+def plain_answer(status: int, body: bytes) -> tuple[int, HeaderPairs, bytes]:
+    """Status, headers and body of an answer in JSON that is no refusal."""
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    return status, headers, body
 
 
 async def send_answer(send: Callable[..., Any], answer: tuple[int, HeaderPairs, bytes]) -> None:

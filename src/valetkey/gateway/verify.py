@@ -14,12 +14,12 @@ from valetkey.decision.call import Call, Decision
 from valetkey.decision.codes import CODES, Code
 from valetkey.decision.decide import UNKNOWN, refuse
 from valetkey.decision.path import PathRefused, judge_path
-from valetkey.decision.restrictions.patterns import METHODS
+from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.client_address import address_bytes
 from valetkey.gateway.index import KeyEntry
 from valetkey.gateway.logged import free_text, masked
 from valetkey.gateway.node import Node
-from valetkey.gateway.refusal import problem, send_answer
+from valetkey.gateway.refusal import plain_answer, problem, send_answer
 from valetkey.journal.errors import JournalFailed
 from valetkey.journal.records import Closed, End, Opened, Personal
 from valetkey.vault.fingerprint import fingerprint
@@ -112,7 +112,7 @@ class Verify:
             encoded = _encode(
                 Answer(False, Code.MALFORMED, sentence, "", next_step=CODES[Code.MALFORMED].next_step)
             )
-            return await send_answer(send, (200, _json_headers(encoded), encoded))
+            return await send_answer(send, plain_answer(200, encoded))
         # A change may have come while the body was read: from here on nothing waits until the record stands.
         known = node.index.credential(credential)
         if known is None:
@@ -123,7 +123,7 @@ class Verify:
             encoded = _encode(self._judge(question, known.service_id, cost))
         except JournalFailed:
             return await send_answer(send, problem(refuse(Code.NOT_READY), None))
-        await send_answer(send, (200, _json_headers(encoded), encoded))
+        await send_answer(send, plain_answer(200, encoded))
 
     def _fingerprint_of(self, authorization: bytes) -> bytes | None:
         scheme, _, credential = authorization.partition(b" ")
@@ -146,7 +146,7 @@ class Verify:
         reserved = None
         decision: Decision
         try:
-            if question.method is not None and question.method not in _KNOWN_METHODS:
+            if question.method is not None and question.method not in KNOWN_METHODS:
                 raise _MethodRefused
             if question.address is not None:
                 address = parse_address(question.address)
@@ -171,7 +171,7 @@ class Verify:
                     entry, call, now, price, None if address is None else address_bytes(address)
                 )
         identifier = self._new_call_id(now.wall)
-        method = question.method if question.method in _KNOWN_METHODS else None
+        method = question.method if question.method in KNOWN_METHODS else None
         opened = Opened(
             call=identifier,
             time=now.wall,
@@ -212,9 +212,6 @@ class Verify:
             # The own service carries the call itself: what verify knows of it ends here.
             node.counters.settle(reserved)
         return _answer(decision, identifier, entry, index.holder_name(entry) if entry is not None else None)
-
-
-_KNOWN_METHODS = frozenset(METHODS)
 
 
 def _answer(decision: Decision, identifier: str, entry: KeyEntry | None, holder: str | None) -> Answer:
@@ -271,7 +268,3 @@ def _micros(cost: float | str | None) -> int | None:
     if not 0 <= micros <= 10**15:
         raise ValueError("That is no price.")
     return int(micros)
-
-
-def _json_headers(body: bytes) -> list[tuple[bytes, bytes]]:
-    return [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

@@ -9,19 +9,18 @@ from valetkey.decision.call import Call, Now
 from valetkey.decision.codes import CODES, Code
 from valetkey.decision.decide import decide, refuse
 from valetkey.decision.path import PathRefused, judge_path
-from valetkey.decision.restrictions.patterns import METHODS
+from valetkey.decision.restrictions.patterns import KNOWN_METHODS
+from valetkey.durations import read_time
 from valetkey.errors import Invalid, NotFound
 from valetkey.gateway.client_address import address_bytes
 from valetkey.gateway.counters import SharedCounters
-from valetkey.gateway.index import KeyIndex
+from valetkey.gateway.index import MAX_DEPTH, KeyIndex
 from valetkey.gateway.node import refused_by_limit
 from valetkey.keys.checking import CheckedKey, CheckKey
 from valetkey.server.facts import FactLoader
 from valetkey.services.service import Kind
 from valetkey.store import tables
 from valetkey.vault.queries import has_living_secret
-
-MAX_DEPTH = 3
 
 
 def check_key(
@@ -43,7 +42,7 @@ def check_key(
     at = now.wall if request.at is None else _instant(request.at)
     method = None if request.method is None else request.method.upper()
     decision = refuse(Code.SERVICE_DENIED)
-    if method is not None and method not in METHODS:
+    if method is not None and method not in KNOWN_METHODS:
         decision = refuse(Code.METHOD_REFUSED)
     elif service is not None:
         host = request.host
@@ -126,14 +125,10 @@ def index_of_key(connection: Connection, workspace: str, loader: FactLoader, key
 
 
 def _instant(text: str) -> float:
-    from datetime import UTC, datetime
-
     try:
-        instant = datetime.fromisoformat(text)
+        instant = read_time(text)
     except ValueError:
         raise Invalid(f"{text!r} is no time.", "Write it as 2026-12-31T10:00:00Z.", field="at") from None
-    if instant.tzinfo is None:
-        instant = instant.replace(tzinfo=UTC)
     # A day within the calendar on both sides, so that it has a local time everywhere.
     if not 1970 <= instant.year <= 9998:
         raise Invalid(f"{text!r} is no time that a call can have.", "Write a year from 1970 on.", field="at")

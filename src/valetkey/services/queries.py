@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Connection, select
 
+from valetkey.decision.limits import money
 from valetkey.errors import NotFound
 from valetkey.services.placement import AnyPlacement
 from valetkey.services.service import Service
@@ -95,8 +96,7 @@ def view_of(stored: StoredService) -> ServiceView:
 
 def _amount(micros: int) -> str:
     """An amount that `--price` takes back: two decimals at least, none lost."""
-    whole, part = divmod(micros, 1_000_000)
-    return f"{whole}.{f'{part:06d}'.rstrip('0').ljust(2, '0')}"
+    return money(micros).replace(",", "")
 
 
 def auth_text(placement: AnyPlacement) -> str:

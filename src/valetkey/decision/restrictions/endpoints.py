@@ -17,7 +17,7 @@ from valetkey.decision.call import Call
 from valetkey.decision.codes import Code
 from valetkey.decision.path import JudgedPath
 from valetkey.decision.restrictions.base import CompileContext, InvalidRestriction, Restriction
-from valetkey.decision.restrictions.patterns import METHODS, EndpointPattern, PatternIndex, Segments
+from valetkey.decision.restrictions.patterns import KNOWN_METHODS, EndpointPattern, PatternIndex, Segments
 from valetkey.decision.restrictions.wording import (
     NAME,
     checked_entries,
@@ -27,7 +27,6 @@ from valetkey.decision.restrictions.wording import (
     without_repetition,
 )
 
-_KNOWN_METHODS = frozenset(METHODS)
 _RUN_OF_SLASHES = re.compile(r"(?:/|%2F)+")
 
 
@@ -90,7 +89,7 @@ class CompiledEndpoints:
 
     def __call__(self, call: Call, wall: float) -> bool:
         method, host, path = call.method, call.host, call.path
-        if method is None or path is None or method not in _KNOWN_METHODS:
+        if method is None or path is None or method not in KNOWN_METHODS:
             return False
         if not self._open and self._allow.find(method, host, path.segments) is None:
             return False

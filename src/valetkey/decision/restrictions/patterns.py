@@ -17,6 +17,7 @@ from valetkey.decision.restrictions.wording import nearest, quoted
 
 METHODS: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """Methods that are known; no pattern matches another."""
+KNOWN_METHODS = frozenset(METHODS)
 
 MAX_CACHED_PATTERNS = 4096
 """Parsed patterns remembered by a process: keys of one service mostly share theirs."""
@@ -206,7 +207,7 @@ def _parse(text: str) -> _Parts:
 
 def _parse_methods(words: str, text: str) -> tuple[str, frozenset[str]]:
     if words.strip() == "*":
-        return "*", frozenset(METHODS)
+        return "*", KNOWN_METHODS
     given = {word.strip().upper() for word in words.split(",")}
     for word in sorted(given):
         if word not in METHODS:
