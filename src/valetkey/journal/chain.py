@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from binascii import hexlify
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -104,6 +105,16 @@ def first_link(name: str) -> bytes:
 
 def next_link(previous: bytes, payload: bytes) -> bytes:
     return sha256(previous + payload).digest()
+
+
+def payload_of(seq: int, record: bytes) -> bytes:
+    """The payload of record `seq`, from its JSON object."""
+    return b'{"seq":%d,' % seq + record[1:]
+
+
+def line_of(payload: bytes, link: bytes) -> bytes:
+    """A payload with its link as a whole line: what `split_line` takes apart."""
+    return b"%b %b\n" % (payload, hexlify(link))
 
 
 def split_line(line: bytes) -> tuple[bytes, bytes] | None:

@@ -24,8 +24,10 @@ from valetkey.journal.chain import (
     call_of,
     first_link,
     kind_of,
+    line_of,
     lines_of,
     next_link,
+    payload_of,
     personal_path,
     segment_path,
     segments_in,
@@ -120,10 +122,10 @@ class _State:
             self.sealed = True
 
     def add(self, record: Record) -> None:
-        payload = b'{"seq":%d,' % (self.count + 1) + encode_record(record)[1:]
+        payload = payload_of(self.count + 1, encode_record(record))
         self.link = next_link(self.link, payload)
         self.count += 1
-        self.added += b"%b %b\n" % (payload, self.link.hex().encode())
+        self.added += line_of(payload, self.link)
 
 
 def recover_segment(

@@ -20,6 +20,9 @@ from valetkey.journal.chain import (
     FORMAT,
     SegmentName,
     first_link,
+    line_of,
+    next_link,
+    payload_of,
     personal_path,
     segment_path,
 )
@@ -142,15 +145,15 @@ class SegmentWriter:
         payloads = []
         for record in appended:
             seq += 1
-            payloads.append(b'{"seq":%d,' % seq + _encode(record)[1:])
+            payloads.append(payload_of(seq, _encode(record)))
         beside = 0
         if personal is not None and personal != _NOBODY:
             payloads[0], beside = self._commit(self._seq + 1, payloads[0], personal)
         head = self._head
         lines = b""
         for payload in payloads:
-            head = sha256(head + payload).digest()
-            lines += b"%b %b\n" % (payload, hexlify(head))
+            head = next_link(head, payload)
+            lines += line_of(payload, head)
         try:
             if _write(self._descriptor, lines) != len(lines):
                 self._fail("the disk took only a part of it")
