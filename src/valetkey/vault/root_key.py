@@ -11,7 +11,7 @@ import re
 import stat
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -33,14 +33,6 @@ class RootKeyRefused(Unavailable):
     """The root key cannot be used; nothing sealed can be opened."""
 
     code = "ROOT_KEY_REFUSED"
-
-
-class RootKeyProvider(Protocol):
-    """One place a root key comes from."""
-
-    def load(self) -> RootKey:
-        """The root key. Raises `RootKeyRefused`."""
-        ...
 
 
 def default_path(home_id: str, environ: Mapping[str, str]) -> Path:
