@@ -16,7 +16,7 @@ RESULTS = ROOT / "docs" / "results"
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_PACKAGES = ("granian", "aiohttp", "uvloop", "msgspec", "SQLAlchemy", "cryptography")
+_PACKAGES = ("granian", "httptools", "aiohttp", "uvloop", "msgspec", "SQLAlchemy", "cryptography")
 
 
 class Memory(NamedTuple):

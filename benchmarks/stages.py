@@ -1,7 +1,6 @@
 """Where the time of a call goes: the worker's own objects in this process, each stage's time taken from inside.
 
-Sums of stages are pure work. What a worker spends beyond them under load is the listener, the loop, and the
-hand-overs between the listener's thread and Python's.
+Sums of stages are pure work. What a worker spends beyond them under load is the listener and the loop.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from contextlib import AbstractContextManager, ExitStack
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import uvloop
@@ -35,7 +34,6 @@ from valetkey.gateway.counters import SharedCounters
 from valetkey.gateway.credentials import Intake
 from valetkey.gateway.index import KeyIndex
 from valetkey.gateway.node import Node
-from valetkey.gateway.pump import Pump
 from valetkey.gateway.scrub import Scrubber
 from valetkey.journal.chain import SegmentName
 from valetkey.journal.randomness import RandomPool
@@ -46,6 +44,7 @@ from valetkey.server.opening import open_home
 from valetkey.services.dialling import OwnListeners
 from valetkey.settings import Settings
 from valetkey.vault.keyring import INDEX
+from valetkey.wire.request import Request
 
 COUNTED: list[tuple[Any, str, str]] = [
     (Gateway, "_find_address", "caller's address"),
@@ -64,7 +63,6 @@ COUNTED: list[tuple[Any, str, str]] = [
     (SegmentWriter, "append", "journal: closed"),
     (SegmentWriter, "append_both", "journal: both"),
     (Intake, "put_in", "real key put in"),
-    (Pump, "start", "pump started"),
     (exchange, "sieve", "answer's headers sieved"),
     (Scrubber, "feed", "answer scrubbed"),
 ]
@@ -122,17 +120,14 @@ def profile(loaded: Loaded, place: Path, upstream: int, before: list[Finding], *
     finding = Finding("profile", "Where the time of a call goes (in one process, without the listener)")
     calls = 2000 if quick else 20_000
     node, gateway = _build(loaded, place)
-    for name, (scope, body) in {
-        "gateway GET": (_get_scope(loaded), b""),
-        "verify": _verify_scope(loaded),
-    }.items():
-        plain = uvloop.run(_drive(gateway, scope, body, calls))
+    for name, asked in {"gateway GET": _get(loaded), "verify": _verify(loaded)}.items():
+        plain = uvloop.run(_drive(gateway, asked, calls))
         _close_pools(node)
         timer = StageTimer()
         with ExitStack() as stack:
             for made in timer.patches():
                 stack.enter_context(made)
-            uvloop.run(_drive(gateway, scope, body, calls))
+            uvloop.run(_drive(gateway, asked, calls))
         _close_pools(node)
         finding.lines += [
             f"{name}: {plain:.1f} µs of processor time a call",
@@ -149,7 +144,7 @@ def profile(loaded: Loaded, place: Path, upstream: int, before: list[Finding], *
         "",
         "functions of a gateway GET by their own time (cProfile, which slows Python's part):",
     ]
-    finding.lines += _functions(gateway, _get_scope(loaded), min(calls, 5000))
+    finding.lines += _functions(gateway, _get(loaded), min(calls, 5000))
     node.journal.close()
     return finding
 
@@ -172,60 +167,77 @@ def _build(loaded: Loaded, place: Path) -> tuple[Node, Gateway]:
     return node, Gateway(node, own=OwnListeners(frozenset(), frozenset()))
 
 
-def _get_scope(loaded: Loaded) -> dict[str, Any]:
-    return _scope("GET", f"/{API}/v1/models", loaded.keys[API][-1])
+class Asked(NamedTuple):
+    """One request."""
+
+    method: str
+    path: bytes
+    bearer: bytes
+    body: bytes = b""
 
 
-def _verify_scope(loaded: Loaded) -> tuple[dict[str, Any], bytes]:
-    return _scope("POST", "/v1/verify", loaded.credential), ASKED.replace(
-        "$KEY", loaded.keys[OWN][-1]
-    ).encode()
+def _get(loaded: Loaded) -> Asked:
+    return Asked("GET", f"/{API}/v1/models".encode(), loaded.keys[API][-1].encode())
 
 
-def _scope(method: str, path: str, bearer: str) -> dict[str, Any]:
-    return {
-        "type": "http",
-        "method": method,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "client": ("127.0.0.1", "40000"),
-        "server": ("127.0.0.1", "8300"),
-        "headers": [(b"host", b"127.0.0.1"), (b"authorization", b"Bearer " + bearer.encode())],
-    }
+def _verify(loaded: Loaded) -> Asked:
+    body = ASKED.replace("$KEY", loaded.keys[OWN][-1]).encode()
+    return Asked("POST", b"/v1/verify", loaded.credential.encode(), body)
 
 
-async def _drive(gateway: Gateway, scope: dict[str, Any], body: bytes, calls: int) -> float:
+class _Line:
+    """A caller's connection that keeps nothing but the first bytes of the answer."""
+
+    peer = "127.0.0.1"
+    paused = False
+    date = b"date: Mon, 21 Sep 2026 13:33:20 GMT\r\n"
+
+    def __init__(self) -> None:
+        self.head = b""
+        self.over = asyncio.get_running_loop().create_future()
+
+    def write(self, data: bytes) -> None:
+        self.head = self.head or data[:12]
+
+    async def drain(self) -> None:
+        """It always takes more."""
+
+    def read_on(self) -> None:
+        """It has sent everything."""
+
+    def ended(self, request: Request) -> None:
+        self.over.set_result(None)
+
+    def abort(self) -> None:
+        self.over.set_result(None)
+
+
+async def _drive(gateway: Gateway, asked: Asked, calls: int) -> float:
     """Call one after the other; microseconds of this process's time a call, of the best batch."""
-    loop = asyncio.get_running_loop()
-    statuses: set[int] = set()
+    headers = [(b"host", b"127.0.0.1"), (b"authorization", b"Bearer " + asked.bearer)]
+    heads: set[bytes] = set()
 
-    async def send(event: dict[str, Any]) -> None:
-        if "status" in event:
-            statuses.add(event["status"])
-
-    def receiver() -> Callable[[], Any]:
-        given = False
-
-        def receive() -> Any:
-            nonlocal given
-            future = loop.create_future()
-            if not given:
-                given = True
-                future.set_result({"type": "http.request", "body": body, "more_body": False})
-            return future
-
-        return receive
+    async def call() -> None:
+        line = _Line()
+        request = Request(line, asked.method, asked.path, b"", headers, length=len(asked.body))
+        if asked.body:
+            request.came(asked.body)
+            request.came_whole()
+        gateway.handle(request)
+        if not line.over.done():
+            await line.over
+        heads.add(line.head)
 
     for _ in range(WARM):
-        await gateway(dict(scope), receiver(), send)
+        await call()
     taken = []
     for _ in range(BATCHES):
         began = time.process_time()
         for _ in range(calls // BATCHES):
-            await gateway(dict(scope), receiver(), send)
+            await call()
         taken.append((time.process_time() - began) / (calls // BATCHES) * 1e6)
-    if statuses != {200}:
-        raise OSError(f"The profile's calls were answered {sorted(statuses)}.")
+    if heads != {b"HTTP/1.1 200"}:
+        raise OSError(f"The profile's calls were answered {sorted(heads)}.")
     await _close_clients(gateway)
     return min(taken)
 
@@ -275,10 +287,10 @@ def _alone(gateway: Gateway, node: Node, upstream: int, calls: int) -> list[str]
     ]
 
 
-def _functions(gateway: Gateway, scope: dict[str, Any], calls: int) -> list[str]:
+def _functions(gateway: Gateway, asked: Asked, calls: int) -> list[str]:
     profiler = cProfile.Profile()
     profiler.enable()
-    uvloop.run(_drive(gateway, scope, b"", calls))
+    uvloop.run(_drive(gateway, asked, calls))
     profiler.disable()
     text = io.StringIO()
     pstats.Stats(profiler, stream=text).sort_stats("tottime").print_stats(30)

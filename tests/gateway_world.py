@@ -1,6 +1,6 @@
 """A gateway without network: a node with real index, counters and journal, a frozen clock, a made-up upstream.
 
-Calls are spoken to it in ASGI as Granian does: ports as text, `receive` returns a future.
+Calls are spoken to it as the listener does, and what it writes is read as a caller would.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPResponse
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,6 +47,7 @@ from valetkey.services.placement import Bearer
 from valetkey.services.service import Kind, Service
 from valetkey.settings import Settings
 from valetkey.vault.fingerprint import fingerprint
+from valetkey.wire.request import Request
 
 WALL = 1_790_000_000.0
 """A Monday in September, 13:33 UTC."""
@@ -112,6 +115,54 @@ class Answered(msgspec.Struct):
     def code(self) -> str:
         """The code of a refusal, or VALID for what came from the upstream."""
         return self.headers.get("x-valetkey-code", "VALID")
+
+
+class MadeUpLine:
+    """Stands for a caller's connection: keeps what is written until the answer is whole or it is reset."""
+
+    def __init__(self, peer: str = "127.0.0.1") -> None:
+        self.peer = peer
+        self.paused = False
+        self.written = b""
+        self.over = asyncio.Event()
+        self.was_reset = False
+
+    @property
+    def date(self) -> bytes:
+        return b"date: Mon, 21 Sep 2026 13:33:20 GMT\r\n"
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    async def drain(self) -> None:
+        assert not self.paused
+
+    def read_on(self) -> None:
+        """Everything is here already."""
+
+    def ended(self, request: Request) -> None:
+        self.over.set()
+
+    def abort(self) -> None:
+        self.was_reset = True
+        self.over.set()
+
+    def answered(self, method: str = "GET") -> Answered:
+        """The answer, read by the standard library's client."""
+        answer = HTTPResponse(FakeSocket(self.written), method=method)  # type: ignore[arg-type]
+        answer.begin()
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        return Answered(answer.status, headers, answer.read())
+
+
+class FakeSocket:
+    """What `HTTPResponse` wants of a socket."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, _mode: str) -> BytesIO:
+        return BytesIO(self._data)
 
 
 class MadeKey(msgspec.Struct):
@@ -241,53 +292,34 @@ class GatewayWorld:
         host: str | None = "localhost:8300",
         body: bytes = b"",
     ) -> Answered:
-        scope, receive, over = self.request(
-            key, path, method=method, address=address, origin=origin, headers=headers, host=host, body=body
+        line = MadeUpLine(address)
+        request = self.request(
+            line, key, path, method=method, origin=origin, headers=headers, host=host, length=len(body)
         )
-        sent: list[Any] = []
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-            if message["type"] == "http.response.body" and not message.get("more_body"):
-                over.set()
-
-        await self.gateway(scope, receive, send)
-        start = sent[0]
-        pieces = b"".join(message.get("body", b"") for message in sent[1:])
-        return Answered(start["status"], {n.decode(): v.decode() for n, v in start["headers"]}, pieces)
+        if body:
+            request.came(body)
+            request.came_whole()
+        self.gateway.handle(request)
+        await line.over.wait()
+        return line.answered(method)
 
     def request(
-        self, key: MadeKey | str | None, path: str | bytes, *, method: str, address: str, origin: str | None,
-        headers: list[tuple[str, str]] | None, host: str | None, body: bytes,
-    ) -> tuple[dict[str, Any], Any, asyncio.Event]:  # fmt: skip
+        self, line: MadeUpLine, key: MadeKey | str | None, path: str | bytes, *, method: str = "GET",
+        origin: str | None = None, headers: list[tuple[str, str]] | None = None,
+        host: str | None = "localhost:8300", length: int = 0,
+    ) -> Request:  # fmt: skip
+        """A request whose head is there."""
         raw, _, query = (path.encode() if isinstance(path, str) else path).partition(b"?")
         lines = [] if host is None else [("host", host)]
         if key is not None:
             lines.append(("authorization", f"Bearer {key.value if isinstance(key, MadeKey) else key}"))
         if origin is not None:
             lines.append(("origin", origin))
-        if body:
-            lines.append(("content-length", str(len(body))))
+        if length:
+            lines.append(("content-length", str(length)))
         lines += headers or []
-        scope = {
-            "type": "http",
-            "method": method,
-            "raw_path": raw,
-            "query_string": query,
-            "headers": [(name.encode(), value.encode("latin-1")) for name, value in lines],
-            "client": (address, "40000"),
-            "server": ("127.0.0.1", "8300"),
-        }
-        over = asyncio.Event()
-        events = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def event() -> Any:
-            if events:
-                return events.pop()
-            await over.wait()
-            return {"type": "http.disconnect"}
-
-        return scope, lambda: asyncio.ensure_future(event()), over
+        pairs = [(name.encode(), value.encode("latin-1")) for name, value in lines]
+        return Request(line, method, raw, query, pairs, length=length)
 
     def upstream(self, service: str = "weather") -> MadeUpUpstream:
         """What stands in for the service's upstream now."""

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import msgspec
 import pytest
 
-from gateway_world import GatewayWorld, gateway_world
+from gateway_world import GatewayWorld, MadeUpLine, gateway_world
 from valetkey.gateway.facts import CredentialFact, ServiceFact
 
 
@@ -29,27 +28,18 @@ def ask_slowly(
     """A question in two pieces with something between; without it the second never comes."""
 
     async def ask() -> tuple[int, Any]:
-        scope, _, _ = world.request(
-            credential, "/v1/verify", method="POST", address="127.0.0.1", origin=None, headers=None,
-            host="localhost:8300", body=b"",
-        )  # fmt: skip
-        pieces = [body[:5], body[5:]]
-
-        async def receive() -> Any:
-            if len(pieces) == 1:
-                if meanwhile is None:
-                    await asyncio.Event().wait()
-                else:
-                    meanwhile()
-            return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
-
-        sent: list[Any] = []
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        await world.gateway(scope | {"type": "http"}, lambda: asyncio.ensure_future(receive()), send)
-        return sent[0]["status"], msgspec.json.decode(sent[1]["body"])
+        line = MadeUpLine()
+        request = world.request(line, credential, "/v1/verify", method="POST", length=len(body))
+        request.came(body[:5])
+        world.gateway.handle(request)
+        await asyncio.sleep(0)
+        if meanwhile is not None:
+            meanwhile()
+            request.came(body[5:])
+            request.came_whole()
+        await line.over.wait()
+        answer = line.answered()
+        return answer.status, answer.json
 
     return world.loop.run_until_complete(ask())
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from valetkey.gateway.refusal import HeaderPairs
 from valetkey.gateway.scrub import Needles, scrub_headers
 from valetkey.services.placement import HOP_BY_HOP
 from valetkey.services.service import Service
+from valetkey.wire.request import HeaderPairs
 
 # Framing is the listener's; the rest would speak for the gateway's own origin.
 _DROPPED = frozenset(name.encode() for name in HOP_BY_HOP) | {

@@ -6,7 +6,6 @@ Between the decision and its record nothing waits, so no change of the index can
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from valetkey.decision.call import Call, Decision, Now
@@ -21,9 +20,8 @@ from valetkey.gateway.floods import Floods
 from valetkey.gateway.index import KeyEntry, ServiceEntry
 from valetkey.gateway.logged import header_text, masked, note_failure, query_names
 from valetkey.gateway.node import Node
-from valetkey.gateway.refusal import HeaderPairs, plain_answer, problem, send_answer
+from valetkey.gateway.refusal import plain_answer, problem
 from valetkey.gateway.runtime import ServiceRuntime
-from valetkey.gateway.sockets import connection_key
 from valetkey.gateway.verify import Verify
 from valetkey.journal.call_id import RANDOM_BYTES, call_id
 from valetkey.journal.errors import JournalFailed
@@ -34,6 +32,7 @@ from valetkey.services.origin import Origin
 from valetkey.services.placement import Basic, Bearer, Header, Query
 from valetkey.services.service import DEFAULT_CEILING, Service
 from valetkey.vault.fingerprint import fingerprint
+from valetkey.wire.request import UNKNOWN_METHOD, Request, WholeAnswer
 
 MAX_LENGTH_DIGITS = 20
 """Digits of a Content-Length that are read: 64 bits have no more."""
@@ -104,7 +103,7 @@ class _Arrival:
 
 
 class Gateway:
-    """The ASGI application of the gateway port."""
+    """Answers every request of the gateway port."""
 
     def __init__(self, node: Node, *, own: OwnListeners) -> None:
         self._node = node
@@ -120,35 +119,32 @@ class Gateway:
     def _new_call_id(self, wall: float) -> str:
         return call_id(int(wall * 1000), self._random.take(RANDOM_BYTES))
 
-    async def __call__(
-        self, scope: dict[str, Any], receive: Callable[[], Any], send: Callable[..., Any]
-    ) -> None:
-        if scope["type"] != "http":
-            return None
-        raw = scope["raw_path"]
+    def handle(self, request: Request) -> None:
+        """Answer a request now, or hand an allowed call over to its exchange."""
+        raw = request.raw_path
         if raw == b"/v1/verify":
-            return await self._verify.answer(scope, receive, send)
+            return self._verify.answer(request)
         if raw in (b"/healthz", b"/readyz"):
-            return await self._health(raw, scope, send)
+            return request.answer(self._health(request))
         node = self._node
         arrival = _Arrival(node.clock.now())
         if node.unready() is not None:
-            return await send_answer(send, problem(refuse(Code.NOT_READY), None))
+            return request.answer(problem(refuse(Code.NOT_READY), None))
         try:
-            runtime, reserved, decision = self._admit(arrival, scope, raw)
+            runtime, reserved, decision = self._admit(arrival, request)
         except _Refused as refused:
-            return await self._refuse(arrival, scope["method"], refused.decision, send)
+            return request.answer(self._refuse(arrival, request.method, refused.decision))
         except Exception as error:
             # Whatever we did not foresee refuses, with a record, and tells the operator where; never the values.
             note_failure(error)
             unforeseen = refuse(Code.NOT_READY, "The gateway failed to judge this call.")
-            return await self._refuse(arrival, scope["method"], unforeseen, send)
+            return request.answer(self._refuse(arrival, request.method, unforeseen))
         try:
-            identifier = self._open(arrival, scope["method"], decision, reserved)
+            identifier = self._open(arrival, request.method, decision, reserved)
         except JournalFailed:
             if reserved is not None:
                 node.counters.give_back(reserved, arrival.now)
-            return await send_answer(send, problem(refuse(Code.NOT_READY), None))
+            return request.answer(problem(refuse(Code.NOT_READY), None))
         entry, call, taken = arrival.entry, arrival.call, arrival.taken
         assert entry is not None and call is not None and taken is not None
         exchange = Exchange(
@@ -156,7 +152,6 @@ class Gateway:
             runtime,
             runtime_of=self.runtime,
             key_id=entry.id,
-            connection=connection_key(scope),
             call=call,
             call_id=identifier,
             origin=arrival.origin,
@@ -164,35 +159,34 @@ class Gateway:
             secret=arrival.secret,
             reserved=reserved,
             started_ns=arrival.started_ns,
-            receive=receive,
-            send=send,
+            request=request,
         )
         node.enter(exchange)
-        await exchange.run(_body_length(arrival.headers))
+        exchange.start()
 
     # -- the order of the checks
 
-    def _admit(
-        self, arrival: _Arrival, scope: dict[str, Any], raw: bytes
-    ) -> tuple[ServiceRuntime, Any, Decision]:
+    def _admit(self, arrival: _Arrival, request: Request) -> tuple[ServiceRuntime, Any, Decision]:
         node = self._node
-        headers = scope["headers"]
+        headers = request.headers
         facts = arrival.headers
         for name, value in headers:
             if name in _WANTED:
                 facts[name] = facts[name] + b", " + value if name in facts else value
-        form = self._find_address(arrival, scope)
+        form = self._find_address(arrival, request.peer)
+        method = request.method
+        if method == UNKNOWN_METHOD:
+            raise _Refused(refuse(Code.METHOD_REFUSED))  # all that could be read
         if not node.answers_to(facts.get(b"host", b"")):
             raise _Refused(refuse(Code.HOST_UNKNOWN))
-        method = scope["method"]
         if method not in KNOWN_METHODS:
             raise _Refused(refuse(Code.METHOD_REFUSED))
         if b"upgrade" in facts:
             form = refuse(Code.NOT_SUPPORTED)
-        service, label, rest = self._route(raw)
+        service, label, rest = self._route(request.raw_path)
         arrival.service = service
         runtime = None if service is None else self.runtime(service)
-        query = arrival.query = scope["query_string"]
+        query = arrival.query = request.query
         intake = self._nowhere if runtime is None else runtime.intake
         try:
             arrival.taken = intake.take(headers, query)
@@ -243,16 +237,16 @@ class Gateway:
             raise _Refused(refuse(Code.SECRET_UNAVAILABLE))
         return runtime, reserved, decision
 
-    def _find_address(self, arrival: _Arrival, scope: dict[str, Any]) -> Decision | None:
+    def _find_address(self, arrival: _Arrival, peer: str) -> Decision | None:
         """Note the caller's address, or return why it cannot be known."""
         facts = arrival.headers
         try:
             arrival.address = self._client_address.find(
-                scope["client"][0], facts.get(b"x-forwarded-for"), facts.get(b"forwarded")
+                peer, facts.get(b"x-forwarded-for"), facts.get(b"forwarded")
             )
         except AddressUnclear:
             # Counted at the proxy that sent it, which is all that is known.
-            arrival.address = self._client_address.peer(scope["client"][0])
+            arrival.address = self._client_address.peer(peer)
             return refuse(Code.MALFORMED, "The forwarding headers cannot be believed.")
         return None
 
@@ -351,18 +345,13 @@ class Gateway:
         self._node.journal.append_call(opened, personal)
         return opened.call
 
-    async def _refuse(
-        self, arrival: _Arrival, method: str, decision: Decision, send: Callable[..., Any]
-    ) -> None:
+    def _refuse(self, arrival: _Arrival, method: str, decision: Decision) -> WholeAnswer:
         try:
-            answer = self._record_refusal(arrival, method, decision)
+            return self._record_refusal(arrival, method, decision)
         except JournalFailed:
-            answer = problem(refuse(Code.NOT_READY), None)
-        await send_answer(send, answer)
+            return problem(refuse(Code.NOT_READY), None)
 
-    def _record_refusal(
-        self, arrival: _Arrival, method: str, decision: Decision
-    ) -> tuple[int, HeaderPairs, bytes]:
+    def _record_refusal(self, arrival: _Arrival, method: str, decision: Decision) -> WholeAnswer:
         """Write what the journal is to know of a refusal, and return what the caller is."""
         shown = UNKNOWN if decision.code is Code.SERVICE_DENIED else decision
         if arrival.address is not None and (arrival.entry is None or decision.code is Code.SERVICE_DENIED):
@@ -388,16 +377,10 @@ class Gateway:
         self._node.journal.append_both(opened, personal, closed)
         return answer
 
-    async def _health(self, raw: bytes, scope: dict[str, Any], send: Callable[..., Any]) -> None:
-        hosts = b", ".join(value for name, value in scope["headers"] if name == b"host")
+    def _health(self, request: Request) -> WholeAnswer:
+        hosts = b", ".join(value for name, value in request.headers if name == b"host")
         if not self._node.answers_to(hosts):
-            return await send_answer(send, problem(refuse(Code.HOST_UNKNOWN), None))
-        why = self._node.unready() if raw == b"/readyz" else None
+            return problem(refuse(Code.HOST_UNKNOWN), None)
+        why = self._node.unready() if request.raw_path == b"/readyz" else None
         body = b'{"status":"ok"}' if why is None else b'{"status":"not ready","missing":"%b"}' % why.encode()
-        await send_answer(send, plain_answer(200 if why is None else 503, body))
-
-
-def _body_length(facts: dict[bytes, bytes]) -> int | None:
-    if b"transfer-encoding" in facts:
-        return None
-    return int(facts.get(b"content-length", b"0"))
+        return plain_answer(200 if why is None else 503, body)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientError
@@ -20,14 +20,13 @@ from valetkey.gateway.answer import sieve
 from valetkey.gateway.credentials import Taken
 from valetkey.gateway.facts import SecretVersion
 from valetkey.gateway.logged import note_failure
-from valetkey.gateway.pump import BodyTooLarge, Pump
-from valetkey.gateway.refusal import problem, send_answer
+from valetkey.gateway.refusal import problem
 from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber
-from valetkey.gateway.sockets import ConnectionKey, reset_connections
 from valetkey.gateway.upstream import UpstreamAnswer, UpstreamFailed
 from valetkey.journal.records import Closed, End
 from valetkey.services.origin import Origin
 from valetkey.services.placement import SecretRefused
+from valetkey.wire.request import CallerGone, Request
 
 if TYPE_CHECKING:
     from valetkey.gateway.index import ServiceEntry
@@ -37,14 +36,14 @@ if TYPE_CHECKING:
 
 SMALL_BODY = 65_536
 """A body up to this many bytes is read whole before the call goes upstream: no half call, less work."""
-LINGER_SECONDS = 1.0
-"""A caller that was refused in the middle of its body has so long to read why."""
 REFUSAL_SECONDS = 2.0
 """A refusal comes whole or not at all; what has come by then is judged."""
 MAX_REFUSAL_BODY = 16_384
 """So much of a 403 is read to see whether it is about our key."""
 
-Send = Callable[[dict[str, Any]], Any]
+
+class BodyTooLarge(Exception):
+    """The caller sent more than the service accepts."""
 
 
 class Exchange:
@@ -52,9 +51,8 @@ class Exchange:
 
     __slots__ = (
         "_answer", "_bytes_out", "_call_id", "_code", "_end", "_first_byte_ms", "_generation", "_index",
-        "_needles", "_node", "_origin", "_pump", "_refund", "_reserved", "_runtime", "_runtime_of",
-        "_secret", "_send", "_started_answer", "_started_ns", "_status",
-        "_taken", "_task", "_upstream_status", "call", "connection", "deadline", "key_id",
+        "_needles", "_node", "_origin", "_refund", "_request", "_reserved", "_runtime", "_runtime_of",
+        "_secret", "_started_ns", "_status", "_taken", "_task", "_upstream_status", "call", "deadline", "key_id",
     )  # fmt: skip
 
     def __init__(
@@ -64,7 +62,6 @@ class Exchange:
         *,
         runtime_of: Callable[[ServiceEntry], ServiceRuntime],
         key_id: str,
-        connection: ConnectionKey,
         call: Call,
         call_id: str,
         origin: Origin,
@@ -72,8 +69,7 @@ class Exchange:
         secret: SecretVersion,
         reserved: Reserved | None,
         started_ns: int,
-        receive: Callable[[], Any],
-        send: Send,
+        request: Request,
     ) -> None:
         self._node = node
         self._runtime = runtime
@@ -82,7 +78,6 @@ class Exchange:
         self._generation = node.index.generation
         self._needles = runtime.needles
         self.key_id = key_id
-        self.connection = connection
         self.call = call
         self._call_id = call_id
         self._origin = origin
@@ -90,9 +85,8 @@ class Exchange:
         self._secret = secret
         self._reserved = reserved
         self._started_ns = started_ns
-        self._send = send
-        self._task = asyncio.current_task()
-        self._pump = Pump(receive, self._client_gone, self._body_progress, runtime.ceiling)
+        self._request = request
+        self._task: asyncio.Task[None] | None = None
         self._end: End | None = None
         self._code: Code | None = None
         self._answer: UpstreamAnswer | None = None
@@ -100,38 +94,36 @@ class Exchange:
         self._upstream_status: int | None = None
         self._bytes_out = 0
         self._first_byte_ms: float | None = None
-        self._started_answer = False
         self._refund = False
         self.deadline = time.monotonic() + node.settings.body_timeout
         """When the sweep cuts it (seconds of the monotonic clock): moved on with every sign of life."""
 
     # -- ended from outside
 
-    @property
-    def answering(self) -> bool:
-        """Whether the answer's head has been handed on, so that only a reset can end it visibly."""
-        return self._started_answer
-
     def cut(self, end: End = End.CUT_BY_REVOKE, why: Code | None = None) -> bool:
         """Hand nothing more on, in either direction; in force when this returns. False when it had ended before.
 
-        A caller that has had no answer yet is told `why`.
+        A caller that has had no answer yet is told `why`; an answer that has begun ends in a reset.
         """
         if self._end is not None:
             return False
         self._end = end
         # A caller whose answer has begun got no other code than the one it was allowed with.
-        self._code = None if self._started_answer else why
+        self._code = None if self._request.started else why
         if self._answer is not None:
             self._answer.close()
         if self._task is not None:
             self._task.cancel()
+        if self._request.started:
+            self._request.abort()
         return True
 
-    def _client_gone(self) -> None:
+    def caller_gone(self) -> None:
+        """The caller's connection has ended."""
         self.cut(End.CLIENT_GONE)
 
-    def _body_progress(self, whole: bool) -> None:
+    def body_came(self, whole: bool) -> None:
+        """A sign of life from the caller."""
         settings = self._node.settings
         if self._answer is None:
             self.deadline = time.monotonic() + (
@@ -140,77 +132,97 @@ class Exchange:
 
     # -- the way
 
-    async def run(self, body_length: int | None) -> None:
-        """Carry the call. `body_length`: bytes announced, None for a chunked body, 0 for none."""
-        self._pump.start()
+    def start(self) -> None:
+        """Carry the call from here on."""
         self._runtime.use()
+        self._request.watch(self)
+        self.body_came(self._request.complete)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
         try:
-            await self._carry(body_length)
+            await self._carry()
         except asyncio.CancelledError:
             if self._end is None:
                 self._end = End.INTERRUPTED
                 raise
             if self._task is not None:
                 self._task.uncancel()
-            if self._code is not None and not self._started_answer:
-                await self._refuse(self._code, self._end)
+            if self._code is not None and not self._request.started:
+                self._refuse(self._code, self._end)
         except Exception as error:
             note_failure(error)
             if self._answer is not None:
                 self._answer.close()
-            if not self._started_answer and self._call_id:
-                await self._refuse(Code.UPSTREAM_FAILED)
+            if not self._request.started and self._call_id:
+                self._refuse(Code.UPSTREAM_FAILED)
+            else:
+                self._request.abort()
         finally:
             self._finish(self._end or End.UPSTREAM_FAILED)
-            self._pump.stop()
             self._task = None
 
-    async def _carry(self, body_length: int | None) -> None:
-        runtime, taken, call = self._runtime, self._taken, self.call
+    async def _carry(self) -> None:
+        runtime, taken, call, request = self._runtime, self._taken, self.call, self._request
         media = runtime.is_media(call)
         try:
             headers, query = runtime.intake.put_in(taken, self._secret.parts, media=media)
         except SecretRefused:
             self._give_back()
-            return await self._refuse(Code.SECRET_UNAVAILABLE, End.REFUSED)
+            return self._refuse(Code.SECRET_UNAVAILABLE, End.REFUSED)
         body: Any = None
         try:
-            if body_length is None or body_length > SMALL_BODY:
-                body = self._pump.pieces()
-            elif body_length:
-                body = await self._pump.whole()
+            length = request.length
+            if length is None or length > SMALL_BODY:
+                body = self._pieces()
+            elif length:
+                body = await self._whole()
             path = call.path
             assert path is not None and call.method is not None
             target = path.text.encode()
             if query:
                 target += b"?" + query
-            answer = await runtime.upstream.send(
-                call.method, self._origin, target, headers, body, body_length
-            )
+            answer = await runtime.upstream.send(call.method, self._origin, target, headers, body, length)
         except UpstreamFailed as failure:
-            if self._pump.too_large:
+            if request.received > runtime.ceiling:
                 # The client library says of a body that ended in an error only that sending failed.
-                return await self._refuse(Code.TOO_LARGE, End.REFUSED)
+                return self._refuse(Code.TOO_LARGE, End.REFUSED)
             if failure.sent is False:
                 self._give_back()
-            return await self._refuse(Code.UPSTREAM_FAILED)
+            return self._refuse(Code.UPSTREAM_FAILED)
         except BodyTooLarge:
-            return await self._refuse(Code.TOO_LARGE, End.REFUSED)
+            return self._refuse(Code.TOO_LARGE, End.REFUSED)
+        except CallerGone:
+            return None
         if self._end is not None:
             answer.close()
             raise asyncio.CancelledError
         self._answer = answer
         await self._hand_on(answer)
 
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        """The caller's body as it comes. Raises `BodyTooLarge`, and `CallerGone` for one that broke off."""
+        request, ceiling = self._request, self._runtime.ceiling
+        while piece := await request.read():
+            if request.received > ceiling:
+                raise BodyTooLarge
+            yield piece
+
+    async def _whole(self) -> bytes:
+        """The caller's body at once."""
+        if self._request.complete:
+            return self._request.taken()
+        return b"".join([piece async for piece in self._pieces()])
+
     async def _hand_on(self, answer: UpstreamAnswer) -> None:
         status = self._upstream_status = answer.status
         if status in (401, 403) and await self._is_about_our_key(answer):
             answer.close()
-            return await self._refuse(Code.UPSTREAM_REFUSED_SECRET)
+            return self._refuse(Code.UPSTREAM_REFUSED_SECRET)
         if status == 206 and not (self._taken.range and self._runtime.is_media(self.call)):
             # A piece that nobody asked for could begin in the middle of a key.
             answer.close()
-            return await self._refuse(Code.UPSTREAM_FAILED)
+            return self._refuse(Code.UPSTREAM_FAILED)
         # Given back at the end: until then the call holds its place.
         self._refund = status >= 500 and self._runtime.service.refund_on_failure
         needles = self._current_needles()
@@ -227,24 +239,24 @@ class Exchange:
             except CodingRefused:
                 if not self._runtime.service.pass_unreadable:
                     answer.close()
-                    return await self._refuse(Code.UPSTREAM_FAILED)
+                    return self._refuse(Code.UPSTREAM_FAILED)
         if decoder is None:
             announced = answer.headers.get("Content-Length")
             if announced is not None and announced.isdecimal():
                 length = int(announced)
-                headers.append((b"content-length", announced.encode()))
         self._first_byte_ms = self._elapsed_ms()
         self._status = status
-        self._started_answer = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        if self.call.method == "HEAD" or status in (204, 304):
-            return await self._last(b"")
+        if length == 0 or self.call.method == "HEAD" or status in (204, 304):
+            # With its head the answer is whole.
+            self._finish(End.COMPLETE)
+            return self._request.start(status, headers, length)
+        self._request.start(status, headers, length)
         await self._stream(answer, scrubber, decoder, length)
 
     async def _stream(
         self, answer: UpstreamAnswer, scrubber: Scrubber, decoder: Decoder | None, length: int | None
     ) -> None:
-        content, idle, send = answer.content, self._node.settings.idle_timeout, self._send
+        content, idle, request = answer.content, self._node.settings.idle_timeout, self._request
         received = 0
         try:
             while True:
@@ -258,18 +270,20 @@ class Exchange:
                     clean = scrubber.feed(part)
                     if received == length:
                         # The last bytes are here: the record is closed before they are handed on.
-                        return await self._last(clean + scrubber.finish())
+                        return self._last(clean + scrubber.finish())
                     if clean:
                         self._bytes_out += len(clean)
-                        await send({"type": "http.response.body", "body": clean, "more_body": True})
+                        request.write(clean)
+                        if request.blocked:
+                            await request.drain()
             if decoder is not None:
                 decoder.finish()
         except (ClientError, CodingRefused, OSError):
             # The upstream broke off: the caller must see a broken answer, not a complete one.
             self._end = self._end or End.UPSTREAM_FAILED
             answer.close()
-            return None
-        await self._last(scrubber.finish())
+            return request.abort()
+        self._last(scrubber.finish())
 
     def _current_needles(self) -> Needles:
         """What the answer is scrubbed of now: a secret may have been set while the call was open."""
@@ -282,10 +296,10 @@ class Exchange:
                 self._needles = self._runtime_of(service).needles
         return self._needles
 
-    async def _last(self, body: bytes) -> None:
+    def _last(self, body: bytes) -> None:
         self._bytes_out += len(body)
         self._finish(End.COMPLETE)
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        self._request.end(body)
 
     async def _is_about_our_key(self, answer: UpstreamAnswer) -> bool:
         """Whether a 401 or 403 is about the key that we put in. A 401 always is: the caller's was taken out."""
@@ -308,21 +322,14 @@ class Exchange:
         answer.content.unread_data(body)
         return self._runtime.speaks_of_our_key(plain)
 
-    async def _refuse(self, code: Code, end: End = End.UPSTREAM_FAILED) -> None:
+    def _refuse(self, code: Code, end: End = End.UPSTREAM_FAILED) -> None:
         self._code = code
-        status, headers, body = problem(refuse(code), self._call_id)
-        if not self._pump.complete:
-            # Nobody reads the rest of the body: the connection cannot be used for another call. The listener
-            # closes it after the answer if it has noticed by then that nobody waits for the body; if not, a
-            # caller that sends nothing more would hold it for ever.
-            self._pump.stop()
-            headers.append((b"connection", b"close"))
-            asyncio.get_running_loop().call_later(LINGER_SECONDS, reset_connections, (self.connection,))
-        self._status = status
+        answer = problem(refuse(code), self._call_id)
+        self._status = answer[0]
         self._first_byte_ms = self._elapsed_ms()
-        self._bytes_out = len(body)
+        self._bytes_out = len(answer[2])
         self._finish(end)
-        await send_answer(self._send, (status, headers, body))
+        self._request.answer(answer)
 
     # -- the end
 
@@ -354,7 +361,7 @@ class Exchange:
                 code=self._code,
                 status=self._status,
                 upstream_status=self._upstream_status,
-                bytes_in=self._pump.received,
+                bytes_in=self._request.received,
                 bytes_out=self._bytes_out,
                 first_byte_ms=self._first_byte_ms,
                 last_byte_ms=self._elapsed_ms(),

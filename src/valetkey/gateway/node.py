@@ -13,7 +13,6 @@ from valetkey.decision.decide import decide, refuse
 from valetkey.decision.reservation import LimitRefusal, Reserved
 from valetkey.gateway.counters import CountersUnavailable, SharedCounters
 from valetkey.gateway.index import KeyEntry, KeyIndex
-from valetkey.gateway.sockets import reset_connections
 from valetkey.journal.disk import Room
 from valetkey.journal.records import End
 from valetkey.journal.segment import SegmentWriter
@@ -139,7 +138,7 @@ class Node:
 
     def cut_dead(self, key_ids: list[str], wall: float) -> int:
         """Cut the open exchanges of those keys that no longer allow them; return how many."""
-        cut: list[Exchange] = []
+        cut = 0
         for key_id in dict.fromkeys(key_ids):
             exchanges = self.open.get(key_id)
             if not exchanges:
@@ -150,16 +149,13 @@ class Node:
                 # Judged anew as it stands: revoked, suspended, narrowed and locked all end it.
                 code = decide(key, exchange.call, wall).code
                 if code is not Code.VALID and exchange.cut(End.CUT_BY_REVOKE, code):
-                    cut.append(exchange)
-        self._reset(cut)
-        return len(cut)
+                    cut += 1
+        return cut
 
     def cut_all(self, end: End, why: Code) -> int:
         """Cut everything that is open: the lease has run out or the node shuts down."""
         exchanges = [exchange for group in self.open.values() for exchange in group]
-        cut = [exchange for exchange in exchanges if exchange.cut(end, why)]
-        self._reset(cut)
-        return len(cut)
+        return sum(exchange.cut(end, why) for exchange in exchanges)
 
     def cut_expired(self, wall: float) -> int:
         """Cut the exchanges of keys whose time is over: an end promises what a revoke does."""
@@ -175,13 +171,7 @@ class Node:
         late = [e for group in self.open.values() for e in group if e.deadline < monotonic]
         for exchange in late:
             exchange.cut(End.TIMEOUT, Code.UPSTREAM_TIMEOUT)
-        self._reset(late)
         return len(late)
-
-    @staticmethod
-    def _reset(exchanges: list[Exchange]) -> None:
-        # After the cancellations, in the same turn: the other way round a handler could spin on a dead socket.
-        reset_connections(exchange.connection for exchange in exchanges if exchange.answering)
 
 
 def refused_by_limit(refusal: LimitRefusal, endpoint: str | None) -> Decision:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,15 +10,14 @@ import msgspec
 from valetkey.decision.call import Decision
 from valetkey.decision.codes import CODES, PROBLEM_TYPES, Code
 from valetkey.decision.restrictions.patterns import METHODS
+from valetkey.wire.request import HeaderPairs, WholeAnswer
 
 _encode = msgspec.json.Encoder().encode
 
 _ALLOW = ", ".join(METHODS).encode()
 
-HeaderPairs = list[tuple[bytes, bytes]]
 
-
-def problem(decision: Decision, call_id: str | None) -> tuple[int, HeaderPairs, bytes]:
+def problem(decision: Decision, call_id: str | None) -> WholeAnswer:
     """Status, headers and body of a refusal. Nothing of the request is echoed."""
     info = CODES[decision.code]
     document: dict[str, Any] = {
@@ -41,7 +39,6 @@ def problem(decision: Decision, call_id: str | None) -> tuple[int, HeaderPairs, 
     body = _encode(document)
     headers: HeaderPairs = [
         (b"content-type", b"application/problem+json"),
-        (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
         (b"x-valetkey-code", decision.code.encode()),
     ]
@@ -64,14 +61,6 @@ def problem(decision: Decision, call_id: str | None) -> tuple[int, HeaderPairs, 
     return info.status, headers, body
 
 
-def plain_answer(status: int, body: bytes) -> tuple[int, HeaderPairs, bytes]:
+def plain_answer(status: int, body: bytes) -> WholeAnswer:
     """Status, headers and body of an answer in JSON that is no refusal."""
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    return status, headers, body
-
-
-async def send_answer(send: Callable[..., Any], answer: tuple[int, HeaderPairs, bytes]) -> None:
-    """Hand a whole answer to the listener."""
-    status, headers, body = answer
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    return status, [(b"content-type", b"application/json")], body

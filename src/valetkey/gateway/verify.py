@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -19,14 +18,14 @@ from valetkey.gateway.client_address import address_bytes
 from valetkey.gateway.index import KeyEntry
 from valetkey.gateway.logged import free_text, masked
 from valetkey.gateway.node import Node
-from valetkey.gateway.refusal import plain_answer, problem, send_answer
+from valetkey.gateway.refusal import plain_answer, problem
 from valetkey.journal.errors import JournalFailed
 from valetkey.journal.records import Closed, End, Opened, Personal
 from valetkey.vault.fingerprint import fingerprint
+from valetkey.wire.request import CallerGone, Request, WholeAnswer
 
 QUESTION_SECONDS = 10.0
 """A question is one packet or two; whoever takes longer holds a connection for nothing."""
-_TOO_SLOW = "the question is too slow"
 _NO_CREDENTIAL = refuse(Code.MALFORMED, "Verify needs a service credential as bearer.")
 MAX_QUESTION = 65_536
 """A question is a key and a few facts; more is refused before it is read."""
@@ -78,52 +77,69 @@ class Verify:
     def __init__(self, node: Node, new_call_id: Callable[[float], str]) -> None:
         self._node = node
         self._new_call_id = new_call_id
+        self._waiting: set[asyncio.Task[None]] = set()
 
-    async def answer(
-        self, scope: dict[str, Any], receive: Callable[[], Any], send: Callable[..., Any]
-    ) -> None:
-        """Serve one question."""
+    def answer(self, request: Request) -> None:
+        """Answer one question, now if it is here."""
         node = self._node
         host = authorization = b""
-        for name, value in scope["headers"]:
+        for name, value in request.headers:
             if name == b"host":
                 host = host + b"," + value if host else value
             elif name == b"authorization":
                 authorization = authorization + b"," + value if authorization else value
         if not node.answers_to(host):
-            return await send_answer(send, problem(refuse(Code.HOST_UNKNOWN), None))
-        if scope["method"] != "POST":
-            return await send_answer(
-                send, problem(refuse(Code.METHOD_REFUSED, "Verify is asked by POST."), None)
-            )
+            return request.answer(problem(refuse(Code.HOST_UNKNOWN), None))
+        if request.method != "POST":
+            return request.answer(problem(refuse(Code.METHOD_REFUSED, "Verify is asked by POST."), None))
         if node.unready() is not None:
-            return await send_answer(send, problem(refuse(Code.NOT_READY), None))
+            return request.answer(problem(refuse(Code.NOT_READY), None))
         credential = self._fingerprint_of(authorization)
         if credential is None or node.index.credential(credential) is None:
-            return await send_answer(send, problem(_NO_CREDENTIAL, None))
-        body = await _read(receive)
-        if body is None:
-            return await send_answer(send, problem(refuse(Code.TOO_LARGE), None))
+            return request.answer(problem(_NO_CREDENTIAL, None))
+        if request.complete:
+            return request.answer(self._answer(request.taken(), credential))
+        waiting = asyncio.get_running_loop().create_task(self._wait(request, credential))
+        self._waiting.add(waiting)
+        waiting.add_done_callback(self._waiting.discard)
+
+    async def _wait(self, request: Request, credential: bytes) -> None:
+        """Answer when the question is here, by what holds then."""
+        body: bytes | None = b""
+        try:
+            async with asyncio.timeout(QUESTION_SECONDS):
+                body = await _read(request)
+        except TimeoutError:
+            body = None
+        except CallerGone:
+            return
+        request.answer(self._answer(body, credential))
+
+    def _answer(self, body: bytes | None, credential: bytes) -> WholeAnswer:
+        node = self._node
+        if body is None or len(body) > MAX_QUESTION:
+            return problem(refuse(Code.TOO_LARGE), None)
         try:
             question = _decode(body)
             cost = _micros(question.cost)
         except (msgspec.DecodeError, ValueError, ArithmeticError):
             sentence = 'The question is not valid; send {"key": …, "method": …, "path": …}.'
-            encoded = _encode(
-                Answer(False, Code.MALFORMED, sentence, "", next_step=CODES[Code.MALFORMED].next_step)
+            return plain_answer(
+                200,
+                _encode(
+                    Answer(False, Code.MALFORMED, sentence, "", next_step=CODES[Code.MALFORMED].next_step)
+                ),
             )
-            return await send_answer(send, plain_answer(200, encoded))
         # A change may have come while the body was read: from here on nothing waits until the record stands.
         known = node.index.credential(credential)
         if known is None:
-            return await send_answer(send, problem(_NO_CREDENTIAL, None))
+            return problem(_NO_CREDENTIAL, None)
         if node.unready() is not None:
-            return await send_answer(send, problem(refuse(Code.NOT_READY), None))
+            return problem(refuse(Code.NOT_READY), None)
         try:
-            encoded = _encode(self._judge(question, known.service_id, cost))
+            return plain_answer(200, _encode(self._judge(question, known.service_id, cost)))
         except JournalFailed:
-            return await send_answer(send, problem(refuse(Code.NOT_READY), None))
-        await send_answer(send, plain_answer(200, encoded))
+            return problem(refuse(Code.NOT_READY), None)
 
     def _fingerprint_of(self, authorization: bytes) -> bytes | None:
         scheme, _, credential = authorization.partition(b" ")
@@ -232,30 +248,15 @@ def _answer(decision: Decision, identifier: str, entry: KeyEntry | None, holder:
     )
 
 
-async def _read(receive: Callable[[], Any]) -> bytes | None:
-    """The body; None when it is too long or too slow."""
-    # A timer and not a scope around: most questions are here already, and this costs a tenth.
-    reader = asyncio.current_task()
-    assert reader is not None
-    timer = asyncio.get_running_loop().call_later(QUESTION_SECONDS, reader.cancel, _TOO_SLOW)
-    try:
-        event = await receive()
-        body: bytes = event.get("body", b"")
-        while event.get("more_body", False):
-            if len(body) > MAX_QUESTION:
-                return None
-            event = await receive()
-            if event["type"] == "http.disconnect":
-                return b""
-            body += event.get("body", b"")
-    except asyncio.CancelledError as cancelled:
-        if cancelled.args != (_TOO_SLOW,):
-            raise
-        reader.uncancel()
-        return None
-    finally:
-        timer.cancel()
-    return body if len(body) <= MAX_QUESTION else None
+async def _read(request: Request) -> bytes | None:
+    """The body; None when it is too long. Raises `CallerGone`."""
+    pieces: list[bytes] = []
+    while request.received <= MAX_QUESTION:
+        piece = await request.read()
+        if not piece:
+            return b"".join(pieces)
+        pieces.append(piece)
+    return None
 
 
 def _micros(cost: float | str | None) -> int | None:

@@ -22,6 +22,7 @@ from valetkey.gateway.app import Gateway
 from valetkey.gateway.counters import SharedCounters
 from valetkey.gateway.facts import Acknowledged, Change, Facts, Hello, Lease, Ready, Renew, ToWorker, Welcome
 from valetkey.gateway.index import KeyIndex
+from valetkey.gateway.logged import note_failure
 from valetkey.gateway.node import Node
 from valetkey.journal.chain import SegmentName
 from valetkey.journal.errors import JournalFailed
@@ -31,11 +32,11 @@ from valetkey.journal.segment import SegmentWriter
 from valetkey.server.hardening import begin_child
 from valetkey.server.home import Home
 from valetkey.server.link import LEASE_SECONDS, RENEW_SECONDS, Channel, boottime_ns
-from valetkey.server.listener import Listener
 from valetkey.server.settings import settings_from_flags
 from valetkey.server.watched import WatchedTasks
 from valetkey.services.dialling import OwnListeners
 from valetkey.settings import Settings
+from valetkey.wire.listener import Listener
 
 SWEEP_SECONDS = 0.25
 """How often timers are looked at: finer than any time-out that a person sets."""
@@ -69,12 +70,16 @@ class WorkerProcess:
         await self._join()
         node, gateway = self._node, self._gateway
         assert node is not None and gateway is not None
-        listener = Listener(gateway, address=self._settings.listen, port=self._settings.gateway_port)
+        listener = Listener(
+            gateway.handle,
+            address=self._settings.listen,
+            port=self._settings.gateway_port,
+            note=note_failure,
+        )
         await listener.start()
         tasks = WatchedTasks()
         for work in (self._listen(), self._renew(), self._sweep(node, gateway)):
             tasks.start(work)
-        tasks.start(listener.served())
         tasks.start(self._sync(node), may_end=True)
         self._tell_ready()
         await self._stopping.wait()
@@ -86,7 +91,7 @@ class WorkerProcess:
             node.journal.seal(time.time())
             node.journal.close()
         sys.stderr.flush()
-        os._exit(0)  # nothing may linger: the listener's own threads end with the process
+        os._exit(0)  # nothing may linger
 
     async def _join(self) -> None:
         """Connect, take the snapshot, build the node."""

@@ -1,0 +1,446 @@
+"""The gateway's listener: HTTP/1.1 on our own loop, parsed by llhttp in its strict form, answered in the same turn.
+
+A listener with a thread of its own costs four times as much a call, because every call crosses from its
+thread to ours and back (docs/decisions/0004-listener-of-our-own.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from email.utils import formatdate
+from typing import Any
+
+from httptools import (
+    HttpParserError,
+    HttpParserInvalidMethodError,
+    HttpParserInvalidURLError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
+
+from valetkey.wire.request import UNKNOWN_METHOD, Request
+
+HEAD_SECONDS = 10.0
+"""A caller has so long to send a request head; silent connections are closed after it."""
+KEEPALIVE_SECONDS = 75.0
+"""A connection is kept so long after an answer."""
+LINGER_SECONDS = 1.0
+"""A caller that was answered before it had sent everything has so long to read why."""
+MAX_HEAD_BYTES = 32_768
+"""Request line and headers together."""
+MAX_DROPPED = 1_000_000
+"""So many bytes are read and dropped on a connection that is about to end."""
+MAX_FIELDS = 128
+"""Header fields of a request."""
+MAX_CONNECTIONS = 20_000
+"""More than the streams one worker can hold in memory."""
+BACKLOG = 2048
+STALL_MS = 60_000
+"""A caller that takes nothing for so long is dropped by the kernel (TCP_USER_TIMEOUT)."""
+UNSENT_BYTES = 65_536
+"""So much of an answer may wait in the kernel unsent (TCP_NOTSENT_LOWAT): a killed worker's last bytes."""
+WAITING_BYTES = 65_536
+"""So much of an answer may wait in the worker before its sender is made to wait."""
+SWEEP_SECONDS = 1.0
+_TCP_NOTSENT_LOWAT = 25
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+_NEVER = float("inf")
+_VERSIONS = {"1.1": True, "1.0": False}
+
+_BAD_REQUEST = (b"400 Bad Request", b"The request is not valid HTTP/1.1.\n")
+_BAD_TARGET = (b"400 Bad Request", b"The target holds an octet that has to be percent-encoded.\n")
+_HEAD_TOO_LARGE = (b"431 Request Header Fields Too Large", b"The request's head is too large.\n")
+
+Handler = Callable[[Request], None]
+
+
+class _HeadTooLarge(Exception):
+    """More than `MAX_HEAD_BYTES` or `MAX_FIELDS`."""
+
+
+class _Ambiguous(Exception):
+    """A request that could be read in two ways, beyond what llhttp refuses."""
+
+
+class Connection(asyncio.Protocol):
+    """One caller's connection: one request at a time, in order."""
+
+    __slots__ = (
+        "_advancing", "_broken", "_current", "_deaf", "_head_bytes", "_headers", "_in_head", "_listener", "_loop",
+        "_parser", "_parsing", "_queue", "_reading", "_transport", "_url", "_writable",
+        "deadline", "paused", "peer",
+    )  # fmt: skip
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._parser: Any = HttpRequestParser(self)
+        self._transport: Any = None
+        self._queue: deque[Request] = deque()
+        self._current: Request | None = None
+        self._parsing: Request | None = None
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._url = b""
+        self._head_bytes = 0
+        self._in_head = False
+        self._reading = True
+        self._deaf = False
+        self._broken: tuple[bytes, bytes] | None = None
+        self._advancing = False
+        self._writable: asyncio.Future[None] | None = None
+        self.paused = False
+        self.peer = ""
+        self.deadline = self._loop.time() + HEAD_SECONDS
+        """When the sweep closes it, in the loop's time: only while no call is open on it."""
+
+    @property
+    def date(self) -> bytes:
+        """The Date header of now."""
+        return self._listener.date
+
+    # -- the transport's side
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        transport.set_write_buffer_limits(high=WAITING_BYTES)
+        peer = transport.get_extra_info("peername")
+        self.peer = peer[0] if isinstance(peer, tuple) else ""
+        self._listener.enter(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._listener.leave(self)
+        self._deaf = True
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self.paused = False
+        current, self._current = self._current, None
+        if current is not None:
+            current.lost()
+        self._queue.clear()
+        self._parser = self._parsing = None
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_DROPPED:
+                self.abort()
+            return
+        began_before = self._in_head
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            self._deaf = True  # what follows is in another protocol, which nobody here speaks
+            if self._parsing is not None:
+                self._parsing.keep_alive = False
+        except HttpParserInvalidURLError:
+            self._deaf, self._broken = True, _BAD_TARGET
+        except HttpParserInvalidMethodError:
+            self._deaf = True
+            self._queue.append(self._made(UNKNOWN_METHOD, b"/", keep_alive=False))
+        except HttpParserError as error:
+            self._deaf = True
+            cause = error.__context__
+            self._broken = _HEAD_TOO_LARGE if isinstance(cause, _HeadTooLarge) else _BAD_REQUEST
+        if began_before and self._in_head and not self._deaf:
+            # A field that is not whole yet waits inside the parser.
+            self._head_bytes += len(data)
+            if self._head_bytes > 2 * MAX_HEAD_BYTES:
+                self._deaf, self._broken = True, _HEAD_TOO_LARGE
+        if self._broken is not None and self._parsing is not None and not self._parsing.complete:
+            # A body that broke off must not look whole to anyone.
+            return self.abort()
+        self._advance()
+
+    # -- the parser's side
+
+    def on_message_begin(self) -> None:
+        self._headers, self._url, self._head_bytes, self._in_head = [], b"", 0, True
+        self._parsing = None
+        if self._current is None:
+            self.deadline = self._loop.time() + HEAD_SECONDS
+
+    def on_url(self, url: bytes) -> None:
+        self._url = self._url + url if self._url else url
+        self._head_bytes += len(url)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise _HeadTooLarge
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > MAX_HEAD_BYTES or len(self._headers) >= MAX_FIELDS:
+            raise _HeadTooLarge
+        if self._in_head:  # trailers are counted and dropped
+            self._headers.append((name.lower(), value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        modern = _VERSIONS.get(parser.get_http_version())
+        if modern is None:
+            raise _Ambiguous
+        length: int | None = 0
+        expects = False
+        hosts: list[bytes] = []
+        for name, value in self._headers:
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"transfer-encoding":
+                if not modern or value.lower() != b"chunked":
+                    raise _Ambiguous
+                length = None
+            elif name == b"expect":
+                if value.lower() != b"100-continue":
+                    raise _Ambiguous
+                expects = modern
+            elif name == b"host":
+                hosts.append(value)
+        method = parser.get_method().decode()
+        target = _origin_form(self._url, hosts, connect=method == "CONNECT")
+        self._parsing = request = self._made(
+            method,
+            target,
+            length=length,
+            keep_alive=parser.should_keep_alive(),
+            modern=modern,
+            expects=expects,
+        )
+        self._in_head = False
+        self._head_bytes = 0
+        self._queue.append(request)
+
+    def on_body(self, body: bytes) -> None:
+        if self._parsing is not None:
+            self._parsing.came(body)
+            if self._reading and self._parsing.backlogged:
+                self._reading = False
+                self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        if self._parsing is not None:
+            self._parsing.came_whole()
+
+    def _made(self, method: str, target: bytes, **how: Any) -> Request:
+        raw_path, _, query = target.partition(b"?")
+        return Request(self, method, raw_path, query, self._headers, **how)
+
+    # -- one request after the other
+
+    def _advance(self) -> None:
+        """Hand the next request over if none is open."""
+        if self._advancing:
+            return
+        self._advancing = True
+        while self._current is None and self._queue:
+            request = self._current = self._queue.popleft()
+            self.deadline = _NEVER
+            try:
+                self._listener.handle(request)
+            except Exception as error:
+                self._listener.note(error)
+                self.abort()
+        self._advancing = False
+        if self._current is None and self._broken is not None:
+            status, sentence = self._broken
+            self._broken = None
+            self._transport.write(
+                b"HTTP/1.1 %b\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n%bconnection: close\r\n\r\n%b"
+                % (status, len(sentence), self.date, sentence)
+            )
+            self._linger()
+        elif self._queue and self._reading:
+            # What is asked in advance waits in the kernel, except what is here already.
+            self._reading = False
+            self._transport.pause_reading()
+
+    def ended(self, request: Request) -> None:
+        """The answer has been handed on whole."""
+        if request is not self._current:
+            return
+        self._current = None
+        if self._listener.closing:
+            request.keep_alive = False
+        if not request.complete and not request.keep_alive:
+            # Nobody reads the rest of its body: the connection serves no other call.
+            self._deaf = True
+            self._broken = None
+            self._queue.clear()
+            self._linger()
+        elif not request.keep_alive:
+            self._deaf = True
+            self._broken = None
+            self._queue.clear()
+            self._transport.close()
+        else:
+            self.deadline = self._loop.time() + KEEPALIVE_SECONDS
+            if not self._advancing:
+                self._advance()
+            if not self._queue:
+                self._resume()
+
+    def _linger(self) -> None:
+        """End our side; reset what is left when the caller has had its time to read."""
+        self._resume()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._loop.call_later(LINGER_SECONDS, self.abort)
+        else:
+            self._transport.close()
+
+    # -- the request's side
+
+    def write(self, data: bytes) -> None:
+        """Hand bytes to the caller."""
+        self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the caller takes more."""
+        while self.paused:
+            if self._writable is None or self._writable.done():
+                self._writable = self._loop.create_future()
+            await self._writable
+
+    def read_on(self) -> None:
+        """Some of the body was read: there is room for more."""
+        if not self._queue:
+            self._resume()
+
+    def _resume(self) -> None:
+        if not self._reading and not self._transport.is_closing():
+            self._reading = True
+            self._transport.resume_reading()
+
+    def abort(self) -> None:
+        """Reset the connection, with what waits in its buffers.
+
+        Closing would let what the kernel has accepted, up to some MB, reach a caller that reads later, even
+        after the process is dead (measured, docs/results/cutting.md).
+        """
+        self._deaf = True
+        transport = self._transport
+        if transport is None:
+            return
+        end = transport.get_extra_info("socket")
+        try:
+            descriptor = os.dup(end.fileno())
+        except (OSError, AttributeError):
+            pass  # it is closed already
+        else:
+            with socket.socket(fileno=descriptor) as found, suppress(OSError):  # the caller was faster
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        transport.abort()
+
+    def close_if_idle(self, now: float) -> None:
+        """Close it when its time is over and no call is open on it."""
+        if self._current is None and self.deadline < now:
+            self.abort() if self._deaf else self._transport.close()
+
+
+class Listener:
+    """Listens on one port and hands requests to `handle`, which answers at once or keeps them to answer later."""
+
+    def __init__(
+        self, handle: Handler, *, address: str, port: int, note: Callable[[BaseException], None]
+    ) -> None:
+        """`note` is told of errors that `handle` let through; the caller's connection is reset then."""
+        self.handle = handle
+        self.note = note
+        self.closing = False
+        self.date = b""
+        self._address = address
+        self._port = port
+        self._connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def start(self) -> None:
+        """Open the port. Raises OSError when it cannot be."""
+        loop = asyncio.get_running_loop()
+        family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            # Accepted sockets inherit them.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listening.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALL_MS)
+            listening.bind((self._address, self._port))
+            listening.setblocking(False)
+            self._sweep()
+            self._server = await loop.create_server(lambda: Connection(self), sock=listening, backlog=BACKLOG)
+        except BaseException:
+            listening.close()
+            raise
+
+    async def stop(self, patience: float) -> None:
+        """Stop accepting; wait at most `patience` seconds for open calls, then reset what is left."""
+        self.closing = True
+        if self._server is not None:
+            self._server.close()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + patience
+        for connection in list(self._connections):
+            connection.close_if_idle(_NEVER)
+        while self._connections and loop.time() < until:  # noqa: ASYNC110 - they end by themselves
+            await asyncio.sleep(0.01)
+        for connection in list(self._connections):
+            connection.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def enter(self, connection: Connection) -> None:
+        """A connection has been made."""
+        if self.closing or len(self._connections) >= MAX_CONNECTIONS:
+            connection.abort()
+        self._connections.add(connection)
+
+    def leave(self, connection: Connection) -> None:
+        """It has ended."""
+        self._connections.discard(connection)
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.date = f"date: {formatdate(usegmt=True)}\r\n".encode()
+        now = loop.time()
+        for connection in list(self._connections):
+            connection.close_if_idle(now)
+        self._timer = loop.call_later(SWEEP_SECONDS, self._sweep)
+
+
+def _origin_form(target: bytes, hosts: list[bytes], *, connect: bool) -> bytes:
+    """Path and query of a target. Raises `_Ambiguous` for what could be meant for somebody else.
+
+    The authority of an absolute form must be the Host header's (RFC 9112, section 3.2.2, lets it win), and a
+    fragment is no part of a request.
+    """
+    if b"#" in target:
+        raise _Ambiguous
+    if target.startswith(b"/") or target == b"*" or connect:
+        return target
+    scheme, mark, rest = target.partition(b"://")
+    if not mark or scheme.lower() not in (b"http", b"https"):
+        raise _Ambiguous
+    cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+    authority, path = rest[:cut], rest[cut:]
+    if [authority.lower()] != [host.lower() for host in hosts]:
+        raise _Ambiguous
+    return path if path.startswith(b"/") else b"/" + path
