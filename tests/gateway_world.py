@@ -321,6 +321,15 @@ class GatewayWorld:
         pairs = [(name.encode(), value.encode("latin-1")) for name, value in lines]
         return Request(line, method, raw, query, pairs, length=length)
 
+    def sweep(self) -> None:
+        """What the worker's timer does about strangers that were counted."""
+
+        async def sweep() -> None:
+            self.gateway.floods.sweep(self.clock.now())
+            self.node.turn.flush()
+
+        self.loop.run_until_complete(sweep())
+
     def upstream(self, service: str = "weather") -> MadeUpUpstream:
         """What stands in for the service's upstream now."""
 

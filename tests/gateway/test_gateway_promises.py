@@ -103,7 +103,7 @@ def test_what_strangers_send_is_recorded_singly_then_counted_then_throttled(worl
     records = world.records()
     assert sum(record["kind"] == "opened" for record in records) == SINGLE_A_MINUTE
     world.clock.advance(61)
-    world.gateway.floods.sweep(world.clock.now())
+    world.sweep()
     flood = world.records()[-1]
     assert (flood["kind"], flood["count"]) == ("flood", BUCKET_A_SECOND + 5 - SINGLE_A_MINUTE)
     # Whoever has a key that works is never throttled by strangers behind the same address.
@@ -145,8 +145,7 @@ def full_disk() -> AbstractContextManager[Any]:
     """While it lasts, no call can be recorded."""
     return mock.patch.multiple(
         SegmentWriter,
-        append_call=mock.Mock(side_effect=JournalFailed("The disk is full.")),
-        append_both=mock.Mock(side_effect=JournalFailed("The disk is full.")),
+        append_all=mock.Mock(side_effect=JournalFailed("The disk is full.")),
     )
 
 

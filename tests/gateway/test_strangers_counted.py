@@ -43,7 +43,7 @@ def test_after_so_many_a_minute_they_are_only_counted(world: GatewayWorld, code:
     assert {world.call(**STRANGERS[code]).code for _ in range(calls)} == {code}
     assert [record["code"] for record in opened(world)] == [code] * SINGLE_A_MINUTE
     world.clock.advance(MINUTE)
-    world.gateway.floods.sweep(world.clock.now())
+    world.sweep()
     (flood,) = [record for record in world.records() if record["kind"] == "flood"]
     assert (flood["code"], flood["count"]) == (code, 15)
     world.call(**STRANGERS[code])

@@ -51,13 +51,13 @@ class World:
     def call(self, writer: SegmentWriter, address: str = "203.0.113.7", **fields: Any) -> Opened:
         """One call that went well."""
         opened = self.opened(**fields)
-        writer.append_call(opened, Personal(address, "curl/8"))
+        writer.append(opened, personal=Personal(address, "curl/8"))
         writer.append(self.closed(opened, status=200, bytes_out=10, cost=5))
         return opened
 
     def refusal(self, writer: SegmentWriter, code: str = "EXPIRED", **fields: Any) -> Opened:
         opened = self.opened(code, **fields)
-        writer.append_both(opened, Personal("203.0.113.8"), self.closed(opened, End.REFUSED, status=401))
+        writer.append(opened, self.closed(opened, End.REFUSED, status=401), personal=Personal("203.0.113.8"))
         return opened
 
     def checkpointer(self, control: SegmentWriter) -> Checkpointer:

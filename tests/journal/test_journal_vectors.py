@@ -77,7 +77,7 @@ def build(folder: Path) -> dict[str, Any]:
         cost_reserved=10_000,
         port=51234,
     )
-    worker.append_call(first, Personal("203.0.113.7", "curl/8.9", origin="https://app.example"))
+    worker.append(first, personal=Personal("203.0.113.7", "curl/8.9", origin="https://app.example"))
     worker.append(
         Closed(
             first.call,
@@ -93,13 +93,15 @@ def build(folder: Path) -> dict[str, Any]:
     second = Opened(
         call_id(start + 2000, counting_bytes(10)), 1764000002.0, "UNKNOWN_KEY", fingerprint="ab" * 16
     )
-    worker.append_both(
-        second, Personal("2001:db8::1"), Closed(second.call, 1764000002.0, End.REFUSED, status=401)
+    worker.append(
+        second,
+        Closed(second.call, 1764000002.0, End.REFUSED, status=401),
+        personal=Personal("2001:db8::1"),
     )
     flood = call_id(start + 3000, counting_bytes(10))
-    worker.append_call(Flood(flood, 1764000063.0, "MALFORMED", 44, 1764000003.0), Personal("2001:db8::"))
+    worker.append(Flood(flood, 1764000063.0, "MALFORMED", 44, 1764000003.0), personal=Personal("2001:db8::"))
     third = Opened(call_id(start + 4000, counting_bytes(10)), 1764000064.0, "VALID", cost_reserved=7)
-    worker.append_call(third, None)
+    worker.append(third, personal=None)
     worker.close()
     torn = b'{"seq":8,"kind":"opened","call":"019ab'
     path = segment_path(folder, worker.name)

@@ -76,7 +76,7 @@ def test_paging_gives_every_event_exactly_once(
             expected[call] = facts | {"code": "EXPIRED", "end": "refused", "address": "203.0.113.8"}
         elif step == "open":
             opened = world.opened(key_id=key, service=service)
-            writer.append_call(opened, Personal(address))
+            writer.append(opened, personal=Personal(address))
             waiting.append((writer, opened))
             expected[opened.call] = facts | {"code": "VALID", "end": None}
         elif step == "close" and waiting:
@@ -85,7 +85,9 @@ def test_paging_gives_every_event_exactly_once(
             expected[opened.call] |= {"code": "UPSTREAM_FAILED", "end": "upstream_failed"}
         elif step == "flood":
             call = world.opened().call
-            writer.append_call(Flood(call, world.tick(), "MALFORMED", 7, world.now - 60), Personal(address))
+            writer.append(
+                Flood(call, world.tick(), "MALFORMED", 7, world.now - 60), personal=Personal(address)
+            )
             expected[call] = {"code": "MALFORMED", "end": "refused", "address": address, "key_id": None}
         elif step == "next segment" and not any(writer is writers[number] for writer, _ in waiting):
             writer.close()
@@ -134,7 +136,7 @@ def test_an_event_has_all_that_the_records_say(tmp_path: Path) -> None:
     world = World(tmp_path)
     writer = world.writer()
     opened = world.opened(endpoint="GET /now", holder="prt_1")
-    writer.append_call(opened, Personal("203.0.113.7", "curl/8", "https://a.example"))
+    writer.append(opened, personal=Personal("203.0.113.7", "curl/8", "https://a.example"))
     writer.append(
         world.closed(opened, status=200, bytes_in=1, bytes_out=2, first_byte_ms=3.5, last_byte_ms=4.5, cost=6)
     )
@@ -173,7 +175,7 @@ def test_calls_that_closed_behind_the_cursor_are_shown_closed(tmp_path: Path) ->
     writer = world.writer()
     opened = [world.opened() for _ in range(5)]
     for record in opened:
-        writer.append_call(record)
+        writer.append(record)
     later = [world.call(writer) for _ in range(2)]
     for record in opened[:4]:
         writer.append(world.closed(record, status=204))

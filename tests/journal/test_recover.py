@@ -35,7 +35,7 @@ def dead_segment(folder: Path) -> tuple[str, bytes, bytes]:
     writer = world.writer()
     world.call(writer)
     world.refusal(writer)
-    writer.append_call(world.opened(cost_reserved=700), Personal("203.0.113.9"))
+    writer.append(world.opened(cost_reserved=700), personal=Personal("203.0.113.9"))
     world.call(writer)
     writer.close()
     content = segment_path(world.folder, writer.name).read_bytes()
@@ -196,7 +196,7 @@ def test_recovery_that_goes_on_from_a_tailer_gives_the_same(
     for step in data.draw(st.lists(st.sampled_from(["open", "close", "refuse", "poll"]), max_size=12)):
         if step == "open":
             waiting.append(world.opened())
-            writer.append_call(waiting[-1], Personal("192.0.2.1"))
+            writer.append(waiting[-1], personal=Personal("192.0.2.1"))
         elif step == "close" and waiting:
             writer.append(world.closed(waiting.pop(0)))
         elif step == "refuse":
@@ -226,7 +226,7 @@ def write_until_killed(folder: Path, acknowledge: int) -> None:
     waiting = []
     while True:
         opened = world.opened(cost_reserved=3)
-        writer.append_call(opened, Personal("203.0.113.7", "agent"))
+        writer.append(opened, personal=Personal("203.0.113.7", "agent"))
         os.write(acknowledge, opened.call.encode())
         waiting.append(opened)
         if len(waiting) > 3:

@@ -40,10 +40,10 @@ def test_whatever_is_appended_reads_back_by_the_model(
         opened = world.opened(path=path)
         personal = Personal("192.0.2.1", agent) if agent is not None else None
         if step == "call":
-            writer.append_call(opened, personal)
+            writer.append(opened, personal=personal)
             expected.append(("opened", personal))
         elif step == "both":
-            writer.append_both(opened, personal, world.closed(opened))
+            writer.append(opened, world.closed(opened), personal=personal)
             expected += [("opened", personal), ("closed", None)]
         else:
             writer.append(world.closed(opened))
@@ -70,8 +70,8 @@ def test_whatever_is_appended_reads_back_by_the_model(
 def test_personal_fields_stand_nowhere_in_the_segment(tmp_path: Path) -> None:
     world = World(tmp_path)
     writer = world.writer()
-    writer.append_call(
-        world.opened(), Personal("203.0.113.99", "agent-x", "https://a.example", "https://b.example")
+    writer.append(
+        world.opened(), personal=Personal("203.0.113.99", "agent-x", "https://a.example", "https://b.example")
     )
     content = segment_path(world.folder, writer.name).read_bytes()
     assert not re.search(rb"203\.0\.113|agent-x|a\.example|b\.example", content)
@@ -81,7 +81,7 @@ def test_the_same_address_has_another_commitment_each_time(tmp_path: Path) -> No
     world = World(tmp_path)
     writer = world.writer()
     for _ in range(300):  # more than one block of random bytes
-        writer.append_call(world.opened(), Personal("203.0.113.99"))
+        writer.append(world.opened(), personal=Personal("203.0.113.99"))
     beside = model.personal_fields(personal_path(world.folder, writer.name).read_bytes())
     assert len({found[0] for found in beside.values() if found is not None}) == 300
 
@@ -89,7 +89,7 @@ def test_the_same_address_has_another_commitment_each_time(tmp_path: Path) -> No
 def test_header_bytes_that_are_no_text_do_not_fail_the_call(tmp_path: Path) -> None:
     world = World(tmp_path)
     writer = world.writer()
-    writer.append_call(world.opened(), Personal(user_agent="odd \udcff agent"))
+    writer.append(world.opened(), personal=Personal(user_agent="odd \udcff agent"))
     assert PersonalReader(world.folder, writer.name).fields(2) == Personal(user_agent="odd ? agent")
 
 
@@ -153,7 +153,7 @@ def test_a_write_that_fails_leaves_whole_records_and_a_writer_that_refuses(
     monkeypatch.undo()
     for append in (
         lambda: writer.append(Audit(1.0, "key:issue", "owner")),
-        lambda: writer.append_call(world.opened(), None),
+        lambda: writer.append(world.opened(), personal=None),
         lambda: world.refusal(writer),
     ):
         with pytest.raises(JournalFailed):

@@ -24,7 +24,7 @@ def test_following_shows_a_call_when_it_opens_and_again_when_it_closes(tmp_path:
     follower = Follower(world.folder, EventFilter(key_id="key_1"))
     assert follower.poll() == []
     opened = world.opened()
-    writer.append_call(opened, Personal("203.0.113.50"))
+    writer.append(opened, personal=Personal("203.0.113.50"))
     world.call(writer, key_id="key_2")
     (event,) = follower.poll()
     assert (event.call, event.end, event.address) == (opened.call, None, "203.0.113.50")
@@ -152,7 +152,7 @@ def test_the_newest_time_is_that_of_the_last_records(tmp_path: Path) -> None:
     assert newest_time(world.folder) is None
     first, second = world.writer("w0"), world.writer("control")
     call = world.opened()
-    first.append_call(call)
+    first.append(call)
     assert newest_time(world.folder) == call.time
     world.checkpointer(second).make({}, int(call.time * 1000) + 2500, 0)
     assert newest_time(world.folder) == call.time + 2.5

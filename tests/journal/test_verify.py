@@ -287,7 +287,7 @@ def test_a_shredded_journal_still_gives_a_short_report(tmp_path: Path) -> None:
     world = World(tmp_path)
     writer = world.writer()
     for _ in range(300):
-        writer.append_call(world.opened(), Personal("192.0.2.1"))
+        writer.append(world.opened(), personal=Personal("192.0.2.1"))
     path = segment_path(world.folder, writer.name)
     path.write_bytes(path.read_bytes().replace(b'"GET"', b'"PUT"'))
     report = verify_journal(world.folder, [PUBLIC_KEY], {})

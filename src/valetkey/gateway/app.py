@@ -1,6 +1,7 @@
 """The gateway's front door: form, look-up, decision, record; then the call goes upstream or is refused.
 
-Between the decision and its record nothing waits, so no change of the index can come between them.
+Records are made at the end of the turn in which their calls were decided (`gateway/turn.py`), and before any
+change of the index is applied, so that none can come between.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from valetkey.gateway.refusal import plain_answer, problem
 from valetkey.gateway.runtime import ServiceRuntime
 from valetkey.gateway.verify import Verify
 from valetkey.journal.call_id import RANDOM_BYTES, call_id
-from valetkey.journal.errors import JournalFailed
 from valetkey.journal.randomness import RandomPool
 from valetkey.journal.records import Closed, End, Opened, Personal
 from valetkey.services.dialling import OwnListeners
@@ -133,27 +133,25 @@ class Gateway:
         try:
             runtime, reserved, decision = self._admit(arrival, request)
         except _Refused as refused:
-            return request.answer(self._refuse(arrival, request.method, refused.decision))
+            return self._refuse(arrival, request, refused.decision)
         except Exception as error:
             # Whatever we did not foresee refuses, with a record, and tells the operator where; never the values.
             note_failure(error)
-            unforeseen = refuse(Code.NOT_READY, "The gateway failed to judge this call.")
-            return request.answer(self._refuse(arrival, request.method, unforeseen))
-        try:
-            identifier = self._open(arrival, request.method, decision, reserved)
-        except JournalFailed:
-            if reserved is not None:
-                node.counters.give_back(reserved, arrival.now)
-            return request.answer(problem(refuse(Code.NOT_READY), None))
+            return self._refuse(
+                arrival, request, refuse(Code.NOT_READY, "The gateway failed to judge this call.")
+            )
         entry, call, taken = arrival.entry, arrival.call, arrival.taken
         assert entry is not None and call is not None and taken is not None
+        opened, personal = self._opened(
+            arrival, request.method, decision, None if reserved is None else reserved.cost_micros
+        )
         exchange = Exchange(
             node,
             runtime,
             runtime_of=self.runtime,
             key_id=entry.id,
             call=call,
-            call_id=identifier,
+            call_id=opened.call,
             origin=arrival.origin,
             taken=taken,
             secret=arrival.secret,
@@ -162,7 +160,9 @@ class Gateway:
             request=request,
         )
         node.enter(exchange)
-        exchange.start()
+        node.turn.record(
+            opened, personal=personal, then=exchange.start, otherwise=exchange.withdraw, accepts=True
+        )
 
     # -- the order of the checks
 
@@ -338,21 +338,8 @@ class Gateway:
         )
         return opened, personal
 
-    def _open(self, arrival: _Arrival, method: str, decision: Decision, reserved: Any) -> str:
-        opened, personal = self._opened(
-            arrival, method, decision, None if reserved is None else reserved.cost_micros
-        )
-        self._node.journal.append_call(opened, personal)
-        return opened.call
-
-    def _refuse(self, arrival: _Arrival, method: str, decision: Decision) -> WholeAnswer:
-        try:
-            return self._record_refusal(arrival, method, decision)
-        except JournalFailed:
-            return problem(refuse(Code.NOT_READY), None)
-
-    def _record_refusal(self, arrival: _Arrival, method: str, decision: Decision) -> WholeAnswer:
-        """Write what the journal is to know of a refusal, and return what the caller is."""
+    def _refuse(self, arrival: _Arrival, request: Request, decision: Decision) -> None:
+        """Record what the journal is to know of a refusal, then tell the caller what it is."""
         shown = UNKNOWN if decision.code is Code.SERVICE_DENIED else decision
         if arrival.address is not None and (arrival.entry is None or decision.code is Code.SERVICE_DENIED):
             # Without a key of this service it is a stranger's call: many of them must not fill the disk.
@@ -362,8 +349,8 @@ class Gateway:
                 shown = verdict.throttled
             if not verdict.record_singly:
                 self.floods.count(arrival.address, decision.code, arrival.now)
-                return problem(shown, None)
-        opened, personal = self._opened(arrival, method, decision, None)
+                return request.answer(problem(shown, None))
+        opened, personal = self._opened(arrival, request.method, decision, None)
         answer = problem(shown, opened.call)
         closed = Closed(
             opened.call,
@@ -374,8 +361,13 @@ class Gateway:
             bytes_out=len(answer[2]),
             last_byte_ms=(time.monotonic_ns() - arrival.started_ns) // 1000 / 1000,
         )
-        self._node.journal.append_both(opened, personal, closed)
-        return answer
+        self._node.turn.record(
+            opened,
+            closed,
+            personal=personal,
+            then=lambda: request.answer(answer),
+            otherwise=lambda: request.answer(problem(refuse(Code.NOT_READY), None)),
+        )
 
     def _health(self, request: Request) -> WholeAnswer:
         hosts = b", ".join(value for name, value in request.headers if name == b"host")

@@ -22,6 +22,7 @@ from valetkey.gateway.facts import SecretVersion
 from valetkey.gateway.logged import note_failure
 from valetkey.gateway.refusal import problem
 from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber
+from valetkey.gateway.turn import Step, nothing
 from valetkey.gateway.upstream import UpstreamAnswer, UpstreamFailed
 from valetkey.journal.records import Closed, End
 from valetkey.services.origin import Origin
@@ -50,9 +51,10 @@ class Exchange:
     """A call that was allowed."""
 
     __slots__ = (
-        "_answer", "_bytes_out", "_call_id", "_code", "_end", "_first_byte_ms", "_generation", "_index",
+        "_answer", "_begun", "_bytes_out", "_call_id", "_code", "_end", "_first_byte_ms", "_generation", "_index",
         "_needles", "_node", "_origin", "_refund", "_request", "_reserved", "_runtime", "_runtime_of",
-        "_secret", "_started_ns", "_status", "_taken", "_task", "_upstream_status", "call", "deadline", "key_id",
+        "_secret", "_started_ns", "_status", "_taken", "_task", "_upstream_status",
+        "call", "deadline", "key_id",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +89,7 @@ class Exchange:
         self._started_ns = started_ns
         self._request = request
         self._task: asyncio.Task[None] | None = None
+        self._begun = False
         self._end: End | None = None
         self._code: Code | None = None
         self._answer: UpstreamAnswer | None = None
@@ -112,7 +115,8 @@ class Exchange:
         self._code = None if self._request.started else why
         if self._answer is not None:
             self._answer.close()
-        if self._task is not None:
+        if self._task is not None and self._begun:
+            # A task that is cancelled before its first step never takes it.
             self._task.cancel()
         if self._request.started:
             self._request.abort()
@@ -133,15 +137,28 @@ class Exchange:
     # -- the way
 
     def start(self) -> None:
-        """Carry the call from here on."""
+        """Carry the call, now that its record stands."""
+        if self._request.answered:
+            self.cut(End.CLIENT_GONE)
         self._runtime.use()
         self._request.watch(self)
         self.body_came(self._request.complete)
         self._task = asyncio.get_running_loop().create_task(self._run())
 
+    def withdraw(self) -> None:
+        """The call could not be recorded, so it is not made and spends nothing."""
+        self._call_id = ""
+        self._give_back()
+        self._node.leave(self)
+        self._request.answer(problem(refuse(Code.NOT_READY), None))
+
     async def _run(self) -> None:
+        self._begun = True
         try:
-            await self._carry()
+            if self._end is None:
+                await self._carry()
+            elif self._code is not None:
+                self._refuse(self._code, self._end)
         except asyncio.CancelledError:
             if self._end is None:
                 self._end = End.INTERRUPTED
@@ -248,8 +265,7 @@ class Exchange:
         self._status = status
         if length == 0 or self.call.method == "HEAD" or status in (204, 304):
             # With its head the answer is whole.
-            self._finish(End.COMPLETE)
-            return self._request.start(status, headers, length)
+            return self._finish(End.COMPLETE, lambda: self._request.start(status, headers, length))
         self._request.start(status, headers, length)
         await self._stream(answer, scrubber, decoder, length)
 
@@ -298,8 +314,7 @@ class Exchange:
 
     def _last(self, body: bytes) -> None:
         self._bytes_out += len(body)
-        self._finish(End.COMPLETE)
-        self._request.end(body)
+        self._finish(End.COMPLETE, lambda: self._request.end(body))
 
     async def _is_about_our_key(self, answer: UpstreamAnswer) -> bool:
         """Whether a 401 or 403 is about the key that we put in. A 401 always is: the caller's was taken out."""
@@ -328,8 +343,7 @@ class Exchange:
         self._status = answer[0]
         self._first_byte_ms = self._elapsed_ms()
         self._bytes_out = len(answer[2])
-        self._finish(end)
-        self._request.answer(answer)
+        self._finish(end, lambda: self._request.answer(answer))
 
     # -- the end
 
@@ -337,8 +351,8 @@ class Exchange:
         if self._reserved is not None:
             self._node.counters.give_back(self._reserved, self._node.clock.now())
 
-    def _finish(self, end: End) -> None:
-        """Settle, close the record, leave: once, whatever comes after."""
+    def _finish(self, end: End, then: Step = nothing) -> None:
+        """Settle, close the record, leave: once, whatever comes after. `then`: what is handed on after it."""
         if self._call_id == "":
             return
         call_id, self._call_id = self._call_id, ""
@@ -351,9 +365,7 @@ class Exchange:
             node.counters.settle(reserved)
         node.leave(self)
         self._runtime.leave()
-        if node.journal.failed:
-            return
-        node.journal.append(
+        node.turn.record(
             Closed(
                 call_id,
                 time.time(),
@@ -366,7 +378,9 @@ class Exchange:
                 first_byte_ms=self._first_byte_ms,
                 last_byte_ms=self._elapsed_ms(),
                 cost=cost,
-            )
+            ),
+            then=then,
+            otherwise=self._request.abort,
         )
 
     def _elapsed_ms(self) -> float:

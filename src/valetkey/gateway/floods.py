@@ -111,9 +111,9 @@ class Floods:
             return
         count, bucket.counted = bucket.counted, 0
         value = place[1] if place[0] == 4 else place[1] << 64
-        self._node.journal.append_call(
+        self._node.turn.record(
             Flood(self._new_call_id(bucket.last), bucket.last, bucket.code, count, bucket.minute),
-            Personal(Address(place[0], value).text),
+            personal=Personal(Address(place[0], value).text),
         )
 
 

@@ -13,6 +13,7 @@ from valetkey.decision.decide import decide, refuse
 from valetkey.decision.reservation import LimitRefusal, Reserved
 from valetkey.gateway.counters import CountersUnavailable, SharedCounters
 from valetkey.gateway.index import KeyEntry, KeyIndex
+from valetkey.gateway.turn import Turn
 from valetkey.journal.disk import Room
 from valetkey.journal.records import End
 from valetkey.journal.segment import SegmentWriter
@@ -68,6 +69,8 @@ class Node:
         self.disk_low = False
         self._room = Room(journal.folder)
         self.host_names = settings.host_names
+        self.turn = Turn(journal, lambda: self.boottime() < self.lease_until)
+        """Where every record of a call goes through."""
         self.open: dict[str, set[Exchange]] = {}
         """Open exchanges by key id: what a revoke has to cut."""
 

@@ -19,10 +19,9 @@ from valetkey.gateway.index import KeyEntry
 from valetkey.gateway.logged import free_text, masked
 from valetkey.gateway.node import Node
 from valetkey.gateway.refusal import plain_answer, problem
-from valetkey.journal.errors import JournalFailed
 from valetkey.journal.records import Closed, End, Opened, Personal
 from valetkey.vault.fingerprint import fingerprint
-from valetkey.wire.request import CallerGone, Request, WholeAnswer
+from valetkey.wire.request import CallerGone, Request
 
 QUESTION_SECONDS = 10.0
 """A question is one packet or two; whoever takes longer holds a connection for nothing."""
@@ -67,6 +66,17 @@ _decode = msgspec.json.Decoder(Question).decode
 _encode = msgspec.json.Encoder().encode
 
 
+_UNREADABLE = _encode(
+    Answer(
+        False,
+        Code.MALFORMED,
+        'The question is not valid; send {"key": …, "method": …, "path": …}.',
+        "",
+        next_step=CODES[Code.MALFORMED].next_step,
+    )
+)
+
+
 class _MethodRefused(Exception):
     """The gateway would not take the method at all."""
 
@@ -98,7 +108,7 @@ class Verify:
         if credential is None or node.index.credential(credential) is None:
             return request.answer(problem(_NO_CREDENTIAL, None))
         if request.complete:
-            return request.answer(self._answer(request.taken(), credential))
+            return self._answer(request, request.taken(), credential)
         waiting = asyncio.get_running_loop().create_task(self._wait(request, credential))
         self._waiting.add(waiting)
         waiting.add_done_callback(self._waiting.discard)
@@ -113,33 +123,24 @@ class Verify:
             body = None
         except CallerGone:
             return
-        request.answer(self._answer(body, credential))
+        self._answer(request, body, credential)
 
-    def _answer(self, body: bytes | None, credential: bytes) -> WholeAnswer:
+    def _answer(self, request: Request, body: bytes | None, credential: bytes) -> None:
         node = self._node
         if body is None or len(body) > MAX_QUESTION:
-            return problem(refuse(Code.TOO_LARGE), None)
+            return request.answer(problem(refuse(Code.TOO_LARGE), None))
         try:
             question = _decode(body)
             cost = _micros(question.cost)
         except (msgspec.DecodeError, ValueError, ArithmeticError):
-            sentence = 'The question is not valid; send {"key": …, "method": …, "path": …}.'
-            return plain_answer(
-                200,
-                _encode(
-                    Answer(False, Code.MALFORMED, sentence, "", next_step=CODES[Code.MALFORMED].next_step)
-                ),
-            )
-        # A change may have come while the body was read: from here on nothing waits until the record stands.
+            return request.answer(plain_answer(200, _UNREADABLE))
+        # A change may have come while the body was read: what is judged now is recorded before the next one.
         known = node.index.credential(credential)
         if known is None:
-            return problem(_NO_CREDENTIAL, None)
+            return request.answer(problem(_NO_CREDENTIAL, None))
         if node.unready() is not None:
-            return problem(refuse(Code.NOT_READY), None)
-        try:
-            return plain_answer(200, _encode(self._judge(question, known.service_id, cost)))
-        except JournalFailed:
-            return problem(refuse(Code.NOT_READY), None)
+            return request.answer(problem(refuse(Code.NOT_READY), None))
+        self._judge(request, question, known.service_id, cost)
 
     def _fingerprint_of(self, authorization: bytes) -> bytes | None:
         scheme, _, credential = authorization.partition(b" ")
@@ -149,7 +150,7 @@ class Verify:
             else None
         )
 
-    def _judge(self, question: Question, service_id: str, cost: int | None) -> Answer:
+    def _judge(self, request: Request, question: Question, service_id: str, cost: int | None) -> None:
         node = self._node
         now = node.clock.now()
         index = node.index
@@ -215,19 +216,27 @@ class Verify:
             last_byte_ms=(time.monotonic_ns() - now.monotonic) // 1000 / 1000,
             cost=None if reserved is None else reserved.cost_micros,
         )
-        origin = free_text(question.origin)
-        try:
-            node.journal.append_both(
-                opened, Personal(None if address is None else address.text, None, origin), closed
-            )
-        except JournalFailed:
+        answer = _answer(decision, identifier, entry, index.holder_name(entry) if entry is not None else None)
+
+        def say() -> None:
+            if reserved is not None:
+                # The own service carries the call itself: what verify knows of it ends here.
+                node.counters.settle(reserved)
+            request.answer(plain_answer(200, _encode(answer)))
+
+        def withdraw() -> None:
             if reserved is not None:
                 node.counters.give_back(reserved, now)
-            raise
-        if reserved is not None:
-            # The own service carries the call itself: what verify knows of it ends here.
-            node.counters.settle(reserved)
-        return _answer(decision, identifier, entry, index.holder_name(entry) if entry is not None else None)
+            request.answer(problem(refuse(Code.NOT_READY), None))
+
+        node.turn.record(
+            opened,
+            closed,
+            personal=Personal(None if address is None else address.text, None, free_text(question.origin)),
+            then=say,
+            otherwise=withdraw,
+            accepts=decision.allowed,
+        )
 
 
 def _answer(decision: Decision, identifier: str, entry: KeyEntry | None, holder: str | None) -> Answer:

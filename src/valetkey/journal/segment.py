@@ -1,4 +1,4 @@
-"""The writer of one segment: encode, chain, one write(2). What `append` returned from outlives `kill -9`.
+"""The writer of one segment: encode, chain, write(2). What `append` returned from outlives `kill -9`.
 
 One writer a segment, one thread a writer; only `sync` may run in another thread.
 """
@@ -10,9 +10,10 @@ import functools
 import importlib.metadata
 import os
 from binascii import hexlify
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import valetkey.journal.records as records
 from valetkey import syscalls
@@ -34,6 +35,9 @@ _encode = records.encode_record
 _encode_personal = records.encode_personal
 _write = syscalls.write
 _NOBODY = records.Personal()
+
+Entry: TypeAlias = tuple[tuple[records.Record, ...], records.Personal | None]
+"""Records of one call, and the personal fields of the first."""
 
 
 @functools.cache
@@ -121,68 +125,58 @@ class SegmentWriter:
         """Whether this writer refuses everything from now on."""
         return self._failed is not None
 
-    def append(self, record: records.Record) -> None:
-        """Append one record without personal fields. Raises `JournalFailed`: it is not in the journal."""
-        self._append((record,), None)
+    def append(self, *appended: records.Record, personal: records.Personal | None = None) -> None:
+        """Append records in one write: all of them, or none. Raises `JournalFailed`: then it is none.
 
-    def append_call(
-        self, record: records.Opened | records.Flood, personal: records.Personal | None = None
-    ) -> None:
-        """Append a call; its personal fields go beside the segment first. Raises `JournalFailed`."""
-        self._append((record,), personal)
+        The personal fields are the first one's.
+        """
+        self.append_all(((appended, personal),))
 
-    def append_both(
-        self, opened: records.Opened, personal: records.Personal | None, closed: records.Closed
-    ) -> None:
-        """Append a call that ends with its decision: both records in one write. Raises `JournalFailed`."""
-        self._append((opened, closed), personal)
+    def append_all(self, entries: Iterable[Entry]) -> None:
+        """Append many calls' records in one write, each with personal fields beside the segment.
 
-    def _append(self, appended: tuple[records.Record, ...], personal: records.Personal | None) -> None:
-        """Append records in one write: all of them, or none. The personal fields are the first one's."""
+        Raises `JournalFailed`: none of them is in the journal.
+        """
         if self._failed is not None:
             self._refuse()
-        seq = self._seq
-        payloads = []
-        for record in appended:
-            seq += 1
-            payloads.append(payload_of(seq, _encode(record)))
-        beside = 0
-        if personal is not None and personal != _NOBODY:
-            payloads[0], beside = self._commit(self._seq + 1, payloads[0], personal)
-        head = self._head
-        lines = b""
-        for payload in payloads:
-            head = next_link(head, payload)
-            lines += line_of(payload, head)
+        seq, head = self._seq, self._head
+        lines: list[bytes] = []
+        beside: list[bytes] = []
+        for appended, personal in entries:
+            for record in appended:
+                seq += 1
+                payload = payload_of(seq, _encode(record))
+                if personal is not None:
+                    if personal != _NOBODY:
+                        payload = self._commit(seq, payload, personal, beside)
+                    personal = None
+                head = next_link(head, payload)
+                lines.append(line_of(payload, head))
+        fields, text = b"".join(beside), b"".join(lines)
         try:
-            if _write(self._descriptor, lines) != len(lines):
+            # The fields first: a record must never commit to what is not there.
+            if (fields and _write(self._personal, fields) != len(fields)) or _write(
+                self._descriptor, text
+            ) != len(text):
                 self._fail("the disk took only a part of it")
         except OSError as error:
             self._fail(error.strerror or str(error))
-        self._size += len(lines)
-        self._personal_size += beside
+        self._size += len(text)
+        self._personal_size += len(fields)
         self._head = head
         self._seq = seq
         if self._durable:
             self.sync()
 
-    def _commit(self, seq: int, payload: bytes, personal: records.Personal) -> tuple[bytes, int]:
-        """Write the personal line; return the payload with its commitment and the bytes written beside."""
+    def _commit(self, seq: int, payload: bytes, personal: records.Personal, beside: list[bytes]) -> bytes:
+        """Add the personal line to those beside; return the payload with its commitment."""
         try:
             fields = _encode_personal(personal)
         except UnicodeEncodeError:  # bytes of a caller's header that are no text
             fields = _encode_personal(personal.cleaned())
         salt = self._random.take(SALT_BYTES)
-        line = b"%d %b %b\n" % (seq, hexlify(salt), fields)
-        try:
-            if _write(self._personal, line) != len(line):
-                self._fail("the disk took only a part of it")
-        except OSError as error:
-            self._fail(error.strerror or str(error))
-        return (
-            b'%b,"personal":"%b"}' % (payload[:-1], hexlify(sha256(salt + fields).digest())),
-            len(line),
-        )
+        beside.append(b"%d %b %b\n" % (seq, hexlify(salt), fields))
+        return b'%b,"personal":"%b"}' % (payload[:-1], hexlify(sha256(salt + fields).digest()))
 
     def sync(self) -> None:
         """Bring everything appended so far to the disk. May run in another thread. Raises `JournalFailed`."""

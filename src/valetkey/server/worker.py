@@ -87,6 +87,7 @@ class WorkerProcess:
         gateway.floods.close()
         tasks.stop()
         await listener.stop(0.5)
+        node.turn.flush()
         if not node.journal.failed:
             node.journal.seal(time.time())
             node.journal.close()
@@ -161,6 +162,7 @@ class WorkerProcess:
             assert channel is not None
             while (message := await channel.receive()) is not None:
                 if isinstance(message, Change):
+                    node.turn.flush()  # what was decided before the change is recorded before it
                     touched = node.index.apply(message.facts)
                     cut = 0 if message.let_finish else node.cut_dead(touched, time.time())
                     channel.send(Acknowledged(message.sequence, cut + cut_on_joining))
@@ -170,6 +172,7 @@ class WorkerProcess:
             channel.close()
             welcome, index = await self._connect()
             # What changed while we were apart is judged before the lease is asked for.
+            node.turn.flush()
             node.index = index
             node.wall_floor = welcome.wall_floor
             cut_on_joining = node.cut_dead(list(node.open), time.time())

@@ -162,7 +162,8 @@ class Request:
 
         Raises ValueError for a header that would be two.
         """
-        assert not self.started
+        if self.started or self.answered:
+            return self.abort()  # a second answer would be read as the next call's, one to nobody is none
         lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         dated = False
         for name, value in headers:
