@@ -92,9 +92,10 @@ class MadeUpUpstream:
             await self.waits.wait()
         if self.fails is not None:
             raise self.fails
-        pieces = [b"yes", b""]
-        content = SimpleNamespace(readany=mock.AsyncMock(side_effect=pieces))
-        return SimpleNamespace(status=200, raw_headers=(), headers={}, content=content, close=lambda: None)
+        read = mock.AsyncMock(side_effect=[b"yes", b""])
+        return SimpleNamespace(
+            status=200, headers=[], length=None, coding=None, read=read, close=lambda: None
+        )
 
     def close(self) -> None:
         """Nothing is held."""

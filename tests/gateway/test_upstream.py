@@ -25,7 +25,7 @@ def status_after(reply: Reply) -> tuple[int | None, int | None]:
                 answer = await upstream.send("GET", origin, b"/now", [])
         except UpstreamFailed as failure:
             return None if failure.sent else 0
-        while await answer.content.readany():
+        while await answer.read():
             pass
         return answer.status
 

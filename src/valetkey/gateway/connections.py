@@ -1,8 +1,4 @@
-"""Connections to one service's upstream, kept alive: aiohttp's protocol and parser under a pool of our own.
-
-The client session above them would cost three times as much a call, send some calls a second time and add
-headers; here the bytes that were judged are the bytes that leave, once (docs/results/profile.md).
-"""
+"""Connections to one service's upstream, kept alive, each dialled to an address that was checked."""
 
 from __future__ import annotations
 
@@ -11,116 +7,20 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from typing import TypeAlias
-
-from aiohttp import ClientError
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http_parser import RawResponseMessage
-from aiohttp.streams import StreamReader
 
 from valetkey.services.dialling import AddressRefused, OwnListeners, address_allowed, addresses_allowed
 from valetkey.services.origin import Origin
 from valetkey.services.service import Service
+from valetkey.wire.upstream import UpstreamConnection
 
 KEEPALIVE_SECONDS = 15.0
 """Idle connections are closed before common servers close theirs, so that few calls meet a closed one."""
 MAX_IDLE = 256
 """Idle connections kept to one origin; more are closed when their call ends."""
-READ_CHUNK = 65_536
-"""Bytes of an answer that may wait in memory before the upstream is made to wait."""
-MAX_FIELD_BYTES = 65_536
-"""Longest header of an answer."""
-
-Body: TypeAlias = bytes | AsyncIterator[bytes] | None
 
 
-class UpstreamFailed(Exception):
-    """The upstream could not be reached or broke off. `sent` tells whether bytes of the call may have left."""
-
-    def __init__(self, why: str, *, sent: bool) -> None:
-        super().__init__(why)
-        self.why = why
-        self.sent = sent
-
-
-class UpstreamAnswer:
-    """An answer whose head is there. Its connection goes back to the pool by itself when its body has ended."""
-
-    __slots__ = ("_connection", "content", "headers", "raw_headers", "status")
-
-    def __init__(self, connection: Connection, message: RawResponseMessage, content: StreamReader) -> None:
-        self._connection = connection
-        self.status = message.code
-        self.raw_headers = message.raw_headers
-        self.headers: Mapping[str, str] = message.headers
-        self.content = content
-
-    def close(self) -> None:
-        """Hand nothing more on in either direction."""
-        self._connection.abort()
-
-
-class Connection:
-    """One connection while a call uses it."""
-
-    __slots__ = ("_done", "_pool", "_sending", "origin", "protocol")
-
-    def __init__(self, pool: ConnectionPool, origin: Origin, protocol: ResponseHandler) -> None:
-        self._pool = pool
-        self.origin = origin
-        self.protocol = protocol
-        self._sending: asyncio.Task[None] | None = None
-        self._done = False
-
-    def abort(self) -> None:
-        """End it at once, in both directions."""
-        if not self._done:
-            self._done = True
-            self._stop_sending()
-            self.protocol.abort()
-
-    def ended(self) -> None:
-        """The answer is whole: keep the connection if nothing speaks against it."""
-        if self._done:
-            return
-        self._done = True
-        if self._sending is not None and not self._sending.done():
-            # It answered before it had the whole body: what follows on this connection would be that body.
-            self._stop_sending()
-            self.protocol.abort()
-        else:
-            self._pool.keep(self.origin, self.protocol)
-
-    def send(self, pieces: AsyncIterator[bytes], *, chunked: bool) -> None:
-        """Write the body beside whatever comes back meanwhile."""
-        self._sending = asyncio.get_running_loop().create_task(self._send(pieces, chunked=chunked))
-        # Its failure shows as a broken connection; nobody awaits it.
-        self._sending.add_done_callback(lambda task: task.cancelled() or task.exception())
-
-    async def _send(self, pieces: AsyncIterator[bytes], *, chunked: bool) -> None:
-        """As it comes, no faster than the upstream takes it."""
-        protocol = self.protocol
-        try:
-            async for piece in pieces:
-                transport = protocol.transport
-                if transport is None:
-                    return
-                transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-                if protocol.writing_paused:
-                    await protocol._drain_helper()
-            if chunked and protocol.transport is not None:
-                protocol.transport.write(b"0\r\n\r\n")
-        except (OSError, ClientError):
-            return  # whoever waits for the answer learns it
-        except Exception:
-            # The body cannot be sent whole: the upstream must see it broken, not ended.
-            protocol.abort()
-            raise
-
-    def _stop_sending(self) -> None:
-        if self._sending is not None:
-            self._sending.cancel()
+class NoConnection(Exception):
+    """The upstream could not be reached; nothing was sent. Says why."""
 
 
 class ConnectionPool:
@@ -131,29 +31,32 @@ class ConnectionPool:
         self._own = own
         self._connect_timeout = connect_timeout
         self._tls: ssl.SSLContext | None = None
-        self._idle: dict[Origin, deque[tuple[ResponseHandler, float]]] = {}
+        self._idle: dict[Origin, deque[tuple[UpstreamConnection, float]]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
-    async def take(self, origin: Origin) -> Connection:
-        """A connection to `origin`, kept or new. Raises `UpstreamFailed`; nothing was sent then."""
-        kept = self._idle.get(origin)
+    def kept(self, origin: Origin) -> UpstreamConnection | None:
+        """A connection to `origin` that is idle and usable."""
+        idle = self._idle.get(origin)
+        if not idle:
+            return None
         oldest = time.monotonic() - KEEPALIVE_SECONDS
-        while kept:
-            protocol, since = kept.pop()
-            # What came in unasked since would be read as the answer to the next call.
-            if since > oldest and protocol.is_connected() and not protocol.should_close:
-                return Connection(self, origin, protocol)
-            protocol.close()
-        return Connection(self, origin, await self._dial(origin))
+        while idle:
+            connection, since = idle.pop()
+            if since > oldest and connection.usable:
+                return connection
+            connection.close()
+        return None
 
-    def keep(self, origin: Origin, protocol: ResponseHandler) -> None:
+    def keep(self, origin: Origin, connection: UpstreamConnection) -> None:
         """Take a connection back whose answer has ended."""
-        kept = self._idle.setdefault(origin, deque())
-        if self._closed or protocol.should_close or len(kept) >= MAX_IDLE:
-            protocol.close()
+        idle = self._idle.get(origin)
+        if idle is None:
+            idle = self._idle[origin] = deque()
+        if self._closed or len(idle) >= MAX_IDLE:
+            connection.close()
             return
-        kept.append((protocol, time.monotonic()))
+        idle.append((connection, time.monotonic()))
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(KEEPALIVE_SECONDS, self._drop_old)
 
@@ -163,8 +66,8 @@ class ConnectionPool:
         if self._timer is not None:
             self._timer.cancel()
         for kept in self._idle.values():
-            for protocol, _ in kept:
-                protocol.close()
+            for connection, _ in kept:
+                connection.close()
         self._idle.clear()
 
     def _drop_old(self) -> None:
@@ -176,21 +79,20 @@ class ConnectionPool:
         if any(self._idle.values()):
             self._timer = asyncio.get_running_loop().call_later(KEEPALIVE_SECONDS, self._drop_old)
 
-    async def _dial(self, origin: Origin) -> ResponseHandler:
+    async def dial(self, origin: Origin) -> UpstreamConnection:
+        """A new connection. Raises `NoConnection`."""
         loop = asyncio.get_running_loop()
         why = "no connection"
         try:
             tls = self._context() if origin.scheme == "https" else None
         except (OSError, ValueError):
-            raise UpstreamFailed(
-                "the file with its certificate authorities cannot be read", sent=False
-            ) from None
+            raise NoConnection("the file with its certificate authorities cannot be read") from None
         try:
             async with asyncio.timeout(self._connect_timeout):
                 for address in await self._addresses(origin):
                     try:
-                        _, protocol = await loop.create_connection(
-                            lambda: ResponseHandler(loop),
+                        _, connection = await loop.create_connection(
+                            lambda: UpstreamConnection(lambda whole: self.keep(origin, whole)),
                             address,
                             origin.port,
                             ssl=tls,
@@ -201,14 +103,14 @@ class ConnectionPool:
                     except OSError:
                         continue
                     else:
-                        return protocol
+                        return connection
         except TimeoutError:
             why = "no connection in time"
         except AddressRefused as error:
             why = str(error)
         except OSError:
             why = "its name is not known"
-        raise UpstreamFailed(why, sent=False)
+        raise NoConnection(why)
 
     async def _addresses(self, origin: Origin) -> list[str]:
         """Every address of an origin, all checked: one that may not be called refuses them all."""

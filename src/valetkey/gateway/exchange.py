@@ -10,8 +10,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import ClientError
-
 from valetkey.decision.call import Call
 from valetkey.decision.codes import Code
 from valetkey.decision.decide import refuse
@@ -23,7 +21,7 @@ from valetkey.gateway.logged import note_failure
 from valetkey.gateway.refusal import problem
 from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber
 from valetkey.gateway.turn import Step, nothing
-from valetkey.gateway.upstream import UpstreamAnswer, UpstreamFailed
+from valetkey.gateway.upstream import Answer, AnswerBroken, UpstreamFailed
 from valetkey.journal.records import Closed, End
 from valetkey.services.origin import Origin
 from valetkey.services.placement import SecretRefused
@@ -92,7 +90,7 @@ class Exchange:
         self._begun = False
         self._end: End | None = None
         self._code: Code | None = None
-        self._answer: UpstreamAnswer | None = None
+        self._answer: Answer | None = None
         self._status: int | None = None
         self._upstream_status: int | None = None
         self._bytes_out = 0
@@ -231,7 +229,7 @@ class Exchange:
             return self._request.taken()
         return b"".join([piece async for piece in self._pieces()])
 
-    async def _hand_on(self, answer: UpstreamAnswer) -> None:
+    async def _hand_on(self, answer: Answer) -> None:
         status = self._upstream_status = answer.status
         if status in (401, 403) and await self._is_about_our_key(answer):
             answer.close()
@@ -243,14 +241,14 @@ class Exchange:
         # Given back at the end: until then the call holds its place.
         self._refund = status >= 500 and self._runtime.service.refund_on_failure
         needles = self._current_needles()
-        headers = sieve(answer.raw_headers, self._runtime.service, self._runtime.public_address, needles)
+        headers = sieve(answer.headers, self._runtime.service, self._runtime.public_address, needles)
         scrubber = Scrubber(needles)
         decoder: Decoder | None = None
-        coding = answer.headers.get("Content-Encoding")
+        coding = answer.coding
         length: int | None = None
         if coding is not None:
             try:
-                decoder = Decoder(coding.encode("latin-1", "replace"))
+                decoder = Decoder(coding)
                 headers = [pair for pair in headers if pair[0] != b"content-encoding"]
                 decoder = None if decoder.is_identity else decoder
             except CodingRefused:
@@ -258,9 +256,7 @@ class Exchange:
                     answer.close()
                     return self._refuse(Code.UPSTREAM_FAILED)
         if decoder is None:
-            announced = answer.headers.get("Content-Length")
-            if announced is not None and announced.isdecimal():
-                length = int(announced)
+            length = answer.length
         self._first_byte_ms = self._elapsed_ms()
         self._status = status
         if length == 0 or self.call.method == "HEAD" or status in (204, 304):
@@ -270,14 +266,14 @@ class Exchange:
         await self._stream(answer, scrubber, decoder, length)
 
     async def _stream(
-        self, answer: UpstreamAnswer, scrubber: Scrubber, decoder: Decoder | None, length: int | None
+        self, answer: Answer, scrubber: Scrubber, decoder: Decoder | None, length: int | None
     ) -> None:
-        content, idle, request = answer.content, self._node.settings.idle_timeout, self._request
+        idle, request = self._node.settings.idle_timeout, self._request
         received = 0
         try:
             while True:
                 self.deadline = time.monotonic() + idle
-                piece = await content.readany()
+                piece = await answer.read()
                 if not piece:
                     break
                 received += len(piece)
@@ -294,7 +290,7 @@ class Exchange:
                             await request.drain()
             if decoder is not None:
                 decoder.finish()
-        except (ClientError, CodingRefused, OSError):
+        except (AnswerBroken, CodingRefused):
             # The upstream broke off: the caller must see a broken answer, not a complete one.
             self._end = self._end or End.UPSTREAM_FAILED
             answer.close()
@@ -316,25 +312,25 @@ class Exchange:
         self._bytes_out += len(body)
         self._finish(End.COMPLETE, lambda: self._request.end(body))
 
-    async def _is_about_our_key(self, answer: UpstreamAnswer) -> bool:
+    async def _is_about_our_key(self, answer: Answer) -> bool:
         """Whether a 401 or 403 is about the key that we put in. A 401 always is: the caller's was taken out."""
         if answer.status == 401:
             return True
         body = b""
         try:
             async with asyncio.timeout(REFUSAL_SECONDS):
-                while len(body) < MAX_REFUSAL_BODY and (piece := await answer.content.readany()):
+                while len(body) < MAX_REFUSAL_BODY and (piece := await answer.read()):
                     body += piece
-        except (ClientError, OSError):
+        except AnswerBroken:
             return True
         except TimeoutError:
             pass
         plain = body
         try:
-            plain = b"".join(Decoder(answer.headers.get("Content-Encoding", "").encode()).decode(body))
+            plain = b"".join(Decoder(answer.coding or b"").decode(body))
         except CodingRefused:
             pass  # judged again, and refused, when it is handed on
-        answer.content.unread_data(body)
+        answer.unread(body)
         return self._runtime.speaks_of_our_key(plain)
 
     def _refuse(self, code: Code, end: End = End.UPSTREAM_FAILED) -> None:

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-from aiohttp import ClientError
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.streams import EofStream
-from multidict import CIMultiDictProxy
-
-from valetkey.gateway.connections import (
-    MAX_FIELD_BYTES,
-    READ_CHUNK,
-    Body,
-    Connection,
-    ConnectionPool,
-    UpstreamAnswer,
-    UpstreamFailed,
-)
+from valetkey.gateway.connections import ConnectionPool, NoConnection
 from valetkey.services.dialling import OwnListeners
 from valetkey.services.origin import Origin
 from valetkey.services.service import Service
+from valetkey.wire.upstream import Answer, AnswerBroken, Body
 
-__all__ = ["Upstream", "UpstreamAnswer", "UpstreamFailed"]
+__all__ = ["Answer", "AnswerBroken", "Upstream", "UpstreamFailed"]
 
-MAX_STATUS = 999
-"""Statuses have three digits (RFC 9110, section 15); the listener ends the process for any other."""
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
+
+
+class UpstreamFailed(Exception):
+    """The upstream could not be reached or broke off. `sent` tells whether bytes of the call may have left."""
+
+    def __init__(self, why: str, *, sent: bool) -> None:
+        super().__init__(why)
+        self.why = why
+        self.sent = sent
 
 
 class Upstream:
@@ -45,71 +38,34 @@ class Upstream:
         headers: Iterable[tuple[str, str]],
         body: Body = None,
         length: int | None = 0,
-    ) -> UpstreamAnswer:
+    ) -> Answer:
         """Send one call once and return when the answer's head is there. Raises `UpstreamFailed`.
 
         `target` is the judged path and query without the origin's prefix; `length` the bytes of the body, None
-        for one that is sent in chunks. Errors of libraries are dropped: they may carry what was sent.
+        for one that is sent in chunks.
         """
         head = _head(method, origin, target, headers, length)
-        connection = await self._pool.take(origin)
-        failure: UpstreamFailed
+        connection = self._pool.kept(origin)
+        if connection is None:
+            try:
+                connection = await self._pool.dial(origin)
+            except NoConnection as none:
+                raise UpstreamFailed(str(none), sent=False) from None
+            if not connection.usable:
+                raise UpstreamFailed("the connection closed", sent=False)
+        answer = connection.ask(method, head, body, chunked=length is None)
         try:
-            return await self._exchange(connection, method, head, body, chunked=length is None)
-        except (ClientError, HttpProcessingError, EofStream, OSError) as error:
-            failure = UpstreamFailed(type(error).__name__, sent=True)
-            connection.abort()
+            await answer.head()
+        except AnswerBroken as broken:
+            raise UpstreamFailed(str(broken), sent=True) from None
         except BaseException:
-            connection.abort()
+            answer.close()
             raise
-        raise failure
-
-    async def _exchange(
-        self, connection: Connection, method: str, head: bytes, body: Body, *, chunked: bool
-    ) -> UpstreamAnswer:
-        protocol = connection.protocol
-        protocol.set_response_params(
-            skip_payload=method == "HEAD",
-            read_until_eof=True,
-            auto_decompress=False,
-            read_bufsize=READ_CHUNK,
-            max_line_size=MAX_FIELD_BYTES,
-            max_field_size=MAX_FIELD_BYTES,
-        )
-        if protocol.transport is None:
-            raise UpstreamFailed("the connection closed", sent=False)
-        if body is None or isinstance(body, bytes):
-            protocol.transport.write(head + body if body else head)
-        else:
-            protocol.transport.write(head)
-            connection.send(body, chunked=chunked)
-        while True:
-            message, content = await protocol.read()
-            if message.code == 101:
-                raise UpstreamFailed("it changed the protocol", sent=True)
-            if message.code >= 200:
-                break
-            if message.code < 100:
-                raise UpstreamFailed("its status is none", sent=True)
-        if message.code > MAX_STATUS or not framing_is_plain(message.headers, message.raw_headers):
-            raise UpstreamFailed("its answer cannot be read in one way only", sent=True)
-        content.on_eof(connection.ended)
-        return UpstreamAnswer(connection, message, content)
+        return answer
 
     def close(self) -> None:
         """Close all connections, those in use when their call ends."""
         self._pool.close()
-
-
-def framing_is_plain(headers: CIMultiDictProxy[str], raw: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether body and headers can be read in one way: chunked or not, one coding, no control characters."""
-    transfer = headers.get("Transfer-Encoding")
-    if transfer is not None and transfer.strip().lower() != "chunked":
-        return False
-    for name in ("Content-Encoding", "Transfer-Encoding"):
-        if name in headers and len(headers.getall(name)) > 1:
-            return False
-    return _CONTROL.search(b"".join([value for _, value in raw])) is None
 
 
 def _head(

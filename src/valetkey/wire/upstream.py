@@ -1,0 +1,317 @@
+"""One connection to an upstream: HTTP/1.1 over llhttp, one call at a time, each sent at most once.
+
+No redirects, no repetition, no headers of its own: the bytes it is given are the bytes that leave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeAlias
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from valetkey.wire.request import HeaderPairs
+
+MAX_HEAD_BYTES = 262_144
+"""Status line and headers of an answer together."""
+MAX_FIELDS = 512
+MAX_STATUS = 999
+"""Statuses have three digits (RFC 9110, section 15)."""
+MAX_WAITING_BYTES = 65_536
+"""Bytes of an answer that may wait in memory before the upstream is made to wait."""
+
+Body: TypeAlias = bytes | AsyncIterator[bytes] | None
+_VERSIONS = frozenset(("1.1", "1.0"))
+
+
+class AnswerBroken(ConnectionError):
+    """The upstream broke off, or what it says cannot be read in one way only. Says why, never what came."""
+
+
+class Answer:
+    """What the upstream says to one call. The connection goes back to its pool when the answer is whole."""
+
+    __slots__ = (
+        "_connection", "_pieces", "_waiter", "_waiting", "broken", "coding", "headers", "length", "status", "whole",
+    )  # fmt: skip
+
+    def __init__(self, connection: UpstreamConnection) -> None:
+        self._connection: UpstreamConnection | None = connection
+        self._pieces: deque[bytes] = deque()
+        self._waiting = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self.status = 0
+        """0 until the head is there."""
+        self.headers: HeaderPairs = []
+        """Names in lower case, in order."""
+        self.length: int | None = None
+        """Content-Length, where there is one."""
+        self.coding: bytes | None = None
+        """Content-Encoding, where there is one."""
+        self.whole = False
+        self.broken: str | None = None
+
+    async def head(self) -> None:
+        """Wait until status and headers are there. Raises `AnswerBroken`."""
+        while not self.status:
+            if self.broken is not None:
+                raise AnswerBroken(self.broken)
+            await self._wait()
+
+    async def read(self) -> bytes:
+        """The next piece of the body, empty after the last. Raises `AnswerBroken`."""
+        while not self._pieces:
+            if self.whole:
+                return b""
+            if self.broken is not None:
+                raise AnswerBroken(self.broken)
+            await self._wait()
+        piece = self._pieces.popleft()
+        self._waiting -= len(piece)
+        if self._connection is not None and self._waiting < MAX_WAITING_BYTES:
+            self._connection.resume()
+        return piece
+
+    def unread(self, piece: bytes) -> None:
+        """Put a piece back to the front."""
+        if piece:
+            self._pieces.appendleft(piece)
+            self._waiting += len(piece)
+
+    def close(self) -> None:
+        """Hand nothing more on in either direction; what has come is dropped."""
+        self._pieces.clear()
+        if self._connection is not None:
+            self._connection.abort()
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # -- told by the connection
+
+    def began(self, status: int, headers: HeaderPairs, length: int | None, coding: bytes | None) -> None:
+        """The head is there."""
+        self.status, self.headers, self.length, self.coding = status, headers, length, coding
+        self._wake()
+
+    def came(self, piece: bytes) -> bool:
+        """A piece of the body is there; return whether enough waits."""
+        self._pieces.append(piece)
+        self._waiting += len(piece)
+        self._wake()
+        return self._waiting >= MAX_WAITING_BYTES
+
+    def ended(self, broken: str | None = None) -> None:
+        """Nothing more comes."""
+        self._connection = None
+        self.broken = broken
+        self.whole = broken is None
+        self._wake()
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """A connection, kept from call to call."""
+
+    __slots__ = (
+        "_answer", "_head_bytes", "_headers", "_in_head", "_keep", "_parser", "_reading", "_sending", "_skips_body",
+        "_spoiled", "_transport", "_until_end", "_writable", "_write_paused", "released",
+    )  # fmt: skip
+
+    def __init__(self, released: Callable[[UpstreamConnection], None]) -> None:
+        """`released` is told when an answer is whole and the connection is free for another call."""
+        self.released = released
+        self._parser: Any = None
+        self._transport: Any = None
+        self._answer: Answer | None = None
+        self._headers: HeaderPairs = []
+        self._head_bytes = 0
+        self._in_head = False
+        self._keep = False
+        self._skips_body = False
+        self._until_end = False
+        self._spoiled = False
+        self._reading = True
+        self._sending: asyncio.Task[None] | None = None
+        self._write_paused = False
+        self._writable: asyncio.Future[None] | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether another call may be sent on it."""
+        return self._transport is not None and not self._spoiled and not self._transport.is_closing()
+
+    def ask(self, method: str, head: bytes, body: Body, *, chunked: bool) -> Answer:
+        """Send one call. `head` is everything up to the body; `chunked`: frame the body's pieces."""
+        answer = self._answer = Answer(self)
+        if self._parser is None:
+            self._parser = HttpResponseParser(self)
+            # As browsers and other clients read; everything that could move a message's border stays strict.
+            self._parser.set_dangerous_leniencies(
+                lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+            )
+        self._skips_body = method == "HEAD"
+        if body is None or isinstance(body, bytes):
+            self._transport.write(head + body if body else head)
+        else:
+            self._transport.write(head)
+            self._sending = asyncio.get_running_loop().create_task(self._send(body, chunked=chunked))
+            # Its failure shows as a broken connection; nobody awaits it.
+            self._sending.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return answer
+
+    async def _send(self, pieces: AsyncIterator[bytes], *, chunked: bool) -> None:
+        """As it comes, no faster than the upstream takes it."""
+        try:
+            async for piece in pieces:
+                if self._spoiled:
+                    return
+                self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                while self._write_paused:
+                    self._writable = asyncio.get_running_loop().create_future()
+                    await self._writable
+            if chunked and not self._spoiled:
+                self._transport.write(b"0\r\n\r\n")
+        except BaseException:
+            # The body cannot be sent whole: the upstream must see it broken, not ended.
+            self.abort("the caller's body ended early")
+            raise
+
+    def abort(self, why: str = "it was given up") -> None:
+        """End it at once, in both directions."""
+        self._spoiled = True
+        if self._transport is not None:
+            self._transport.abort()
+        self._end(why)
+
+    def close(self) -> None:
+        """End it: no call is open on it."""
+        self._spoiled = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def resume(self) -> None:
+        """There is room for more of the answer."""
+        if not self._reading and not self._transport.is_closing():
+            self._reading = True
+            self._transport.resume_reading()
+
+    def _end(self, broken: str | None) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.ended(broken)
+        sending, self._sending = self._sending, None
+        if sending is not None and not sending.done():
+            # It answered before it had the whole body: what follows on this connection would be that body.
+            self._spoiled = True
+            sending.cancel()
+            if self._transport is not None:
+                self._transport.abort()
+
+    # -- the transport's side
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._spoiled = True
+        whole = exc is None and self._until_end and self._answer is not None and self._answer.status != 0
+        self.resume_writing()
+        self._end(None if whole else "it closed the connection")
+        self._parser = None
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer is None:
+            # What comes unasked would be read as the answer to the next call.
+            return self.abort()
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            self.abort("it changed the protocol")
+        except HttpParserError:
+            self.abort("its answer cannot be read in one way only")
+        else:
+            if self._in_head:
+                self._head_bytes += len(data)
+                if self._head_bytes > 2 * MAX_HEAD_BYTES:
+                    self.abort("its answer's head is too large")
+
+    # -- the parser's side
+
+    def on_message_begin(self) -> None:
+        self._headers, self._head_bytes, self._in_head = [], 0, True
+        if self._answer is None:
+            self._spoiled = True  # a second answer to one call
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD_BYTES or len(self._headers) >= MAX_FIELDS:
+            raise AnswerBroken("its answer's head is too large")
+        if self._in_head:  # trailers are dropped
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        parser, answer = self._parser, self._answer
+        self._in_head = False
+        status = parser.get_status_code()
+        if (
+            answer is None
+            or status < 100
+            or status > MAX_STATUS
+            or parser.get_http_version() not in _VERSIONS
+        ):
+            raise AnswerBroken("its answer is none")
+        if status < 200:
+            return  # an interim answer, and another one follows
+        length: int | None = None
+        coding: bytes | None = None
+        chunked = False
+        for name, value in self._headers:
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"content-encoding":
+                if coding is not None:
+                    raise AnswerBroken("it has two codings")
+                coding = value
+            elif name == b"transfer-encoding":
+                if chunked or value.strip().lower() != b"chunked":
+                    raise AnswerBroken("its transfer coding is not known")
+                chunked = True
+        self._keep = parser.should_keep_alive()
+        self._until_end = length is None and not chunked
+        answer.began(status, self._headers, length, coding)
+        if self._skips_body:
+            self._whole()
+            self._parser = None  # it waits for a body that never comes
+
+    def on_body(self, body: bytes) -> None:
+        answer = self._answer
+        if answer is not None and answer.came(body) and self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        if self._answer is not None and self._answer.status:
+            self._whole()
+
+    def _whole(self) -> None:
+        self._end(None)
+        if self._keep and not self._spoiled:
+            self.resume()
+            self.released(self)
+        else:
+            self.close()
