@@ -188,7 +188,7 @@ class _Line:
 
     peer = "127.0.0.1"
     paused = False
-    date = b"date: Mon, 21 Sep 2026 13:33:20 GMT\r\n"
+    date = b"date: Mon, 21 Sep 2026 13:33:20 GMT"
 
     def __init__(self) -> None:
         self.head = b""

@@ -130,7 +130,7 @@ class MadeUpLine:
 
     @property
     def date(self) -> bytes:
-        return b"date: Mon, 21 Sep 2026 13:33:20 GMT\r\n"
+        return b"date: Mon, 21 Sep 2026 13:33:20 GMT"
 
     def write(self, data: bytes) -> None:
         self.written += data

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
+from enum import Enum
+from functools import lru_cache
 
 from valetkey.gateway.scrub import Needles, scrub_headers
 from valetkey.services.placement import HOP_BY_HOP
@@ -18,7 +20,23 @@ _DROPPED = frozenset(name.encode() for name in HOP_BY_HOP) | {
     b"public-key-pins",
     b"clear-site-data",
 }
-_REWRITTEN = frozenset((b"location", b"content-location", b"link"))
+
+
+class _Known(Enum):
+    """What becomes of a header."""
+
+    DROPPED = 0
+    CONNECTION = 1
+    COOKIE = 2
+    ADDRESS = 3
+    TYPE = 4
+
+
+_TABLE = (
+    dict.fromkeys(_DROPPED, _Known.DROPPED)
+    | dict.fromkeys((b"location", b"content-location", b"link"), _Known.ADDRESS)
+    | {b"connection": _Known.CONNECTION, b"set-cookie": _Known.COOKIE, b"content-type": _Known.TYPE}
+)
 # Types that a browser shows without running anything; whatever else comes is sandboxed.
 _PASSIVE = re.compile(
     rb"(?:application/(?:json|x-ndjson|octet-stream|pdf|zip|gzip)|text/(?:plain|csv|event-stream|markdown)"
@@ -29,8 +47,13 @@ _PASSIVE = re.compile(
 _SANDBOX = [(b"content-security-policy", b"sandbox"), (b"x-content-type-options", b"nosniff")]
 
 
+@lru_cache(maxsize=256)
+def _passive(content_type: bytes) -> bool:
+    return _PASSIVE.fullmatch(content_type) is not None
+
+
 def sieve(
-    raw: Iterable[tuple[bytes, bytes]], service: Service, gateway: bytes, needles: Needles
+    raw: Sequence[tuple[bytes, bytes]], service: Service, gateway: bytes, needles: Needles
 ) -> HeaderPairs:
     """The headers that go on to the caller, in order, lower-case names.
 
@@ -39,29 +62,34 @@ def sieve(
     named: set[bytes] = set()
     headers: HeaderPairs = []
     types: list[bytes] = []
-    raw = list(raw)
     # One search over all of them: nearly always there is nothing to scrub.
     suspicious = needles.occur_in(b"\n".join([part for pair in raw for part in pair]))
     for name, value in raw:
         if suspicious and needles.occur_in(name):
             continue  # as a name it would be shown in lower case, past the scrubber
         lower = name.lower()
-        if lower in _DROPPED or lower.startswith(b"x-valetkey-"):
-            if lower == b"connection":
-                named.update(part.strip().lower() for part in value.split(b","))
+        known = _TABLE.get(lower)
+        if known is None:
+            if lower.startswith(b"x-valetkey-"):
+                continue
+        elif known is _Known.DROPPED:
             continue
-        if lower == b"set-cookie" and (not service.cookies or value.lstrip().lower().startswith(b"valetkey")):
+        elif known is _Known.CONNECTION:
+            named.update(part.strip().lower() for part in value.split(b","))
             continue
-        if lower in _REWRITTEN:
+        elif known is _Known.COOKIE:
+            if not service.cookies or value.lstrip().lower().startswith(b"valetkey"):
+                continue
+        elif known is _Known.ADDRESS:
             value = rewrite(value, service, gateway)
-        elif lower == b"content-type":
+        else:
             types.append(value.strip())
         headers.append((lower, value))
     if named:
         headers = [pair for pair in headers if pair[0] not in named]
     if suspicious:
         headers = scrub_headers(headers, needles)
-    if len(types) != 1 or _PASSIVE.fullmatch(types[0]) is None:
+    if len(types) != 1 or not _passive(types[0]):
         replaced = [name for name, _ in _SANDBOX]
         headers = [pair for pair in headers if pair[0] not in replaced] + _SANDBOX
     return headers

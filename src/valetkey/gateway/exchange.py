@@ -19,7 +19,7 @@ from valetkey.gateway.credentials import Taken
 from valetkey.gateway.facts import SecretVersion
 from valetkey.gateway.logged import note_failure
 from valetkey.gateway.refusal import problem
-from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber
+from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber, scrub_bytes
 from valetkey.gateway.turn import Step, nothing
 from valetkey.gateway.upstream import Answer, AnswerBroken, UpstreamFailed
 from valetkey.journal.records import Closed, End
@@ -242,7 +242,6 @@ class Exchange:
         self._refund = status >= 500 and self._runtime.service.refund_on_failure
         needles = self._current_needles()
         headers = sieve(answer.headers, self._runtime.service, self._runtime.public_address, needles)
-        scrubber = Scrubber(needles)
         decoder: Decoder | None = None
         coding = answer.coding
         length: int | None = None
@@ -262,8 +261,13 @@ class Exchange:
         if length == 0 or self.call.method == "HEAD" or status in (204, 304):
             # With its head the answer is whole.
             return self._finish(End.COMPLETE, lambda: self._request.start(status, headers, length))
+        if answer.whole and decoder is None:
+            # All of it is here already, as with most answers: it goes out in one piece.
+            body = scrub_bytes(answer.taken(), needles)
+            self._bytes_out = len(body)
+            return self._finish(End.COMPLETE, lambda: self._request.start(status, headers, len(body), body))
         self._request.start(status, headers, length)
-        await self._stream(answer, scrubber, decoder, length)
+        await self._stream(answer, Scrubber(needles), decoder, length)
 
     async def _stream(
         self, answer: Answer, scrubber: Scrubber, decoder: Decoder | None, length: int | None

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from functools import lru_cache
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from valetkey.errors import Invalid
 
 
 def fingerprint(value: bytes, index_key: bytes) -> bytes:
     """HMAC-SHA-256 under the index key over the value's SHA-256 (32 bytes)."""
-    return hmac.digest(index_key, hashlib.sha256(value).digest(), "sha256")
+    keyed = _keyed(index_key).copy()
+    keyed.update(hashlib.sha256(value).digest())
+    return keyed.finalize()
+
+
+@lru_cache(maxsize=4)
+def _keyed(index_key: bytes) -> HMAC:
+    # Copying what the key has made of it is twice as fast as beginning with the key again.
+    return HMAC(index_key, SHA256())
 
 
 def fingerprint_of_sha256(digest: bytes, index_key: bytes) -> bytes:

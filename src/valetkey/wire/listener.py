@@ -256,7 +256,7 @@ class Connection(asyncio.Protocol):
             status, sentence = self._broken
             self._broken = None
             self._transport.write(
-                b"HTTP/1.1 %b\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n%bconnection: close\r\n\r\n%b"
+                b"HTTP/1.1 %b\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n%b\r\nconnection: close\r\n\r\n%b"
                 % (status, len(sentence), self.date, sentence)
             )
             self._linger()
@@ -419,7 +419,7 @@ class Listener:
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
-        self.date = f"date: {formatdate(usegmt=True)}\r\n".encode()
+        self.date = b"date: " + formatdate(usegmt=True).encode()
         now = loop.time()
         for connection in list(self._connections):
             connection.close_if_idle(now)

@@ -19,9 +19,8 @@ MAX_WAITING_BYTES = 262_144
 MAX_DISCARDED = 65_536
 """So much of a body that nobody wants is read and dropped to keep the connection."""
 
-_STATUS_LINES = {
-    status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus
-}
+_STATUS_LINES = {status.value: b"HTTP/1.1 %d %b" % (status, status.phrase.encode()) for status in HTTPStatus}
+_FIELD = b": ".join
 _BODYLESS = frozenset((204, 304))
 
 
@@ -49,7 +48,7 @@ class Line(Protocol):
 
     @property
     def date(self) -> bytes:
-        """The Date header of now, with its line's end."""
+        """The Date header of now."""
 
     def write(self, data: bytes) -> None: ...
 
@@ -164,36 +163,34 @@ class Request:
         """
         if self.started or self.answered:
             return self.abort()  # a second answer would be read as the next call's, one to nobody is none
-        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        dated = False
-        for name, value in headers:
-            lines.append(b"%b: %b\r\n" % (name, value))
+        fields = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status, *map(_FIELD, headers)]
+        for name, _ in headers:
             if name == b"date":
-                dated = True
-        if not dated:
-            lines.append(self._line.date)
+                break
+        else:
+            fields.append(self._line.date)
         if status in _BODYLESS or self.method == "HEAD":
             if length is not None and status not in _BODYLESS:
-                lines.append(b"content-length: %d\r\n" % length)
+                fields.append(b"content-length: %d" % length)
             self._left = 0
             body = b""
         elif length is not None:
-            lines.append(b"content-length: %d\r\n" % length)
+            fields.append(b"content-length: %d" % length)
             self._left = length
         elif self.modern:
-            lines.append(b"transfer-encoding: chunked\r\n")
+            fields.append(b"transfer-encoding: chunked")
             self._chunked = True
         else:
             self.keep_alive = False
         if not self.complete and (self.length is None or self.length - self.received > MAX_DISCARDED):
             self.keep_alive = False  # cheaper than to read on until the next request
         if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
+            fields.append(b"connection: close")
         elif not self.modern:
-            lines.append(b"connection: keep-alive\r\n")
-        lines.append(b"\r\n")
-        head = b"".join(lines)
-        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+            fields.append(b"connection: keep-alive")
+        fields.append(b"\r\n")
+        head = b"\r\n".join(fields)
+        if head.count(b"\n") != len(fields) or head.count(b"\r") != len(fields):
             raise ValueError("a header holds a line break")
         self.started = True
         if self._left is not None and len(body) >= self._left:

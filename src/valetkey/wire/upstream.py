@@ -17,6 +17,8 @@ from valetkey.wire.request import HeaderPairs
 MAX_HEAD_BYTES = 262_144
 """Status line and headers of an answer together."""
 MAX_FIELDS = 512
+MAX_FIELD_BYTES = 65_000
+"""Name and value of one header; common clients read lines of up to 65,536 bytes."""
 MAX_STATUS = 999
 """Statuses have three digits (RFC 9110, section 15)."""
 MAX_WAITING_BYTES = 65_536
@@ -24,6 +26,7 @@ MAX_WAITING_BYTES = 65_536
 
 Body: TypeAlias = bytes | AsyncIterator[bytes] | None
 _VERSIONS = frozenset(("1.1", "1.0"))
+_FRAMING_LENGTHS = frozenset(map(len, ("content-length", "content-encoding", "transfer-encoding")))
 
 
 class AnswerBroken(ConnectionError):
@@ -45,7 +48,7 @@ class Answer:
         self.status = 0
         """0 until the head is there."""
         self.headers: HeaderPairs = []
-        """Names in lower case, in order."""
+        """As they came, names in the case they came in: a key in a name must be found there."""
         self.length: int | None = None
         """Content-Length, where there is one."""
         self.coding: bytes | None = None
@@ -73,6 +76,13 @@ class Answer:
         if self._connection is not None and self._waiting < MAX_WAITING_BYTES:
             self._connection.resume()
         return piece
+
+    def taken(self) -> bytes:
+        """All of the body that is here and was not read yet."""
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._waiting = 0
+        return body
 
     def unread(self, piece: bytes) -> None:
         """Put a piece back to the front."""
@@ -258,11 +268,12 @@ class UpstreamConnection(asyncio.Protocol):
             self._spoiled = True  # a second answer to one call
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > MAX_HEAD_BYTES or len(self._headers) >= MAX_FIELDS:
+        size = len(name) + len(value)
+        self._head_bytes += size
+        if size > MAX_FIELD_BYTES or self._head_bytes > MAX_HEAD_BYTES or len(self._headers) >= MAX_FIELDS:
             raise AnswerBroken("its answer's head is too large")
         if self._in_head:  # trailers are dropped
-            self._headers.append((name.lower(), value))
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         parser, answer = self._parser, self._answer
@@ -281,6 +292,9 @@ class UpstreamConnection(asyncio.Protocol):
         coding: bytes | None = None
         chunked = False
         for name, value in self._headers:
+            if len(name) not in _FRAMING_LENGTHS:
+                continue
+            name = name.lower()
             if name == b"content-length":
                 length = int(value)
             elif name == b"content-encoding":
