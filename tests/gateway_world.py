@@ -94,7 +94,7 @@ class MadeUpUpstream:
             raise self.fails
         read = mock.AsyncMock(side_effect=[b"yes", b""])
         return SimpleNamespace(
-            status=200, headers=[], length=None, coding=None, read=read, close=lambda: None
+            status=200, headers=[], length=None, coding=None, whole=False, read=read, close=lambda: None
         )
 
     def close(self) -> None:

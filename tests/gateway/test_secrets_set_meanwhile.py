@@ -36,6 +36,7 @@ class SlowAnswer:
         self.status = 200
         self.headers = [(b"content-type", b"text/plain")]
         self.length = self.coding = None
+        self.whole = False
 
     async def read(self) -> bytes:
         await asyncio.sleep(0)
