@@ -193,7 +193,9 @@ class _Reader:
     def _chunked(self) -> bytes:
         whole = b""
         while True:
-            line = self.until(b"\r\n") or b""
+            line = self.until(b"\r\n")
+            if line is None:
+                raise ConnectionError("cut in the middle")
             size = int(line.split(b";")[0], 16)
             whole += line
             if size == 0:

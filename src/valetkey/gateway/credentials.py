@@ -15,7 +15,6 @@ from typing import ClassVar, Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-from multidict import istr
 
 from valetkey.decision.codes import Code
 from valetkey.services.placement import (
@@ -48,7 +47,7 @@ _KEYED: Final = (_AUTHORIZATION, _KEY_HEADER)
 _FOLD: Final = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ. ", b"abcdefghijklmnopqrstuvwxyz__")
 _METHOD_FIELD: Final = b"_method"
 
-# Handed on often: spelled once, so that the HTTP client need not fold them again for each call.
+# Handed on often: known at the first look.
 _COMMON: Final = """
     accept accept-language anthropic-beta anthropic-version baggage cache-control content-encoding
     content-language content-md5 content-type date idempotency-key if-match if-modified-since
@@ -69,7 +68,7 @@ _ALWAYS_DROPPED: Final = (
 )
 """Content-Length is set anew by whoever sends the body; identity is asked as coding."""
 
-_IDENTITY: Final = (istr("accept-encoding"), "identity")
+_IDENTITY: Final = ("accept-encoding", "identity")
 
 
 class IntakeRefused(Exception):
@@ -135,12 +134,12 @@ class Intake:
         self._authorization: Header | None = None
         self._names: dict[bytes, Query | None] = {}
         self._single: dict[bytes, Header] = {}
-        self._table: dict[bytes, istr | int] = {name.encode(): istr(name) for name in _COMMON.split()}
+        self._table: dict[bytes, str | int] = {name.encode(): name for name in _COMMON.split()}
         self._table |= {name.encode(): _DROP for name in _ALWAYS_DROPPED}
         self._table |= {b"connection": _CONNECTION, b"range": _RANGE, b"if-range": _RANGE}
         self._table[b"authorization"] = _SINGLE
         if service.cookies:
-            self._table[b"cookie"] = istr("cookie")
+            self._table[b"cookie"] = "cookie"
         for way in (service.placement, *service.accepts):
             for place in way.places:
                 name = place.name.encode()
@@ -187,11 +186,11 @@ class Intake:
         try:
             for name, content in headers:
                 known = table.get(name)
-                if known.__class__ is istr:
+                if known.__class__ is str:
                     kept.append((known, content.decode()))
                 elif known is None:
                     if not self._dropped(name):
-                        kept.append((istr(name.decode("ascii")), content.decode()))
+                        kept.append((name.decode("ascii"), content.decode()))
                 elif known in _KEYED:
                     if known == _AUTHORIZATION:
                         found, where = self._from_authorization(content)
