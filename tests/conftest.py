@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from long_results import LongRun, Results
 from postgres_server import postgres_database_url, postgres_url  # noqa: F401
 from valetkey.store.engine import Store, sqlite_url
 
@@ -27,3 +29,17 @@ def store(store_url: str) -> Iterator[Store]:
     opened = Store.open(store_url)
     yield opened
     opened.close()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("VALETKEY_KEEP_LONG_RESULTS") == "1":
+        config.pluginmanager.register(LongRun(), "long-run")
+
+
+@pytest.fixture
+def results(request: pytest.FixtureRequest) -> Results:
+    """Where a long test says what it found; of short versions nothing is kept."""
+    run = request.config.pluginmanager.get_plugin("long-run")
+    is_long = request.node.get_closest_marker("long") is not None
+    name = request.node.name.partition("[")[0]
+    return Results(name, run.kept if isinstance(run, LongRun) and is_long else None)

@@ -24,6 +24,7 @@ import pytest
 
 from doors_world import Doors, doors
 from gateway_world import MadeKey
+from long_results import Results
 from running_server import RunningServer, ValetKey
 from valetkey.decision.codes import Code
 from valetkey.decision.limits import Budget, Limits, Quota, Rate, Window
@@ -34,6 +35,7 @@ from valetkey.services.origin import Origin
 pytestmark = pytest.mark.real
 
 CALLS = 500
+STORIES = 100
 """Calls of one seed; ten seeds make five thousand."""
 BUSY = 4
 """Keys without restrictions that are called often, so that they come to their limits."""
@@ -237,7 +239,25 @@ class Story:
 
 @pytest.mark.parametrize("seed", range(1, 11))
 def test_the_three_doors_give_every_call_the_same_code(seed: int, tmp_path: Path) -> None:
-    with doors(tmp_path) as house:
+    tell(seed, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_the_three_doors_agree_over_many_stories(tmp_path: Path, results: Results) -> None:
+    codes: Counter[str] = Counter()
+    for seed in range(11, 11 + STORIES):
+        codes += tell(seed, tmp_path / str(seed))
+    results.note(
+        f"{STORIES} stories of {CALLS} calls: gateway, verify and key check gave the same code for each; "
+        f"{len(codes)} codes, {codes['VALID']:,} times VALID"
+    )
+
+
+def tell(seed: int, folder: Path) -> Counter[str]:
+    """One story; the codes that it met."""
+    folder.mkdir(exist_ok=True)
+    with doors(folder) as house:
         story = Story(seed, house)
         for number in range(CALLS):
             try:
@@ -249,6 +269,7 @@ def test_the_three_doors_give_every_call_the_same_code(seed: int, tmp_path: Path
     assert story.codes["VALID"] > CALLS // 20, story.codes
     assert sum(story.codes[code] for code in limits) > CALLS // 50, story.codes
     assert len(story.codes) >= 11, story.codes
+    return Counter({str(code): number for code, number in story.codes.items()})
 
 
 def test_strangers_are_told_less_by_the_gateway_than_a_service_is(tmp_path: Path) -> None:

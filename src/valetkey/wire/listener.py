@@ -110,8 +110,11 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         transport.set_write_buffer_limits(high=WAITING_BYTES)
         peer = transport.get_extra_info("peername")
-        self.peer = peer[0] if isinstance(peer, tuple) else ""
         self._listener.enter(self)
+        if isinstance(peer, tuple):
+            self.peer = peer[0]
+        else:
+            self.abort()  # it was gone before it was accepted, so nobody knows who it was
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._listener.leave(self)

@@ -42,7 +42,7 @@ class Line(Protocol):
     """The connection under a request."""
 
     peer: str
-    """The caller's address as text; empty on a Unix socket."""
+    """The caller's address as text."""
     paused: bool
     """Whether the caller takes no more for now."""
 
