@@ -1,4 +1,4 @@
-"""The reference of verify: the same embedded server, parsing the same JSON, answering a constant. A process."""
+"""The reference of verify: Granian's embedded server, parsing the same JSON, answering a constant. A process."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ BODY = (
 
 def verify(processes: Processes, loaded: Loaded, place: Path, settings: Settings) -> Finding:
     """Decisions over HTTP against an endpoint of the same server that decides nothing."""
-    finding = Finding("verify", "Verify over HTTP, beside a bare ASGI endpoint of the same embedded server")
+    finding = Finding("verify", "Verify over HTTP, beside a bare ASGI endpoint of Granian's embedded server")
     bare, port = _start_bare(processes)
     with serving(processes, loaded) as product:
         _place(product, settings, bare.pid)

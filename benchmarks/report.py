@@ -19,7 +19,7 @@ Pinning: {pinning}.
 Valetkey: `valetkey serve --workers 1` (2 for revokes), {keys:,} keys loaded, journal on with its sync every
 100 ms, control process reading the journal on, all checks on. Each key has a network, an endpoint, a rate and a quota
 restriction, and the calls go round {used:,} keys. nginx as reference: 1 worker, `proxy_pass` with keep-alive to the
-same upstream, HTTP/1.1, no access log. The bare endpoint is the same embedded server in a process of its own.
+same upstream, HTTP/1.1, no access log. The bare endpoint is Granian's embedded server in a process of its own.
 """
 
 

@@ -34,7 +34,6 @@ from valetkey.gateway.counters import SharedCounters
 from valetkey.gateway.credentials import Intake
 from valetkey.gateway.index import KeyIndex
 from valetkey.gateway.node import Node
-from valetkey.gateway.scrub import Scrubber
 from valetkey.journal.chain import SegmentName
 from valetkey.journal.randomness import RandomPool
 from valetkey.journal.segment import SegmentWriter
@@ -62,7 +61,7 @@ COUNTED: list[tuple[Any, str, str]] = [
     (SegmentWriter, "append_all", "journal"),
     (Intake, "put_in", "real key put in"),
     (exchange, "sieve", "answer's headers sieved"),
-    (Scrubber, "feed", "answer scrubbed"),
+    (exchange, "scrub_bytes", "answer scrubbed"),
 ]
 
 WARM = 200
@@ -259,16 +258,16 @@ def _table(timer: StageTimer, calls: int, total: float) -> list[str]:
     lines = [f"  {micros:7.2f}  {100 * micros / total:5.1f} %  {label}" for micros, label in rows]
     return [
         *lines,
-        f"  {rest:7.2f}  {100 * rest / total:5.1f} %  the rest (handler, client library, event loop)",
+        f"  {rest:7.2f}  {100 * rest / total:5.1f} %  the rest (handler, wire, event loop)",
     ]
 
 
 def _alone(gateway: Gateway, node: Node, upstream: int, calls: int) -> list[str]:
-    """The client library by itself: what a forward costs before anything is judged."""
+    """The way upstream by itself: what a forward costs before anything is judged."""
 
     async def forward() -> float:
         runtime = gateway.runtime(node.index.services[API])
-        origin = runtime.origin(None)
+        origin = runtime.service.origin(None)
         headers = [("authorization", "Bearer x")]
         taken = []
         for _ in range(BATCHES):
@@ -282,7 +281,7 @@ def _alone(gateway: Gateway, node: Node, upstream: int, calls: int) -> list[str]
         return min(taken)
 
     return [
-        f"client library alone (request sent, answer of 11 bytes read): {uvloop.run(forward()):.1f} µs a call"
+        f"the upstream's side alone (request sent, answer of 11 bytes read): {uvloop.run(forward()):.1f} µs a call"
     ]
 
 

@@ -14,7 +14,7 @@ from http.client import HTTPResponse
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import msgspec
@@ -48,6 +48,7 @@ from valetkey.services.service import Kind, Service
 from valetkey.settings import Settings
 from valetkey.vault.fingerprint import fingerprint
 from valetkey.wire.request import Request
+from valetkey.wire.upstream import Answer, UpstreamConnection
 
 WALL = 1_790_000_000.0
 """A Monday in September, 13:33 UTC."""
@@ -77,6 +78,8 @@ class MadeUpUpstream:
         self.sent: list[tuple[str, str]] = []
         self.fails: Exception | None = None
         self.waits: asyncio.Event | None = None
+        self.comes_slowly = False
+        """Whether the body comes after the head and not with it."""
 
     async def send(
         self,
@@ -92,10 +95,21 @@ class MadeUpUpstream:
             await self.waits.wait()
         if self.fails is not None:
             raise self.fails
-        read = mock.AsyncMock(side_effect=[b"yes", b""])
-        return SimpleNamespace(
-            status=200, headers=[], length=None, coding=None, whole=False, read=read, close=lambda: None
-        )
+        if body is not None and not isinstance(body, bytes):
+            async for _ in body:
+                pass
+
+        def come() -> None:
+            answer.came(b"yes")
+            answer.ended()
+
+        answer = Answer(cast("UpstreamConnection", SimpleNamespace(resume=lambda: None, abort=lambda: None)))
+        answer.began(200, [], None, None)
+        if self.comes_slowly:
+            asyncio.get_running_loop().call_later(0.001, come)
+        else:
+            come()
+        return answer
 
     def close(self) -> None:
         """Nothing is held."""
@@ -319,6 +333,7 @@ class GatewayWorld:
         if length:
             lines.append(("content-length", str(length)))
         lines += headers or []
+        length = next((int(value) for name, value in lines if name == "content-length"), 0)
         pairs = [(name.encode(), value.encode("latin-1")) for name, value in lines]
         return Request(line, method, raw, query, pairs, length=length)
 

@@ -1,4 +1,4 @@
-"""The gateway's front door, spoken to in ASGI: order of the checks, what each code looks like, what is recorded."""
+"""The gateway's front door: order of the checks, what each code looks like, what is recorded."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway_world import Answered, GatewayWorld, MadeKey, gateway_world, secret_of
+from gateway_world import Answered, GatewayWorld, MadeKey, MadeUpLine, gateway_world, secret_of
 from valetkey.decision.codes import CODES, Code
 from valetkey.decision.limits import Budget, Limits, Quota, Rate, Window
 from valetkey.decision.policy import Policy
 from valetkey.decision.restrictions import Endpoints, Hosts, Networks, Origins, Schedule
 from valetkey.services.origin import Origin
+from valetkey.wire.request import Fault, Request
 
 HOSTS = {"api": Origin.parse("https://api.example.com"), "files": Origin.parse("https://files.example.com")}
 SUNDAY_ONLY = Schedule(("sun 00:00-24:00 UTC",))
@@ -231,9 +232,42 @@ def test_a_method_in_the_query_is_refused_before_an_upgrade(world: GatewayWorld)
     )
 
 
-@pytest.mark.parametrize("length", ["", "x", "-1", "+5", "1_0", "5, 5", "9" * 30])
-def test_a_length_that_cannot_be_read_is_too_large(world: GatewayWorld, length: str) -> None:
-    assert world.call(world.add_key(), headers=[("content-length", length)]).code == "TOO_LARGE"
+@pytest.mark.parametrize(
+    ("fault", "code", "status"),
+    [
+        (Fault.FORM, "MALFORMED", 400),
+        (Fault.TARGET, "PATH_REFUSED", 400),
+        (Fault.METHOD, "METHOD_REFUSED", 405),
+        (Fault.SIZE, "TOO_LARGE", 413),
+    ],
+)
+def test_what_the_listener_could_not_read_is_refused_and_recorded_like_the_rest(
+    world: GatewayWorld, fault: Fault, code: str, status: int
+) -> None:
+    async def story() -> Answered:
+        line = MadeUpLine("203.0.113.9")
+        world.gateway.handle(Request(line, "", b"", b"", [], length=None, keep_alive=False, fault=fault))
+        await line.over.wait()
+        return line.answered()
+
+    answer = world.loop.run_until_complete(story())
+    assert (answer.code, answer.status, answer.json["status"]) == (code, status, status)
+    assert answer.json["detail"] == fault.value and answer.headers["connection"] == "close"
+    opened, closed = world.last_records(2)
+    assert (opened["code"], opened.get("method"), opened.get("path")) == (code, None, None)
+    assert (closed["status"], closed["end"]) == (status, "refused")
+
+
+@pytest.mark.parametrize("comes_slowly", [False, True])
+def test_an_answer_is_handed_on_and_counted_whether_it_comes_at_once_or_in_pieces(
+    world: GatewayWorld, comes_slowly: bool
+) -> None:
+    world.upstream().comes_slowly = comes_slowly
+    answer = world.call(world.add_key())
+    assert (answer.status, answer.body) == (200, b"yes")
+    assert ("content-length" in answer.headers) == (not comes_slowly)
+    closed = world.last_records(1)[0]
+    assert (closed["end"], closed["status"], closed["bytes_out"]) == ("complete", 200, 3)
 
 
 def test_forwarding_headers_of_two_kinds_are_refused_after_the_host_and_the_method(tmp_path: Path) -> None:

@@ -114,6 +114,37 @@ def test_a_node_that_may_not_accept_any_more_records_refusals_only(tmp_path: Pat
     assert all(b'"refused"' in line for line in book.calls())
 
 
+def test_a_record_that_cannot_be_encoded_leaves_nobody_waiting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book = Book(tmp_path)
+    odd: Any = object()
+
+    async def story() -> None:
+        book.decide("a")
+        book.turn.record(odd, then=book.note("odd", "then"), otherwise=book.note("odd", "otherwise"))
+        await asyncio.sleep(0)
+        book.decide("b")
+        await asyncio.sleep(0)
+
+    run(story)
+    assert book.done == [("a", "otherwise", 0), ("odd", "otherwise", 0), ("b", "then", 2)]
+    assert "TypeError" in capsys.readouterr().err
+
+
+def test_a_turn_in_which_nothing_may_be_recorded_writes_nothing(tmp_path: Path) -> None:
+    book = Book(tmp_path, may_accept=False)
+
+    async def story() -> None:
+        book.turn.flush()
+        book.decide("a", accepts=True)
+        await asyncio.sleep(0)
+
+    with mock.patch.object(SegmentWriter, "append_all", side_effect=AssertionError("nothing to write")):
+        run(story)
+    assert book.done == [("a", "otherwise", 0)]
+
+
 def test_one_calls_failure_does_not_keep_the_others_from_their_answers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,13 +154,13 @@ def test_one_calls_failure_does_not_keep_the_others_from_their_answers(
         raise KeyError("a secret")
 
     async def story() -> None:
-        book.turn.record(Opened("bad", 1.0, "VALID"), then=fails, otherwise=book.note("bad", "otherwise"))
-        book.turn.record(Opened("worse", 1.0, "VALID"), then=fails, otherwise=fails)
+        book.turn.record(Opened("bad", 1.0, "VALID"), then=fails, failed=book.note("bad", "failed"))
+        book.turn.record(Opened("worse", 1.0, "VALID"), then=fails, failed=fails)
         book.decide("good")
         await asyncio.sleep(0)
 
     run(story)
-    assert [entry[:2] for entry in book.done] == [("bad", "otherwise"), ("good", "then")]
+    assert [entry[:2] for entry in book.done] == [("bad", "failed"), ("good", "then")]
     said = capsys.readouterr().err
     assert "KeyError" in said and "secret" not in said
 

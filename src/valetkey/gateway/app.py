@@ -6,21 +6,23 @@ change of the index is applied, so that none can come between.
 
 from __future__ import annotations
 
-import time
-from typing import Any
+from http import HTTPStatus
 
+from valetkey.decision.address import Address
 from valetkey.decision.call import Call, Decision, Now
 from valetkey.decision.codes import Code
 from valetkey.decision.decide import UNKNOWN, refuse
 from valetkey.decision.path import JudgedPath, PathRefused, judge_path
+from valetkey.decision.reservation import Reserved
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.client_address import AddressUnclear, ClientAddress, address_bytes
 from valetkey.gateway.credentials import Intake, IntakeRefused, Taken
 from valetkey.gateway.exchange import Exchange
+from valetkey.gateway.facts import SecretVersion
 from valetkey.gateway.floods import Floods
 from valetkey.gateway.index import KeyEntry, ServiceEntry
 from valetkey.gateway.logged import header_text, masked, note_failure, query_names
-from valetkey.gateway.node import Node
+from valetkey.gateway.node import Node, milliseconds
 from valetkey.gateway.refusal import plain_answer, problem
 from valetkey.gateway.runtime import ServiceRuntime
 from valetkey.gateway.verify import Verify
@@ -32,17 +34,21 @@ from valetkey.services.origin import Origin
 from valetkey.services.placement import Basic, Bearer, Header, Query
 from valetkey.services.service import DEFAULT_CEILING, Service
 from valetkey.vault.fingerprint import fingerprint
-from valetkey.wire.request import UNKNOWN_METHOD, Request, WholeAnswer
-
-MAX_LENGTH_DIGITS = 20
-"""Digits of a Content-Length that are read: 64 bits have no more."""
+from valetkey.wire.request import Fault, Request, WholeAnswer
 
 _WANTED = frozenset(
     (
-        b"host", b"content-length", b"transfer-encoding", b"upgrade", b"origin", b"user-agent", b"referer",
+        b"host", b"upgrade", b"origin", b"user-agent", b"referer",
         b"x-forwarded-for", b"forwarded",
     )
 )  # fmt: skip
+
+_FAULTS = {
+    Fault.FORM: Code.MALFORMED,
+    Fault.TARGET: Code.PATH_REFUSED,
+    Fault.METHOD: Code.METHOD_REFUSED,
+    Fault.SIZE: Code.TOO_LARGE,
+}
 
 # A service that does not exist takes a credential like any other, so that nobody learns which ones do.
 _NOWHERE = Service(
@@ -71,33 +77,23 @@ class _Arrival:
     """What is known of one call while it is judged."""
 
     __slots__ = (
-        "address",
-        "call",
-        "entry",
-        "fingerprint",
-        "headers",
-        "now",
-        "origin",
-        "path",
-        "query",
-        "secret",
-        "service",
-        "started_ns",
-        "taken",
-    )
+        "address", "call", "entry", "fingerprint", "headers", "label", "now", "path", "query", "reserved", "runtime",
+        "secret", "service", "taken",
+    )  # fmt: skip
 
     def __init__(self, now: Now) -> None:
         self.now = now
-        self.started_ns = now.monotonic
         self.headers: dict[bytes, bytes] = {}
-        self.address: Any = None
+        self.address: Address | None = None
         self.service: ServiceEntry | None = None
+        self.runtime: ServiceRuntime | None = None
+        self.label: str | None = None
         self.path: JudgedPath | None = None
         self.call: Call | None = None
         self.entry: KeyEntry | None = None
         self.taken: Taken | None = None
-        self.secret: Any = None
-        self.origin: Any = None
+        self.secret: SecretVersion | None = None
+        self.reserved: Reserved | None = None
         self.fingerprint: str | None = None
         self.query: bytes = b""
 
@@ -131,65 +127,40 @@ class Gateway:
         if node.unready() is not None:
             return request.answer(problem(refuse(Code.NOT_READY), None))
         try:
-            runtime, reserved, decision = self._admit(arrival, request)
+            self._read_form(arrival, request)
+            decision = self._judge(arrival, request.method)
+            self._accept(arrival, request, decision)
         except _Refused as refused:
-            return self._refuse(arrival, request, refused.decision)
+            self._refuse(arrival, request, refused.decision)
         except Exception as error:
             # Whatever we did not foresee refuses, with a record, and tells the operator where; never the values.
             note_failure(error)
-            return self._refuse(
-                arrival, request, refuse(Code.NOT_READY, "The gateway failed to judge this call.")
-            )
-        entry, call, taken = arrival.entry, arrival.call, arrival.taken
-        assert entry is not None and call is not None and taken is not None
-        opened, personal = self._opened(
-            arrival, request.method, decision, None if reserved is None else reserved.cost_micros
-        )
-        exchange = Exchange(
-            node,
-            runtime,
-            runtime_of=self.runtime,
-            key_id=entry.id,
-            call=call,
-            call_id=opened.call,
-            origin=arrival.origin,
-            taken=taken,
-            secret=arrival.secret,
-            reserved=reserved,
-            started_ns=arrival.started_ns,
-            request=request,
-        )
-        node.enter(exchange)
-        node.turn.record(
-            opened, personal=personal, then=exchange.start, otherwise=exchange.withdraw, accepts=True
-        )
+            self._refuse(arrival, request, refuse(Code.NOT_READY, "The gateway failed to judge this call."))
 
     # -- the order of the checks
 
-    def _admit(self, arrival: _Arrival, request: Request) -> tuple[ServiceRuntime, Any, Decision]:
-        node = self._node
-        headers = request.headers
+    def _read_form(self, arrival: _Arrival, request: Request) -> None:
+        """Everything about the call's form, up to its size."""
         facts = arrival.headers
-        for name, value in headers:
+        for name, value in request.headers:
             if name in _WANTED:
                 facts[name] = facts[name] + b", " + value if name in facts else value
         form = self._find_address(arrival, request.peer)
-        method = request.method
-        if method == UNKNOWN_METHOD:
-            raise _Refused(refuse(Code.METHOD_REFUSED))  # all that could be read
-        if not node.answers_to(facts.get(b"host", b"")):
+        if request.fault is not None:
+            raise _Refused(refuse(_FAULTS[request.fault], request.fault.value))
+        if not self._node.answers_to(facts.get(b"host", b"")):
             raise _Refused(refuse(Code.HOST_UNKNOWN))
-        if method not in KNOWN_METHODS:
+        if request.method not in KNOWN_METHODS:
             raise _Refused(refuse(Code.METHOD_REFUSED))
         if b"upgrade" in facts:
             form = refuse(Code.NOT_SUPPORTED)
-        service, label, rest = self._route(request.raw_path)
+        service, arrival.label, rest = self._route(request.raw_path)
         arrival.service = service
-        runtime = None if service is None else self.runtime(service)
-        query = arrival.query = request.query
+        runtime = arrival.runtime = None if service is None else self.runtime(service)
+        arrival.query = request.query
         intake = self._nowhere if runtime is None else runtime.intake
         try:
-            arrival.taken = intake.take(headers, query)
+            arrival.taken = intake.take(request.headers, request.query)
         except IntakeRefused as error:
             # A method that is changed in the query comes before all other faults of form.
             if form is None or error.code is Code.METHOD_REFUSED:
@@ -197,45 +168,74 @@ class Gateway:
         if form is not None:
             raise _Refused(form)
         try:
-            path = arrival.path = judge_path(
+            arrival.path = judge_path(
                 rest, encoded_slash=service is not None and service.service.encoded_slash
             )
         except PathRefused as error:
             raise _Refused(refuse(Code.PATH_REFUSED, str(error))) from None
-        length = facts.get(b"content-length")
-        if length is not None and not self._takes(length, runtime):
+        # A service that does not exist takes as much as others do.
+        ceiling = self._ceiling if runtime is None else runtime.ceiling
+        if request.length is not None and request.length > ceiling:
             raise _Refused(refuse(Code.TOO_LARGE))
-        taken = arrival.taken
-        assert taken is not None
-        entry = self._look_up(arrival, taken.value)
-        if service is None or runtime is None or (entry is not None and entry.service_id != service.id):
-            arrival.entry = entry
-            # The journal keeps the true code; the stranger learns only that the key is unknown here.
-            raise _Refused(refuse(Code.SERVICE_DENIED) if entry is not None else UNKNOWN)
+
+    def _judge(self, arrival: _Arrival, method: str) -> Decision:
+        """Whose key it is, and whether it may do this now."""
+        node, service = self._node, arrival.service
+        assert arrival.taken is not None
+        entry = arrival.entry = self._look_up(arrival, arrival.taken.value)
         if entry is None:
             raise _Refused(UNKNOWN)
-        arrival.entry = entry
-        origin = facts.get(b"origin")
-        arrival.origin = service.service.origin(label)
+        if service is None or entry.service_id != service.id:
+            # The journal keeps the true code; the stranger learns only that the key is unknown here.
+            raise _Refused(refuse(Code.SERVICE_DENIED))
+        origin = arrival.headers.get(b"origin")
         call = arrival.call = Call(
             method,
-            path,
+            arrival.path,
             service.service.name,
-            label or service.service.default_host,
+            arrival.label or service.service.default_host,
             arrival.address,
             None if origin is None else origin.decode("latin-1"),
         )
-        decision, reserved = node.judge(
+        decision, arrival.reserved = node.judge(
             entry, call, arrival.now, service.service.price_micros, address_bytes(arrival.address)
         )
         if decision.code is not Code.VALID:
             raise _Refused(decision)
         arrival.secret = node.index.secret(entry, arrival.now.wall)
         if arrival.secret is None:
-            if reserved is not None:
-                node.counters.give_back(reserved, arrival.now)
             raise _Refused(refuse(Code.SECRET_UNAVAILABLE))
-        return runtime, reserved, decision
+        return decision
+
+    def _accept(self, arrival: _Arrival, request: Request, decision: Decision) -> None:
+        """Have the call recorded, and carried when its record stands."""
+        runtime, entry, call, taken = arrival.runtime, arrival.entry, arrival.call, arrival.taken
+        service, secret = arrival.service, arrival.secret
+        assert runtime and entry and call and taken and service and secret
+        opened, personal = self._opened(arrival, request.method, decision)
+        exchange = Exchange(
+            self._node,
+            runtime,
+            runtime_of=self.runtime,
+            key_id=entry.id,
+            call=call,
+            call_id=opened.call,
+            origin=service.service.origin(arrival.label),
+            taken=taken,
+            secret=secret,
+            reserved=arrival.reserved,
+            started_ns=arrival.now.monotonic,
+            request=request,
+        )
+        self._node.turn.record(
+            opened,
+            personal=personal,
+            then=exchange.start,
+            otherwise=exchange.withdraw,
+            failed=exchange.break_off,
+            accepts=True,
+        )
+        self._node.enter(exchange)
 
     def _find_address(self, arrival: _Arrival, peer: str) -> Decision | None:
         """Note the caller's address, or return why it cannot be known."""
@@ -249,11 +249,6 @@ class Gateway:
             arrival.address = self._client_address.peer(peer)
             return refuse(Code.MALFORMED, "The forwarding headers cannot be believed.")
         return None
-
-    def _takes(self, length: bytes, runtime: ServiceRuntime | None) -> bool:
-        """Whether a body so long may come. A service that does not exist takes what others do."""
-        ceiling = self._ceiling if runtime is None else runtime.ceiling
-        return length.isdigit() and len(length) <= MAX_LENGTH_DIGITS and int(length) <= ceiling
 
     def _route(self, raw: bytes) -> tuple[ServiceEntry | None, str | None, bytes]:
         """``/SERVICE/REST`` or ``/SERVICE:HOST/REST``."""
@@ -302,9 +297,7 @@ class Gateway:
 
     # -- the record
 
-    def _opened(
-        self, arrival: _Arrival, method: str, decision: Decision, cost: int | None
-    ) -> tuple[Opened, Personal]:
+    def _opened(self, arrival: _Arrival, method: str, decision: Decision) -> tuple[Opened, Personal]:
         entry, service, path = arrival.entry, arrival.service, arrival.path
         facts = arrival.headers
         index = self._node.index
@@ -326,7 +319,7 @@ class Gateway:
             secret=None if arrival.secret is None else arrival.secret.id,
             policy=None if entry is None else entry.policy_id,
             limit=decision.limit,
-            cost_reserved=cost,
+            cost_reserved=None if arrival.reserved is None else arrival.reserved.cost_micros,
             index_generation=index.generation,
         )
         personal = Personal(
@@ -340,6 +333,9 @@ class Gateway:
 
     def _refuse(self, arrival: _Arrival, request: Request, decision: Decision) -> None:
         """Record what the journal is to know of a refusal, then tell the caller what it is."""
+        if arrival.reserved is not None:
+            self._node.counters.give_back(arrival.reserved, arrival.now)
+            arrival.reserved = None
         shown = UNKNOWN if decision.code is Code.SERVICE_DENIED else decision
         if arrival.address is not None and (arrival.entry is None or decision.code is Code.SERVICE_DENIED):
             # Without a key of this service it is a stranger's call: many of them must not fill the disk.
@@ -350,16 +346,19 @@ class Gateway:
             if not verdict.record_singly:
                 self.floods.count(arrival.address, decision.code, arrival.now)
                 return request.answer(problem(shown, None))
-        opened, personal = self._opened(arrival, request.method, decision, None)
-        answer = problem(shown, opened.call)
+        opened, personal = self._opened(arrival, request.method, decision)
+        # What is no HTTP at all is no failed sign-in.
+        status = HTTPStatus.BAD_REQUEST if request.fault is Fault.FORM else None
+        answer = problem(shown, opened.call, status=status)
+        ended = self._node.clock.now()
         closed = Closed(
             opened.call,
-            time.time(),
+            ended.wall,
             End.REFUSED,
             code=Code.THROTTLED if shown.code is Code.THROTTLED else None,
             status=answer[0],
             bytes_out=len(answer[2]),
-            last_byte_ms=(time.monotonic_ns() - arrival.started_ns) // 1000 / 1000,
+            last_byte_ms=milliseconds(arrival.now.monotonic, ended),
         )
         self._node.turn.record(
             opened,
@@ -367,11 +366,11 @@ class Gateway:
             personal=personal,
             then=lambda: request.answer(answer),
             otherwise=lambda: request.answer(problem(refuse(Code.NOT_READY), None)),
+            failed=request.abort,
         )
 
     def _health(self, request: Request) -> WholeAnswer:
-        hosts = b", ".join(value for name, value in request.headers if name == b"host")
-        if not self._node.answers_to(hosts):
+        if not self._node.answers_to(request.joined(b"host")):
             return problem(refuse(Code.HOST_UNKNOWN), None)
         why = self._node.unready() if request.raw_path == b"/readyz" else None
         body = b'{"status":"ok"}' if why is None else b'{"status":"not ready","missing":"%b"}' % why.encode()

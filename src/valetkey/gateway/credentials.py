@@ -47,7 +47,7 @@ _KEYED: Final = (_AUTHORIZATION, _KEY_HEADER)
 _FOLD: Final = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ. ", b"abcdefghijklmnopqrstuvwxyz__")
 _METHOD_FIELD: Final = b"_method"
 
-# Handed on often: known at the first look.
+# Handed on often: one look-up tells it.
 _COMMON: Final = """
     accept accept-language anthropic-beta anthropic-version baggage cache-control content-encoding
     content-language content-md5 content-type date idempotency-key if-match if-modified-since
@@ -172,7 +172,7 @@ class Intake:
     def take(self, headers: Iterable[tuple[bytes, bytes]], query: bytes = b"") -> Taken:
         """Find the one credential and return the call without it. Raises `Malformed` or `MethodRefused`.
 
-        `headers` are those of the ASGI scope: names in lower case, in order.
+        `headers`: names in lower case, in order.
         """
         value: str | None = None
         place: AnyPlacement | None = None

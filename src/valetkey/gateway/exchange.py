@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from valetkey.decision.call import Call
 from valetkey.decision.codes import Code
@@ -18,14 +18,16 @@ from valetkey.gateway.answer import sieve
 from valetkey.gateway.credentials import Taken
 from valetkey.gateway.facts import SecretVersion
 from valetkey.gateway.logged import note_failure
+from valetkey.gateway.node import milliseconds
 from valetkey.gateway.refusal import problem
 from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber, scrub_bytes
 from valetkey.gateway.turn import Step, nothing
-from valetkey.gateway.upstream import Answer, AnswerBroken, UpstreamFailed
+from valetkey.gateway.upstream import UpstreamFailed
 from valetkey.journal.records import Closed, End
 from valetkey.services.origin import Origin
 from valetkey.services.placement import SecretRefused
 from valetkey.wire.request import CallerGone, Request
+from valetkey.wire.upstream import Answer, AnswerBroken, Body
 
 if TYPE_CHECKING:
     from valetkey.gateway.index import ServiceEntry
@@ -101,28 +103,32 @@ class Exchange:
 
     # -- ended from outside
 
-    def cut(self, end: End = End.CUT_BY_REVOKE, why: Code | None = None) -> bool:
+    def cut(self, end: End, why: Code) -> bool:
         """Hand nothing more on, in either direction; in force when this returns. False when it had ended before.
 
         A caller that has had no answer yet is told `why`; an answer that has begun ends in a reset.
         """
         if self._end is not None:
             return False
-        self._end = end
         # A caller whose answer has begun got no other code than the one it was allowed with.
         self._code = None if self._request.started else why
+        self._stop(end)
+        if self._request.started:
+            self._request.abort()
+        return True
+
+    def _stop(self, end: End) -> None:
+        self._end = end
         if self._answer is not None:
             self._answer.close()
         if self._task is not None and self._begun:
             # A task that is cancelled before its first step never takes it.
             self._task.cancel()
-        if self._request.started:
-            self._request.abort()
-        return True
 
     def caller_gone(self) -> None:
         """The caller's connection has ended."""
-        self.cut(End.CLIENT_GONE)
+        if self._end is None:
+            self._stop(End.CLIENT_GONE)
 
     def body_came(self, whole: bool) -> None:
         """A sign of life from the caller."""
@@ -137,7 +143,7 @@ class Exchange:
     def start(self) -> None:
         """Carry the call, now that its record stands."""
         if self._request.answered:
-            self.cut(End.CLIENT_GONE)
+            self.caller_gone()
         self._runtime.use()
         self._request.watch(self)
         self.body_came(self._request.complete)
@@ -149,6 +155,11 @@ class Exchange:
         self._give_back()
         self._node.leave(self)
         self._request.answer(problem(refuse(Code.NOT_READY), None))
+
+    def break_off(self) -> None:
+        """The call could not be begun although its record stands."""
+        self._finish(End.INTERRUPTED)
+        self._request.abort()
 
     async def _run(self) -> None:
         self._begun = True
@@ -185,7 +196,7 @@ class Exchange:
         except SecretRefused:
             self._give_back()
             return self._refuse(Code.SECRET_UNAVAILABLE, End.REFUSED)
-        body: Any = None
+        body: Body = None
         try:
             length = request.length
             if length is None or length > SMALL_BODY:
@@ -200,7 +211,7 @@ class Exchange:
             answer = await runtime.upstream.send(call.method, self._origin, target, headers, body, length)
         except UpstreamFailed as failure:
             if request.received > runtime.ceiling:
-                # The client library says of a body that ended in an error only that sending failed.
+                # Whoever sends the body says of one that was refused only that sending failed.
                 return self._refuse(Code.TOO_LARGE, End.REFUSED)
             if failure.sent is False:
                 self._give_back()
@@ -209,9 +220,6 @@ class Exchange:
             return self._refuse(Code.TOO_LARGE, End.REFUSED)
         except CallerGone:
             return None
-        if self._end is not None:
-            answer.close()
-            raise asyncio.CancelledError
         self._answer = answer
         await self._hand_on(answer)
 
@@ -381,7 +389,8 @@ class Exchange:
             ),
             then=then,
             otherwise=self._request.abort,
+            failed=self._request.abort,
         )
 
     def _elapsed_ms(self) -> float:
-        return (time.monotonic_ns() - self._started_ns) // 1000 / 1000
+        return milliseconds(self._started_ns, self._node.clock.now())

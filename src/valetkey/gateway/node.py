@@ -39,6 +39,11 @@ class SystemClock:
         return Now(time.time(), time.monotonic_ns())
 
 
+def milliseconds(since: int, now: Now) -> float:
+    """From `since` (nanoseconds of the monotonic clock) to `now`, in milliseconds with three places."""
+    return (now.monotonic - since) // 1000 / 1000
+
+
 class Node:
     """Everything a call meets inside one worker."""
 

@@ -17,13 +17,14 @@ _encode = msgspec.json.Encoder().encode
 _ALLOW = ", ".join(METHODS).encode()
 
 
-def problem(decision: Decision, call_id: str | None) -> WholeAnswer:
-    """Status, headers and body of a refusal. Nothing of the request is echoed."""
+def problem(decision: Decision, call_id: str | None, *, status: int | None = None) -> WholeAnswer:
+    """Status (the code's own where none is given), headers and body. Nothing of the request is echoed."""
     info = CODES[decision.code]
+    status = status or info.status
     document: dict[str, Any] = {
         "type": f"{PROBLEM_TYPES}{decision.code.lower()}",
         "title": info.sentence,
-        "status": info.status,
+        "status": status,
         "code": decision.code,
         "detail": decision.sentence,
         "next_step": info.next_step,
@@ -44,12 +45,12 @@ def problem(decision: Decision, call_id: str | None) -> WholeAnswer:
     ]
     if not info.waiting_helps:
         headers += [(b"x-should-retry", b"false"), (b"stripe-should-retry", b"false")]
-    if info.status == 429:
+    if status == 429:
         # Stripe's package repeats a 429 only where it is told to.
         headers.append((b"stripe-should-retry", b"true"))
-    if info.status == 401:
+    if status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="valetkey"'))
-    if info.status == 405:
+    if status == 405:
         headers.append((b"allow", _ALLOW))
     if decision.code is Code.NOT_READY:
         headers.append((b"retry-after", b"1"))
@@ -58,7 +59,7 @@ def problem(decision: Decision, call_id: str | None) -> WholeAnswer:
     if decision.rate is not None:
         headers.append((b"ratelimit-policy", decision.rate.policy_header.encode()))
         headers.append((b"ratelimit", decision.rate.header.encode()))
-    return info.status, headers, body
+    return status, headers, body
 
 
 def plain_answer(status: int, body: bytes) -> WholeAnswer:

@@ -12,7 +12,6 @@ from valetkey.gateway.scrub import Needles
 from valetkey.gateway.upstream import Upstream
 from valetkey.services.catalogue import load_preset
 from valetkey.services.dialling import OwnListeners
-from valetkey.services.origin import Origin
 from valetkey.services.placement import Basic
 from valetkey.services.service import Service
 from valetkey.settings import Settings
@@ -65,10 +64,6 @@ class ServiceRuntime:
     def _close_when_unused(self) -> None:
         if self._retired and not self._users:
             self.upstream.close()
-
-    def origin(self, host: str | None) -> Origin:
-        """Where a call to that host goes."""
-        return self.service.origin(host)
 
     def is_media(self, call: Call) -> bool:
         """Whether the endpoint answers with files, so that a Range makes sense."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
 
 from valetkey.gateway.logged import note_failure
 from valetkey.journal.errors import JournalFailed
@@ -20,6 +21,16 @@ def nothing() -> None:
     """No step follows."""
 
 
+class _Waiting(NamedTuple):
+    """One call that waits for its record."""
+
+    entry: Entry
+    then: Step
+    otherwise: Step
+    failed: Step
+    accepts: bool
+
+
 class Turn:
     """What waits for its record."""
 
@@ -27,8 +38,7 @@ class Turn:
         """`may_accept`: whether this node may still let calls through, asked again before they are recorded."""
         self._journal = journal
         self._may_accept = may_accept
-        self._entries: list[Entry] = []
-        self._steps: list[tuple[Step, Step, bool]] = []
+        self._waiting: list[_Waiting] = []
 
     def record(
         self,
@@ -36,44 +46,47 @@ class Turn:
         personal: Personal | None = None,
         then: Step = nothing,
         otherwise: Step = nothing,
+        failed: Step = nothing,
         accepts: bool = False,
     ) -> None:
         """Record, and take the step `then` when the record stands, `otherwise` when it could not be made.
 
-        `accepts`: the record lets a call through, so it is not made when the node may not do that any more.
+        `failed` is taken when `then` raised: the record stands, and nobody has been answered. `accepts`: the
+        record lets a call through, so it is not made when the node may not do that any more.
         """
-        if not self._steps:
+        if not self._waiting:
             asyncio.get_running_loop().call_soon(self.flush)
-        self._entries.append((appended, personal))
-        self._steps.append((then, otherwise, accepts))
+        self._waiting.append(_Waiting((appended, personal), then, otherwise, failed, accepts))
 
     def flush(self) -> None:
         """Write the records of all that was decided, then take each one's step."""
-        if not self._steps:
+        if not self._waiting:
             return
-        entries, self._entries = self._entries, []
-        steps, self._steps = self._steps, []
-        refused: list[Step] = []
+        standing, self._waiting = self._waiting, []
+        refused: list[_Waiting] = []
         if not self._may_accept():
-            refused = [otherwise for _, otherwise, accepts in steps if accepts]
-            entries = [entry for entry, step in zip(entries, steps, strict=True) if not step[2]]
-            steps = [step for step in steps if not step[2]]
+            refused = [waiting for waiting in standing if waiting.accepts]
+            standing = [waiting for waiting in standing if not waiting.accepts]
         try:
-            self._journal.append_all(entries)
-        except JournalFailed:
-            refused += [otherwise for _, otherwise, _ in steps]
-            steps = []
-        for otherwise in refused:
-            _take(otherwise, nothing)
-        for then, otherwise, _ in steps:
-            _take(then, otherwise)
+            if standing:
+                self._journal.append_all([waiting.entry for waiting in standing])
+        except Exception as error:
+            # A full disk, which the worker's sweep tells the operator of, or a record that cannot be written.
+            if not isinstance(error, JournalFailed):
+                note_failure(error)
+            refused += standing
+            standing = []
+        for waiting in refused:
+            _take(waiting.otherwise, nothing)
+        for waiting in standing:
+            _take(waiting.then, waiting.failed)
 
 
-def _take(step: Step, otherwise: Step) -> None:
+def _take(step: Step, failed: Step) -> None:
     """One call's failure must not keep the others from their answers."""
     try:
         step()
     except Exception as error:
         note_failure(error)
-        if otherwise is not nothing:
-            _take(otherwise, nothing)
+        if failed is not nothing:
+            _take(failed, nothing)

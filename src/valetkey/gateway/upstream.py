@@ -10,8 +10,6 @@ from valetkey.services.origin import Origin
 from valetkey.services.service import Service
 from valetkey.wire.upstream import Answer, AnswerBroken, Body
 
-__all__ = ["Answer", "AnswerBroken", "Upstream", "UpstreamFailed"]
-
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 
 
@@ -20,7 +18,6 @@ class UpstreamFailed(Exception):
 
     def __init__(self, why: str, *, sent: bool) -> None:
         super().__init__(why)
-        self.why = why
         self.sent = sent
 
 

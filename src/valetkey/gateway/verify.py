@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import msgspec
@@ -16,8 +15,8 @@ from valetkey.decision.path import PathRefused, judge_path
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.client_address import address_bytes
 from valetkey.gateway.index import KeyEntry
-from valetkey.gateway.logged import free_text, masked
-from valetkey.gateway.node import Node
+from valetkey.gateway.logged import free_text, masked, note_failure
+from valetkey.gateway.node import Node, milliseconds
 from valetkey.gateway.refusal import plain_answer, problem
 from valetkey.journal.records import Closed, End, Opened, Personal
 from valetkey.vault.fingerprint import fingerprint
@@ -27,7 +26,7 @@ QUESTION_SECONDS = 10.0
 """A question is one packet or two; whoever takes longer holds a connection for nothing."""
 _NO_CREDENTIAL = refuse(Code.MALFORMED, "Verify needs a service credential as bearer.")
 MAX_QUESTION = 65_536
-"""A question is a key and a few facts; more is refused before it is read."""
+"""A question is a key and a few facts; so much is read of it."""
 
 
 class Question(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -92,23 +91,17 @@ class Verify:
     def answer(self, request: Request) -> None:
         """Answer one question, now if it is here."""
         node = self._node
-        host = authorization = b""
-        for name, value in request.headers:
-            if name == b"host":
-                host = host + b"," + value if host else value
-            elif name == b"authorization":
-                authorization = authorization + b"," + value if authorization else value
-        if not node.answers_to(host):
+        if not node.answers_to(request.joined(b"host")):
             return request.answer(problem(refuse(Code.HOST_UNKNOWN), None))
         if request.method != "POST":
             return request.answer(problem(refuse(Code.METHOD_REFUSED, "Verify is asked by POST."), None))
         if node.unready() is not None:
             return request.answer(problem(refuse(Code.NOT_READY), None))
-        credential = self._fingerprint_of(authorization)
+        credential = self._fingerprint_of(request.joined(b"authorization"))
         if credential is None or node.index.credential(credential) is None:
             return request.answer(problem(_NO_CREDENTIAL, None))
         if request.complete:
-            return self._answer(request, request.taken(), credential)
+            return self._consider(request, request.taken(), credential)
         waiting = asyncio.get_running_loop().create_task(self._wait(request, credential))
         self._waiting.add(waiting)
         waiting.add_done_callback(self._waiting.discard)
@@ -117,15 +110,19 @@ class Verify:
         """Answer when the question is here, by what holds then."""
         body: bytes | None = b""
         try:
-            async with asyncio.timeout(QUESTION_SECONDS):
-                body = await _read(request)
-        except TimeoutError:
-            body = None
+            try:
+                async with asyncio.timeout(QUESTION_SECONDS):
+                    body = await _read(request)
+            except TimeoutError:
+                body = None
+            self._consider(request, body, credential)
         except CallerGone:
-            return
-        self._answer(request, body, credential)
+            pass
+        except Exception as error:
+            note_failure(error)
+            request.abort()
 
-    def _answer(self, request: Request, body: bytes | None, credential: bytes) -> None:
+    def _consider(self, request: Request, body: bytes | None, credential: bytes) -> None:
         node = self._node
         if body is None or len(body) > MAX_QUESTION:
             return request.answer(problem(refuse(Code.TOO_LARGE), None))
@@ -208,12 +205,13 @@ class Verify:
             cost_reserved=None if reserved is None else reserved.cost_micros,
             index_generation=index.generation,
         )
+        ended = node.clock.now()
         closed = Closed(
             identifier,
-            time.time(),
+            ended.wall,
             End.COMPLETE if decision.allowed else End.REFUSED,
             status=200,
-            last_byte_ms=(time.monotonic_ns() - now.monotonic) // 1000 / 1000,
+            last_byte_ms=milliseconds(now.monotonic, ended),
             cost=None if reserved is None else reserved.cost_micros,
         )
         answer = _answer(decision, identifier, entry, index.holder_name(entry) if entry is not None else None)
@@ -235,6 +233,7 @@ class Verify:
             personal=Personal(None if address is None else address.text, None, free_text(question.origin)),
             then=say,
             otherwise=withdraw,
+            failed=request.abort,
             accepts=decision.allowed,
         )
 

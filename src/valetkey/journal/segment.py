@@ -125,6 +125,11 @@ class SegmentWriter:
         """Whether this writer refuses everything from now on."""
         return self._failed is not None
 
+    @property
+    def reason(self) -> str:
+        """Why it failed; empty while it has not."""
+        return self._failed or ""
+
     def append(self, *appended: records.Record, personal: records.Personal | None = None) -> None:
         """Append records in one write: all of them, or none. Raises `JournalFailed`: then it is none.
 
@@ -159,14 +164,14 @@ class SegmentWriter:
                 self._descriptor, text
             ) != len(text):
                 self._fail("the disk took only a part of it")
+            if self._durable:
+                self._to_disk()
         except OSError as error:
             self._fail(error.strerror or str(error))
         self._size += len(text)
         self._personal_size += len(fields)
         self._head = head
         self._seq = seq
-        if self._durable:
-            self.sync()
 
     def _commit(self, seq: int, payload: bytes, personal: records.Personal, beside: list[bytes]) -> bytes:
         """Add the personal line to those beside; return the payload with its commitment."""
@@ -181,12 +186,15 @@ class SegmentWriter:
     def sync(self) -> None:
         """Bring everything appended so far to the disk. May run in another thread. Raises `JournalFailed`."""
         try:
-            os.fdatasync(self._personal)
-            os.fdatasync(self._descriptor)
+            self._to_disk()
         except OSError as error:
             # After a failed sync the system may have dropped the pages: nothing later can be promised.
             self._failed = error.strerror or str(error)
             self._refuse(error)
+
+    def _to_disk(self) -> None:
+        os.fdatasync(self._personal)
+        os.fdatasync(self._descriptor)
 
     def seal(self, time: float) -> None:
         """End the segment properly: append `sealed` and bring it to the disk. Raises `JournalFailed`.

@@ -1,9 +1,8 @@
-"""The one place that touches Granian's embedded server (called experimental by its makers, so pinned)."""
+"""The API's server: the one place that touches Granian's embedded one (called experimental by its makers)."""
 
 from __future__ import annotations
 
 import asyncio
-import socket as sockets
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,15 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from valetkey.wire.listener import listening_socket
+
 HEADER_READ_TIMEOUT_MS = 10_000
 """A caller has so long to send its request head; silent connections are closed after it."""
 MAX_HEAD_BYTES = 32_768
 """Request line and headers together; a larger head is answered 431 by the server itself."""
 MAX_OPEN_CALLS = 20_000
-"""More than the streams one worker can hold in memory: back-pressure is ours, not the listener's."""
+"""More than are ever open at once: nobody waits for another's answer."""
 OPENING_SECONDS = 0.005
-STALL_MS = 60_000
-"""A caller that takes nothing for so long is dropped by the kernel (TCP_USER_TIMEOUT)."""
-UNSENT_BYTES = 65_536
-"""So much of an answer may wait in the kernel unsent (TCP_NOTSENT_LOWAT): a killed worker's last bytes."""
-_TCP_NOTSENT_LOWAT = 25
 
 
 class _Server(Server):  # its private parts are untyped: the price of the listening socket being ours
@@ -33,15 +29,7 @@ class _Server(Server):  # its private parts are untyped: the price of the listen
         if self.bind_uds is not None:
             super()._init_shared_socket()  # type: ignore[no-untyped-call]
             return
-        family = sockets.AF_INET6 if ":" in self.bind_addr else sockets.AF_INET
-        listening = sockets.socket(family, sockets.SOCK_STREAM)
-        listening.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
-        listening.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEPORT, 1)
-        listening.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
-        listening.setsockopt(sockets.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-        listening.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_USER_TIMEOUT, STALL_MS)
-        listening.bind((self.bind_addr, self.bind_port))
-        listening.setblocking(False)
+        listening = listening_socket(self.bind_addr, self.bind_port)
         holder: Any = SocketHolder
         shared: Any = self
         shared._shd = holder(listening.detach(), False, self.backlog)

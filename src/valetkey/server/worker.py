@@ -202,7 +202,11 @@ class WorkerProcess:
             if node.journal.failed:
                 # Nothing can be recorded, so nothing is answered; a new worker may find the disk mended.
                 node.cut_all(End.INTERRUPTED, Code.NOT_READY)
-                print("valetkey: the journal cannot be written; the worker ends", file=sys.stderr, flush=True)
+                print(
+                    f"valetkey: the journal cannot be written ({node.journal.reason}); the worker ends",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 os._exit(1)
             node.look_around()
             node.cut_late(time.monotonic())

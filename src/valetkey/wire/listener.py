@@ -1,7 +1,7 @@
 """The gateway's listener: HTTP/1.1 on our own loop, parsed by llhttp in its strict form, answered in the same turn.
 
 A listener with a thread of its own costs four times as much a call, because every call crosses from its
-thread to ours and back (docs/decisions/0004-listener-of-our-own.md).
+thread to ours and back (docs/decisions/0004-http-on-our-own-loop.md).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from httptools import (
     HttpRequestParser,
 )
 
-from valetkey.wire.request import UNKNOWN_METHOD, Request
+from valetkey.wire.request import Fault, Request
 
 HEAD_SECONDS = 10.0
 """A caller has so long to send a request head; silent connections are closed after it."""
@@ -34,6 +34,8 @@ LINGER_SECONDS = 1.0
 """A caller that was answered before it had sent everything has so long to read why."""
 MAX_HEAD_BYTES = 32_768
 """Request line and headers together."""
+MAX_AHEAD = 8
+"""So many requests may wait behind the one that is open."""
 MAX_DROPPED = 1_000_000
 """So many bytes are read and dropped on a connection that is about to end."""
 MAX_FIELDS = 128
@@ -53,10 +55,6 @@ _LINGER_ZERO = struct.pack("ii", 1, 0)
 _NEVER = float("inf")
 _VERSIONS = {"1.1": True, "1.0": False}
 
-_BAD_REQUEST = (b"400 Bad Request", b"The request is not valid HTTP/1.1.\n")
-_BAD_TARGET = (b"400 Bad Request", b"The target holds an octet that has to be percent-encoded.\n")
-_HEAD_TOO_LARGE = (b"431 Request Header Fields Too Large", b"The request's head is too large.\n")
-
 Handler = Callable[[Request], None]
 
 
@@ -72,7 +70,7 @@ class Connection(asyncio.Protocol):
     """One caller's connection: one request at a time, in order."""
 
     __slots__ = (
-        "_advancing", "_broken", "_current", "_deaf", "_head_bytes", "_headers", "_in_head", "_listener", "_loop",
+        "_advancing", "_current", "_deaf", "_head_bytes", "_headers", "_in_head", "_listener", "_loop",
         "_parser", "_parsing", "_queue", "_reading", "_transport", "_url", "_writable",
         "deadline", "paused", "peer",
     )  # fmt: skip
@@ -91,7 +89,6 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         self._reading = True
         self._deaf = False
-        self._broken: tuple[bytes, bytes] | None = None
         self._advancing = False
         self._writable: asyncio.Future[None] | None = None
         self.paused = False
@@ -150,23 +147,27 @@ class Connection(asyncio.Protocol):
             if self._parsing is not None:
                 self._parsing.keep_alive = False
         except HttpParserInvalidURLError:
-            self._deaf, self._broken = True, _BAD_TARGET
+            self._misread(Fault.TARGET)
         except HttpParserInvalidMethodError:
-            self._deaf = True
-            self._queue.append(self._made(UNKNOWN_METHOD, b"/", keep_alive=False))
+            self._misread(Fault.METHOD)
         except HttpParserError as error:
-            self._deaf = True
-            cause = error.__context__
-            self._broken = _HEAD_TOO_LARGE if isinstance(cause, _HeadTooLarge) else _BAD_REQUEST
+            self._misread(Fault.SIZE if isinstance(error.__context__, _HeadTooLarge) else Fault.FORM)
         if began_before and self._in_head and not self._deaf:
             # A field that is not whole yet waits inside the parser.
             self._head_bytes += len(data)
             if self._head_bytes > 2 * MAX_HEAD_BYTES:
-                self._deaf, self._broken = True, _HEAD_TOO_LARGE
-        if self._broken is not None and self._parsing is not None and not self._parsing.complete:
-            # A body that broke off must not look whole to anyone.
-            return self.abort()
+                self._misread(Fault.SIZE)
         self._advance()
+
+    def _misread(self, fault: Fault) -> None:
+        """What came cannot be read, and nothing after it can."""
+        self._deaf = True
+        if self._parsing is not None and not self._parsing.complete:
+            # A body that broke off must not look whole to anyone.
+            self.abort()
+        elif self._parsing is None or self._parsing.keep_alive:
+            request = Request(self, "", b"", b"", [], length=None, keep_alive=False, fault=fault)
+            self._queue.append(request)
 
     # -- the parser's side
 
@@ -255,16 +256,8 @@ class Connection(asyncio.Protocol):
                 self._listener.note(error)
                 self.abort()
         self._advancing = False
-        if self._current is None and self._broken is not None:
-            status, sentence = self._broken
-            self._broken = None
-            self._transport.write(
-                b"HTTP/1.1 %b\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n%b\r\nconnection: close\r\n\r\n%b"
-                % (status, len(sentence), self.date, sentence)
-            )
-            self._linger()
-        elif self._queue and self._reading:
-            # What is asked in advance waits in the kernel, except what is here already.
+        if len(self._queue) > MAX_AHEAD and self._reading:
+            # The rest waits in the kernel. A caller that asks so far ahead and leaves is noticed late.
             self._reading = False
             self._transport.pause_reading()
 
@@ -275,23 +268,17 @@ class Connection(asyncio.Protocol):
         self._current = None
         if self._listener.closing:
             request.keep_alive = False
-        if not request.complete and not request.keep_alive:
-            # Nobody reads the rest of its body: the connection serves no other call.
-            self._deaf = True
-            self._broken = None
-            self._queue.clear()
-            self._linger()
-        elif not request.keep_alive:
-            self._deaf = True
-            self._broken = None
-            self._queue.clear()
+        if request.keep_alive:
+            self.deadline = self._loop.time() + (HEAD_SECONDS if self._in_head else KEEPALIVE_SECONDS)
+            self._advance()
+            self.read_on()
+            return
+        self._deaf = True
+        self._queue.clear()
+        if request.complete:
             self._transport.close()
         else:
-            self.deadline = self._loop.time() + KEEPALIVE_SECONDS
-            if not self._advancing:
-                self._advance()
-            if not self._queue:
-                self._resume()
+            self._linger()  # more may come, and a reset would overtake the answer
 
     def _linger(self) -> None:
         """End our side; reset what is left when the caller has had its time to read."""
@@ -317,7 +304,7 @@ class Connection(asyncio.Protocol):
 
     def read_on(self) -> None:
         """Some of the body was read: there is room for more."""
-        if not self._queue:
+        if len(self._queue) <= MAX_AHEAD:
             self._resume()
 
     def _resume(self) -> None:
@@ -332,6 +319,7 @@ class Connection(asyncio.Protocol):
         after the process is dead (measured, docs/results/cutting.md).
         """
         self._deaf = True
+        self._queue.clear()
         transport = self._transport
         if transport is None:
             return
@@ -377,17 +365,8 @@ class Listener:
     async def start(self) -> None:
         """Open the port. Raises OSError when it cannot be."""
         loop = asyncio.get_running_loop()
-        family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
-        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening = listening_socket(self._address, self._port)
         try:
-            # Accepted sockets inherit them.
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            listening.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALL_MS)
-            listening.bind((self._address, self._port))
-            listening.setblocking(False)
             self._sweep()
             self._server = await loop.create_server(lambda: Connection(self), sock=listening, backlog=BACKLOG)
         except BaseException:
@@ -427,6 +406,25 @@ class Listener:
         for connection in list(self._connections):
             connection.close_if_idle(now)
         self._timer = loop.call_later(SWEEP_SECONDS, self._sweep)
+
+
+def listening_socket(address: str, port: int) -> socket.socket:
+    """A bound socket that several processes may share the port of. Raises OSError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # Accepted sockets inherit them.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALL_MS)
+        made.bind((address, port))
+        made.setblocking(False)
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def _origin_form(target: bytes, hosts: list[bytes], *, connect: bool) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from enum import Enum
 from http import HTTPStatus
 from typing import Protocol
 
@@ -11,13 +12,21 @@ HeaderPairs = list[tuple[bytes, bytes]]
 WholeAnswer = tuple[int, HeaderPairs, bytes]
 """Status, headers and body."""
 
-UNKNOWN_METHOD = "?"
-"""Method of a request whose own is none that HTTP knows; nothing else of it was read."""
 MAX_WAITING_BYTES = 262_144
 """So much of a body may wait in memory before its sender is made to wait."""
 
 MAX_DISCARDED = 65_536
 """So much of a body that nobody wants is read and dropped to keep the connection."""
+
+
+class Fault(Enum):
+    """Why a request's head could not be read. Nothing else is known of it then."""
+
+    FORM = "The request is not valid HTTP/1.1, or could be read in two ways."
+    TARGET = "The target holds an octet that has to be percent-encoded."
+    METHOD = "The method is none that HTTP knows."
+    SIZE = "The request's head is too large."
+
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %b" % (status, status.phrase.encode()) for status in HTTPStatus}
 _FIELD = b": ".join
@@ -66,7 +75,7 @@ class Request:
 
     __slots__ = (
         "_chunked", "_continue", "_left", "_line", "_pieces", "_waiter", "_waiting", "_watcher",
-        "answered", "complete", "headers", "keep_alive", "length", "method", "modern", "query", "raw_path",
+        "answered", "complete", "fault", "headers", "keep_alive", "length", "method", "modern", "query", "raw_path",
         "received", "started",
     )  # fmt: skip
 
@@ -82,8 +91,10 @@ class Request:
         keep_alive: bool = True,
         modern: bool = True,
         expects: bool = False,
+        fault: Fault | None = None,
     ) -> None:
         """`headers` have lower-case names; `length` is None for a body in chunks; `modern`: HTTP/1.1."""
+        self.fault = fault
         self._line = line
         self.method = method
         self.raw_path = raw_path
@@ -111,6 +122,10 @@ class Request:
     def peer(self) -> str:
         """The address the connection comes from."""
         return self._line.peer
+
+    def joined(self, name: bytes) -> bytes:
+        """All values of a header in one, with a comma between them; empty where there is none."""
+        return b",".join([value for field, value in self.headers if field == name])
 
     def watch(self, watcher: Watcher) -> None:
         """Tell `watcher` from now on what the caller does."""

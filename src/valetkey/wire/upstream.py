@@ -137,7 +137,11 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(self, released: Callable[[UpstreamConnection], None]) -> None:
         """`released` is told when an answer is whole and the connection is free for another call."""
         self.released = released
-        self._parser: Any = None
+        self._parser: Any = HttpResponseParser(self)
+        # As browsers and other clients read; everything that could move a message's border stays strict.
+        self._parser.set_dangerous_leniencies(
+            lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
         self._transport: Any = None
         self._answer: Answer | None = None
         self._headers: HeaderPairs = []
@@ -160,12 +164,6 @@ class UpstreamConnection(asyncio.Protocol):
     def ask(self, method: str, head: bytes, body: Body, *, chunked: bool) -> Answer:
         """Send one call. `head` is everything up to the body; `chunked`: frame the body's pieces."""
         answer = self._answer = Answer(self)
-        if self._parser is None:
-            self._parser = HttpResponseParser(self)
-            # As browsers and other clients read; everything that could move a message's border stays strict.
-            self._parser.set_dangerous_leniencies(
-                lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
-            )
         self._skips_body = method == "HEAD"
         if body is None or isinstance(body, bytes):
             self._transport.write(head + body if body else head)
@@ -305,12 +303,12 @@ class UpstreamConnection(asyncio.Protocol):
                 if chunked or value.strip().lower() != b"chunked":
                     raise AnswerBroken("its transfer coding is not known")
                 chunked = True
-        self._keep = parser.should_keep_alive()
+        # An upstream that answers HEAD with a body all the same would answer the next call with it.
+        self._keep = parser.should_keep_alive() and not self._skips_body
         self._until_end = length is None and not chunked
         answer.began(status, self._headers, length, coding)
         if self._skips_body:
             self._whole()
-            self._parser = None  # it waits for a body that never comes
 
     def on_body(self, body: bytes) -> None:
         answer = self._answer
