@@ -73,13 +73,13 @@ async def knock(listener: Listener) -> Peer:
 
 async def all_of(reader: asyncio.StreamReader) -> bytes:
     """Everything until the end, and RESET where it ended in one."""
-    taken = b""
+    taken = []
     try:
         while piece := await reader.read(65536):
-            taken += piece
+            taken.append(piece)
     except ConnectionResetError:
-        taken += b"RESET"
-    return taken
+        taken.append(b"RESET")
+    return b"".join(taken)
 
 
 def said(octets: bytes, house: House | None = None) -> bytes:
