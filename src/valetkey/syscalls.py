@@ -1,8 +1,8 @@
 """System calls of a microsecond, made without giving up the interpreter's lock.
 
-`os.write` and `fcntl.fcntl` release the lock around each call. In a worker the listener's own thread waits
-for it, so every release is a hand-over and back: measured, four times the cost of the whole decision. These
-calls are for regular files and free locks only, where the kernel answers at once.
+`os.write` and `fcntl.fcntl` release the lock around each call; where another thread waits for it, every
+release is a hand-over and back: measured, four times the cost of the whole decision. These calls are for
+regular files, free locks and resets only, where the kernel answers at once.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ _c_write.restype = ctypes.c_ssize_t
 _c_fcntl = _libc.fcntl
 _c_fcntl.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_char_p)
 _c_fcntl.restype = ctypes.c_int
+_c_connect = _libc.connect
+_c_connect.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+_c_connect.restype = ctypes.c_int
+_UNSPECIFIED = bytes(16)
+"""A socket address of the family AF_UNSPEC."""
 
 
 def write(descriptor: int, data: bytes) -> int:
@@ -45,5 +50,16 @@ def try_lock(descriptor: int, flock: bytes) -> bool:
 def unlock(descriptor: int, flock: bytes) -> None:
     """Give locks back. Raises OSError."""
     if _c_fcntl(descriptor, fcntl.F_OFD_SETLK, flock) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def reset(descriptor: int) -> None:
+    """Reset a TCP connection now: RST to the other side, and whatever waits to be sent is dropped.
+
+    connect(2) to AF_UNSPEC dissolves the association, which closing does only later and in the loop's own
+    time. Raises OSError for what is no socket.
+    """
+    if _c_connect(descriptor, _UNSPECIFIED, len(_UNSPECIFIED)) < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterator
@@ -470,6 +471,24 @@ def test_a_reset_takes_back_what_a_slow_reader_has_not_read() -> None:
 
     taken = run(House(fill), visit)
     assert taken.endswith(b"RESET") and b"late" not in taken
+
+
+def test_a_reset_is_in_force_when_abort_returns() -> None:
+    seen: list[int] = []
+
+    async def visit(listener: Listener) -> None:
+        with socket.create_connection(("127.0.0.1", listener.port)) as end:
+            end.setblocking(False)
+            await asyncio.get_running_loop().sock_sendall(end, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            while not house.asked:
+                await asyncio.sleep(0.001)
+            house.asked[0].abort()
+            # Nothing else has run since, on this loop or another.
+            seen.append(end.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+    house = House(lambda request: request.start(200, [], None, b"x" * 1000))
+    run(house, visit)
+    assert seen == [errno.ECONNRESET]
 
 
 def test_a_sender_waits_for_a_slow_reader() -> None:

@@ -7,9 +7,7 @@ thread to ours and back (docs/decisions/0004-http-on-our-own-loop.md).
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +22,7 @@ from httptools import (
     HttpRequestParser,
 )
 
+from valetkey import syscalls
 from valetkey.wire.request import Fault, Request
 
 HEAD_SECONDS = 10.0
@@ -51,7 +50,6 @@ WAITING_BYTES = 65_536
 """So much of an answer may wait in the worker before its sender is made to wait."""
 SWEEP_SECONDS = 1.0
 _TCP_NOTSENT_LOWAT = 25
-_LINGER_ZERO = struct.pack("ii", 1, 0)
 _NEVER = float("inf")
 _VERSIONS = {"1.1": True, "1.0": False}
 
@@ -313,7 +311,7 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def abort(self) -> None:
-        """Reset the connection, with what waits in its buffers.
+        """Reset the connection in this moment, with what waits in its buffers.
 
         Closing would let what the kernel has accepted, up to some MB, reach a caller that reads later, even
         after the process is dead (measured, docs/results/cutting.md).
@@ -323,14 +321,8 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        end = transport.get_extra_info("socket")
-        try:
-            descriptor = os.dup(end.fileno())
-        except (OSError, AttributeError):
-            pass  # it is closed already
-        else:
-            with socket.socket(fileno=descriptor) as found, suppress(OSError):  # the caller was faster
-                found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        with suppress(OSError, AttributeError):  # it is closed already
+            syscalls.reset(transport.get_extra_info("socket").fileno())
         transport.abort()
 
     def close_if_idle(self, now: float) -> None:
