@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from valetkey.decision.address import parse_address
-from valetkey.decision.call import Call, Decision
+from valetkey.decision.address import Address, parse_address
+from valetkey.decision.call import Call, Decision, Now
 from valetkey.decision.codes import CODES, Code
 from valetkey.decision.decide import UNKNOWN, refuse
-from valetkey.decision.path import PathRefused, judge_path
+from valetkey.decision.path import JudgedPath, PathRefused, judge_path
+from valetkey.decision.reservation import Reserved
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.client_address import address_bytes
 from valetkey.gateway.index import KeyEntry
@@ -76,8 +77,20 @@ _UNREADABLE = _encode(
 )
 
 
-class _MethodRefused(Exception):
-    """The gateway would not take the method at all."""
+class _Judged:
+    """What is known of one question."""
+
+    __slots__ = ("address", "decision", "entry", "fingerprint", "now", "path", "reserved", "service")
+
+    def __init__(self, now: Now, service: str, fingerprint: str, entry: KeyEntry | None) -> None:
+        self.now = now
+        self.service = service
+        self.fingerprint = fingerprint
+        self.entry = entry
+        self.path: JudgedPath | None = None
+        self.address: Address | None = None
+        self.decision = UNKNOWN
+        self.reserved: Reserved | None = None
 
 
 class Verify:
@@ -137,7 +150,13 @@ class Verify:
             return request.answer(problem(_NO_CREDENTIAL, None))
         if node.unready() is not None:
             return request.answer(problem(refuse(Code.NOT_READY), None))
-        self._judge(request, question, known.service_id, cost)
+        judged = self._judge(question, known.service_id, cost)
+        try:
+            self._record(request, question, judged)
+        except BaseException:
+            if judged.reserved is not None:
+                node.counters.give_back(judged.reserved, judged.now)
+            raise
 
     def _fingerprint_of(self, authorization: bytes) -> bytes | None:
         scheme, _, credential = authorization.partition(b" ")
@@ -147,62 +166,65 @@ class Verify:
             else None
         )
 
-    def _judge(self, request: Request, question: Question, service_id: str, cost: int | None) -> None:
+    def _judge(self, question: Question, service_id: str, cost: int | None) -> _Judged:
+        """Whose key it is and whether it may do this now; what it may is reserved."""
         node = self._node
-        now = node.clock.now()
         index = node.index
         service_name = index.service_name(service_id)
         service = index.services.get(service_name)
-        raw = question.key.encode("utf-8", "replace")
-        print_ = fingerprint(raw, index.index_key)
-        entry = index.find(print_)
-        path = address = None
-        reserved = None
-        decision: Decision
+        print_ = fingerprint(question.key.encode("utf-8", "replace"), index.index_key)
+        judged = _Judged(node.clock.now(), service_name, print_.hex(), index.find(print_))
+        if question.method is not None and question.method not in KNOWN_METHODS:
+            judged.decision = refuse(Code.METHOD_REFUSED)
+            return judged
         try:
-            if question.method is not None and question.method not in KNOWN_METHODS:
-                raise _MethodRefused
             if question.address is not None:
-                address = parse_address(question.address)
+                judged.address = parse_address(question.address)
             if question.path is not None:
                 target = question.path.partition("?")[0].encode("utf-8", "replace")
-                path = judge_path(target, encoded_slash=service is not None and service.service.encoded_slash)
-        except _MethodRefused:
-            decision = refuse(Code.METHOD_REFUSED)
+                judged.path = judge_path(
+                    target, encoded_slash=service is not None and service.service.encoded_slash
+                )
         except PathRefused as error:
-            decision = refuse(Code.PATH_REFUSED, str(error))
+            judged.decision = refuse(Code.PATH_REFUSED, str(error))
+            return judged
         except ValueError as error:
-            decision = refuse(Code.MALFORMED, str(error))
-        else:
-            if entry is None:
-                decision = UNKNOWN
-            else:
-                call = Call(question.method, path, service_name, None, address, question.origin)
-                price = (
-                    cost if cost is not None else (None if service is None else service.service.price_micros)
-                )
-                decision, reserved = node.judge(
-                    entry, call, now, price, None if address is None else address_bytes(address)
-                )
+            judged.decision = refuse(Code.MALFORMED, str(error))
+            return judged
+        if judged.entry is not None:
+            address = judged.address
+            call = Call(question.method, judged.path, service_name, None, address, question.origin)
+            if cost is None and service is not None:
+                cost = service.service.price_micros
+            judged.decision, judged.reserved = node.judge(
+                judged.entry, call, judged.now, cost, None if address is None else address_bytes(address)
+            )
+        return judged
+
+    def _record(self, request: Request, question: Question, judged: _Judged) -> None:
+        """Have it recorded, and answered when the record stands."""
+        node, index = self._node, self._node.index
+        now, decision, entry, reserved = judged.now, judged.decision, judged.entry, judged.reserved
         identifier = self._new_call_id(now.wall)
-        method = question.method if question.method in KNOWN_METHODS else None
+        holder = None if entry is None else index.holder_name(entry)
+        cost = None if reserved is None else reserved.cost_micros
         opened = Opened(
             call=identifier,
             time=now.wall,
             code=decision.code,
             workspace="default",
-            service=service_name,
+            service=judged.service,
             key_id=None if entry is None else entry.id,
             key_kind=None if entry is None else entry.kind,
-            fingerprint=print_.hex() if entry is None else None,
-            holder=None if entry is None else index.holder_name(entry),
-            method=method,
-            path=None if path is None else masked(path.text),
+            fingerprint=judged.fingerprint if entry is None else None,
+            holder=holder,
+            method=question.method if question.method in KNOWN_METHODS else None,
+            path=None if judged.path is None else masked(judged.path.text),
             endpoint=decision.endpoint,
             operation=free_text(question.operation),
             policy=None if entry is None else entry.policy_id,
             limit=decision.limit,
-            cost_reserved=None if reserved is None else reserved.cost_micros,
+            cost_reserved=cost,
             index_generation=index.generation,
         )
         ended = node.clock.now()
@@ -212,25 +234,26 @@ class Verify:
             End.COMPLETE if decision.allowed else End.REFUSED,
             status=200,
             last_byte_ms=milliseconds(now.monotonic, ended),
-            cost=None if reserved is None else reserved.cost_micros,
+            cost=cost,
         )
-        answer = _answer(decision, identifier, entry, index.holder_name(entry) if entry is not None else None)
+        body = _encode(_answer(decision, identifier, entry, holder))
 
         def say() -> None:
             if reserved is not None:
                 # The own service carries the call itself: what verify knows of it ends here.
                 node.counters.settle(reserved)
-            request.answer(plain_answer(200, _encode(answer)))
+            request.answer(plain_answer(200, body))
 
         def withdraw() -> None:
             if reserved is not None:
                 node.counters.give_back(reserved, now)
             request.answer(problem(refuse(Code.NOT_READY), None))
 
+        address = None if judged.address is None else judged.address.text
         node.turn.record(
             opened,
             closed,
-            personal=Personal(None if address is None else address.text, None, free_text(question.origin)),
+            personal=Personal(address, None, free_text(question.origin)),
             then=say,
             otherwise=withdraw,
             failed=request.abort,
