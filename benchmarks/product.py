@@ -15,7 +15,7 @@ from benchmarks.home import OWN, Loaded
 from benchmarks.load import Question
 from benchmarks.machine import pin
 from benchmarks.processes import BenchmarkFailed, Processes
-from valetkey.demo.stage import free_port
+from valetkey.demo.stage import free_ports
 from valetkey.server.home import Home
 from valetkey.unix_http import UnixConnection
 
@@ -125,7 +125,7 @@ def serving(processes: Processes, loaded: Loaded, *, workers: int = 1) -> Iterat
 
 def start(processes: Processes, loaded: Loaded, *, workers: int = 1) -> tuple[Product, float]:
     """Start a server; also the seconds from its exec to the first VALID decision."""
-    gateway, control = free_port(), free_port()
+    gateway, control = free_ports()
     command = [
         sys.executable, "-m", "valetkey", "serve", "--workers", str(workers),
         "--gateway-port", str(gateway), "--control-port", str(control),

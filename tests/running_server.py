@@ -23,7 +23,7 @@ from typing import Any, Self, TypeVar
 
 from plain_calls import Answer, ValetKey, ask
 from process_tree import alive, children_of
-from valetkey.demo.stage import free_port
+from valetkey.demo.stage import free_ports
 from valetkey.unix_http import UnixConnection
 
 __all__ = ["Answer", "Refused", "RunningServer", "ValetKey", "ask", "eventually"]
@@ -68,7 +68,7 @@ class RunningServer:
         self.folder = Path(tempfile.mkdtemp(prefix="valetkey-test-"))
         self.home = self.folder / "home"
         self.root_key = self.folder / "root.key"
-        self.control_port, self.gateway_port = free_port(), free_port()
+        self.control_port, self.gateway_port = free_ports()
         self._settings = {"workers": workers, **(settings or {})}
         self._environment = dict(environment or {})
         self._names = count(1)

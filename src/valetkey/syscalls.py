@@ -11,6 +11,8 @@ import ctypes
 import errno
 import fcntl
 import os
+import sys
+import termios
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 _c_write = _libc.write
@@ -63,3 +65,11 @@ def reset(descriptor: int) -> None:
     if _c_connect(descriptor, _UNSPECIFIED, len(_UNSPECIFIED)) < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def unsent(descriptor: int) -> int:
+    """Bytes of a TCP connection that the other side has not acknowledged (SIOCOUTQ). 0 for what is no socket."""
+    try:
+        return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0

@@ -29,7 +29,7 @@ from typing import Any, Self
 
 from pages import ROOT
 
-from valetkey.demo.stage import free_port
+from valetkey.demo.stage import free_ports
 
 START_SECONDS = 40.0
 COMMAND_SECONDS = 90.0
@@ -127,7 +127,7 @@ class Walkthrough:
 
     def __init__(self, apis: dict[str, Any]) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="valetkey-docs-"))
-        self.control_port, self.gateway_port = free_port(), free_port()
+        self.control_port, self.gateway_port = free_ports()
         self._apis = apis
         self._newest: dict[str, str] = {}
         self._server: subprocess.Popen[bytes] | None = None

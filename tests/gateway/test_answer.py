@@ -25,11 +25,18 @@ def sieved(*headers: tuple[bytes, bytes]) -> HeaderPairs:
 
 def test_a_header_named_after_the_key_is_left_out_whatever_stands_around_it() -> None:
     json = (b"Content-Type", b"application/json")
-    for name in (KEY, f"X-{KEY}", f"{KEY}-Left", KEY.encode().hex()):
+    for name in (KEY, f"X-{KEY}", f"{KEY}-Left", KEY.encode().hex(), KEY.encode().hex().swapcase()):
         assert sieved(json, (name.encode(), b"1"), (b"X-Other", b"2")) == [
             (b"content-type", b"application/json"),
             (b"x-other", b"2"),
         ]
+
+
+def test_a_key_in_lower_case_is_found_in_a_name_of_any_case() -> None:
+    needles = needles_of(SERVICE, [SecretVersion("ver_1", {"key": KEY.lower()})])
+    for name in (KEY.lower(), KEY.upper(), KEY, f"x-{KEY.upper()}"):
+        raw = [(b"Content-Type", b"text/plain"), (name.encode(), b"1")]
+        assert sieve(raw, SERVICE, b"http://x", needles) == [(b"content-type", b"text/plain")]
 
 
 @pytest.mark.parametrize(

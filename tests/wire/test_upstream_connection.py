@@ -159,6 +159,17 @@ BROKEN = {
     "a head of a megabyte": Reply((head("200 OK", *[f"X-{n}: {'a' * 1000}" for n in range(1000)]),)),
     "a header of 70 kB": Reply((head("200 OK", f"X: {'a' * 70_000}"),)),
 }
+CHUNKS = head("200 OK", "Transfer-Encoding: chunked")
+BROKEN |= {
+    "a trailer without end": Reply(
+        (head("200 OK", "Transfer-Encoding: chunked") + b"1\r\na\r\n0\r\nT: ", b"a" * 3_000_000)
+    ),
+    "an extension without end": Reply(
+        (head("200 OK", "Transfer-Encoding: chunked") + b"1;", b"a" * 3_000_000)
+    ),
+    "a header without end": Reply((b"HTTP/1.1 200 OK\r\nX: ", b"a" * 3_000_000)),
+    "interim answers without end": Reply((head("103 Early Hints") * 200,)),
+}
 
 
 @pytest.mark.parametrize("reply", BROKEN.values(), ids=BROKEN.keys())

@@ -52,7 +52,7 @@ class Stage:
         self.real_key = "sk-" + "".join(
             secrets.choice(string.ascii_letters + string.digits) for _ in range(48)
         )
-        self.control_port, self.gateway_port = free_port(), free_port()
+        self.control_port, self.gateway_port = free_ports()
         self.standin_port = 0
         self.received: list[bytes] = []
         self._children: list[subprocess.Popen[str]] = []
@@ -173,6 +173,14 @@ class Stage:
                     return
             time.sleep(0.05)
         raise Unavailable("The server did not become ready in time.", "Try again, or: valetkey serve")
+
+
+def free_ports() -> tuple[int, int]:
+    """Two different free ports."""
+    first = free_port()
+    while (second := free_port()) == first:
+        pass
+    return first, second
 
 
 def free_port() -> int:

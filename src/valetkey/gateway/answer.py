@@ -63,11 +63,13 @@ def sieve(
     headers: HeaderPairs = []
     types: list[bytes] = []
     # One search over all of them: nearly always there is nothing to scrub.
-    suspicious = needles.occur_in(b"\n".join([part for pair in raw for part in pair]))
+    names = b"\n".join([name for name, _ in raw])
+    values = b"\n".join([value for _, value in raw])
+    suspicious = needles.occur_in(b"%b\n%b\n%b" % (names, names.lower(), values))
     for name, value in raw:
-        if suspicious and needles.occur_in(name):
-            continue  # as a name it would be shown in lower case, past the scrubber
         lower = name.lower()
+        if suspicious and (needles.occur_in(name) or needles.occur_in(lower)):
+            continue  # in another case than it came in, a name would pass the scrubber
         known = _TABLE.get(lower)
         if known is None:
             if lower.startswith(b"x-valetkey-"):

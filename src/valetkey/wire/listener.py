@@ -34,7 +34,15 @@ LINGER_SECONDS = 1.0
 MAX_HEAD_BYTES = 32_768
 """Request line and headers together."""
 MAX_AHEAD = 8
-"""So many requests may wait behind the one that is open."""
+"""So many requests may wait behind the one that is open, and those that stand in one piece with the last."""
+MAX_HELD = 65_536
+"""Bytes that may wait unparsed; more stays in the kernel."""
+MAX_UNPARSED = 65_536
+"""Bytes of which the parser may make nothing: a field, a trailer, the extension of a chunk."""
+READ_BYTES = 16_384
+"""Bytes that are parsed in one go: so many requests as stand in them are made at once."""
+REQUESTS_A_TURN = 16
+"""Requests of one connection that are answered before the others have their turn."""
 MAX_DROPPED = 1_000_000
 """So many bytes are read and dropped on a connection that is about to end."""
 MAX_FIELDS = 128
@@ -68,8 +76,9 @@ class Connection(asyncio.Protocol):
     """One caller's connection: one request at a time, in order."""
 
     __slots__ = (
-        "_advancing", "_current", "_deaf", "_head_bytes", "_headers", "_in_head", "_listener", "_loop",
-        "_parser", "_parsing", "_queue", "_reading", "_transport", "_url", "_writable",
+        "_current", "_deaf", "_dropped", "_going", "_head_bytes", "_headers", "_held", "_in_head", "_lingering",
+        "_listener", "_loop", "_moved", "_parser", "_parsing", "_queue", "_reading", "_transport", "_unparsed", "_url",
+        "_writable",
         "deadline", "paused", "peer",
     )  # fmt: skip
 
@@ -87,7 +96,14 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         self._reading = True
         self._deaf = False
-        self._advancing = False
+        self._held = b""
+        """What came and is not parsed yet."""
+        self._unparsed = 0
+        """Bytes the parser has taken since it last made something of them."""
+        self._moved = False
+        self._dropped = 0
+        self._going = False
+        self._lingering = False
         self._writable: asyncio.Future[None] | None = None
         self.paused = False
         self.peer = ""
@@ -130,16 +146,61 @@ class Connection(asyncio.Protocol):
         self.paused = False
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
+        self._go_on()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_DROPPED:
+            self._dropped += len(data)
+            if self._dropped > MAX_DROPPED:
                 self.abort()
             return
-        began_before = self._in_head
+        self._held = self._held + data if self._held else data
+        self._go_on()
+
+    # -- a turn: what is here is read and handed over in order, and not all of it at once
+
+    def _go_on(self) -> None:
+        """Hand requests over and read on, as far as this turn of the loop goes."""
+        if self._going:
+            return
+        self._going = True
+        left = REQUESTS_A_TURN
+        while True:
+            if self._current is None and self._queue and not self.paused:
+                if not left:
+                    self._loop.call_soon(self._go_on)
+                    break
+                left -= 1
+                self._hand_over(self._queue.popleft())
+            elif self._held and self._may_read():
+                self._read()
+            else:
+                break
+        self._going = False
+        self._listen()
+
+    def _may_read(self) -> bool:
+        """Whether what is held may be parsed: what is asked far ahead, or never read, waits as it came."""
+        if self._deaf or len(self._queue) >= MAX_AHEAD:
+            return False
+        if self._parsing is not None and not self._parsing.complete:
+            return not self._parsing.backlogged
+        return not self.paused
+
+    def _read(self) -> None:
+        """Feed the parser one piece of what is held."""
+        held, size = self._held, READ_BYTES
+        parsing = self._parsing
+        if parsing is not None and parsing.length is not None:
+            # Nothing but the body is in so much of it.
+            size = max(size, parsing.length - parsing.received)
+        if len(held) > size:
+            piece, self._held = held[:size], held[size:]
+        else:
+            piece, self._held = held, b""
+        self._moved = False
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(piece)
         except HttpParserUpgrade:
             self._deaf = True  # what follows is in another protocol, which nobody here speaks
             if self._parsing is not None:
@@ -150,16 +211,15 @@ class Connection(asyncio.Protocol):
             self._misread(Fault.METHOD)
         except HttpParserError as error:
             self._misread(Fault.SIZE if isinstance(error.__context__, _HeadTooLarge) else Fault.FORM)
-        if began_before and self._in_head and not self._deaf:
-            # A field that is not whole yet waits inside the parser.
-            self._head_bytes += len(data)
-            if self._head_bytes > 2 * MAX_HEAD_BYTES:
-                self._misread(Fault.SIZE)
-        self._advance()
+        # Fields, trailers and extensions of chunks that are not whole yet wait inside the parser, uncounted.
+        self._unparsed = 0 if self._moved else self._unparsed + len(piece)
+        if self._unparsed > MAX_UNPARSED and not self._deaf:
+            self._misread(Fault.SIZE)
 
     def _misread(self, fault: Fault) -> None:
         """What came cannot be read, and nothing after it can."""
         self._deaf = True
+        self._held = b""
         if self._parsing is not None and not self._parsing.complete:
             # A body that broke off must not look whole to anyone.
             self.abort()
@@ -167,11 +227,31 @@ class Connection(asyncio.Protocol):
             request = Request(self, "", b"", b"", [], length=None, keep_alive=False, fault=fault)
             self._queue.append(request)
 
+    def _hand_over(self, request: Request) -> None:
+        self._current = request
+        self.deadline = _NEVER
+        try:
+            self._listener.handle(request)
+        except Exception as error:
+            self._listener.note(error)
+            self.abort()
+
+    def _listen(self) -> None:
+        """Take more from the kernel, or leave it there. A caller that leaves is noticed while we take more."""
+        wanted = len(self._held) < MAX_HELD and (self._parsing is None or not self._parsing.backlogged)
+        if wanted != self._reading and self._transport is not None and not self._transport.is_closing():
+            self._reading = wanted
+            if wanted:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
     # -- the parser's side
 
     def on_message_begin(self) -> None:
         self._headers, self._url, self._head_bytes, self._in_head = [], b"", 0, True
         self._parsing = None
+        self._moved = True
         if self._current is None:
             self.deadline = self._loop.time() + HEAD_SECONDS
 
@@ -182,6 +262,7 @@ class Connection(asyncio.Protocol):
             raise _HeadTooLarge
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._moved = True
         self._head_bytes += len(name) + len(value) + 4
         if self._head_bytes > MAX_HEAD_BYTES or len(self._headers) >= MAX_FIELDS:
             raise _HeadTooLarge
@@ -224,40 +305,18 @@ class Connection(asyncio.Protocol):
         self._queue.append(request)
 
     def on_body(self, body: bytes) -> None:
+        self._moved = True
         if self._parsing is not None:
             self._parsing.came(body)
-            if self._reading and self._parsing.backlogged:
-                self._reading = False
-                self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
+        self._moved = True
         if self._parsing is not None:
             self._parsing.came_whole()
 
     def _made(self, method: str, target: bytes, **how: Any) -> Request:
         raw_path, _, query = target.partition(b"?")
         return Request(self, method, raw_path, query, self._headers, **how)
-
-    # -- one request after the other
-
-    def _advance(self) -> None:
-        """Hand the next request over if none is open."""
-        if self._advancing:
-            return
-        self._advancing = True
-        while self._current is None and self._queue:
-            request = self._current = self._queue.popleft()
-            self.deadline = _NEVER
-            try:
-                self._listener.handle(request)
-            except Exception as error:
-                self._listener.note(error)
-                self.abort()
-        self._advancing = False
-        if len(self._queue) > MAX_AHEAD and self._reading:
-            # The rest waits in the kernel. A caller that asks so far ahead and leaves is noticed late.
-            self._reading = False
-            self._transport.pause_reading()
 
     def ended(self, request: Request) -> None:
         """The answer has been handed on whole."""
@@ -268,24 +327,32 @@ class Connection(asyncio.Protocol):
             request.keep_alive = False
         if request.keep_alive:
             self.deadline = self._loop.time() + (HEAD_SECONDS if self._in_head else KEEPALIVE_SECONDS)
-            self._advance()
-            self.read_on()
+            self._go_on()
             return
         self._deaf = True
+        self._held = b""
         self._queue.clear()
         if request.complete:
             self._transport.close()
         else:
-            self._linger()  # more may come, and a reset would overtake the answer
+            # More may come, and a reset would overtake the answer.
+            self._reading or self._transport.resume_reading()
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            self._linger(STALL_MS / 1000)
 
-    def _linger(self) -> None:
-        """End our side; reset what is left when the caller has had its time to read."""
-        self._resume()
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-            self._loop.call_later(LINGER_SECONDS, self.abort)
-        else:
-            self._transport.close()
+    def _linger(self, left: float) -> None:
+        """Reset what is left when the caller has the answer and has had its time to read it."""
+        if self._transport.is_closing():
+            return
+        waits = self._transport.get_write_buffer_size() or syscalls.unsent(
+            self._transport.get_extra_info("socket").fileno()
+        )
+        if left <= 0 or (self._lingering and not waits):
+            self.abort()
+            return
+        self._lingering = not waits
+        self._loop.call_later(LINGER_SECONDS, self._linger, left - LINGER_SECONDS)
 
     # -- the request's side
 
@@ -302,13 +369,10 @@ class Connection(asyncio.Protocol):
 
     def read_on(self) -> None:
         """Some of the body was read: there is room for more."""
-        if len(self._queue) <= MAX_AHEAD:
-            self._resume()
-
-    def _resume(self) -> None:
-        if not self._reading and not self._transport.is_closing():
-            self._reading = True
-            self._transport.resume_reading()
+        if self._held:
+            self._go_on()
+        else:
+            self._listen()
 
     def abort(self) -> None:
         """Reset the connection in this moment, with what waits in its buffers.
@@ -317,6 +381,7 @@ class Connection(asyncio.Protocol):
         after the process is dead (measured, docs/results/cutting.md).
         """
         self._deaf = True
+        self._held = b""
         self._queue.clear()
         transport = self._transport
         if transport is None:
@@ -328,7 +393,7 @@ class Connection(asyncio.Protocol):
     def close_if_idle(self, now: float) -> None:
         """Close it when its time is over and no call is open on it."""
         if self._current is None and self.deadline < now:
-            self.abort() if self._deaf else self._transport.close()
+            self.abort() if self._deaf or self.paused else self._transport.close()
 
 
 class Listener:

@@ -197,8 +197,12 @@ class Request:
             self._chunked = True
         else:
             self.keep_alive = False
-        if not self.complete and (self.length is None or self.length - self.received > MAX_DISCARDED):
-            self.keep_alive = False  # cheaper than to read on until the next request
+        if not self.complete and (
+            self._continue or self.length is None or self.length - self.received > MAX_DISCARDED
+        ):
+            # Cheaper than to read on until the next request; and a caller that was not told to go on may
+            # send that in place of its body.
+            self.keep_alive = False
         if not self.keep_alive:
             fields.append(b"connection: close")
         elif not self.modern:

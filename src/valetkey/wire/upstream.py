@@ -19,6 +19,10 @@ MAX_HEAD_BYTES = 262_144
 MAX_FIELDS = 512
 MAX_FIELD_BYTES = 65_000
 """Name and value of one header; common clients read lines of up to 65,536 bytes."""
+MAX_UNPARSED = 262_144
+"""Bytes of which the parser may make nothing: a field, a trailer, the extension of a chunk."""
+MAX_INTERIM = 32
+"""Interim answers (1xx) to one call."""
 MAX_STATUS = 999
 """Statuses have three digits (RFC 9110, section 15)."""
 MAX_WAITING_BYTES = 65_536
@@ -130,8 +134,9 @@ class UpstreamConnection(asyncio.Protocol):
     """A connection, kept from call to call."""
 
     __slots__ = (
-        "_answer", "_head_bytes", "_headers", "_in_head", "_keep", "_parser", "_reading", "_sending", "_skips_body",
-        "_spoiled", "_transport", "_until_end", "_writable", "_write_paused", "released",
+        "_answer", "_head_bytes", "_headers", "_in_head", "_interim", "_keep", "_moved", "_parser", "_reading",
+        "_sending", "_skips_body", "_spoiled", "_transport", "_unparsed", "_until_end", "_writable", "_write_paused",
+        "released",
     )  # fmt: skip
 
     def __init__(self, released: Callable[[UpstreamConnection], None]) -> None:
@@ -147,6 +152,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers: HeaderPairs = []
         self._head_bytes = 0
         self._in_head = False
+        self._interim = 0
+        self._moved = False
+        self._unparsed = 0
         self._keep = False
         self._skips_body = False
         self._until_end = False
@@ -164,6 +172,7 @@ class UpstreamConnection(asyncio.Protocol):
     def ask(self, method: str, head: bytes, body: Body, *, chunked: bool) -> Answer:
         """Send one call. `head` is everything up to the body; `chunked`: frame the body's pieces."""
         answer = self._answer = Answer(self)
+        self._interim = 0
         self._skips_body = method == "HEAD"
         if body is None or isinstance(body, bytes):
             self._transport.write(head + body if body else head)
@@ -246,26 +255,28 @@ class UpstreamConnection(asyncio.Protocol):
         if self._answer is None:
             # What comes unasked would be read as the answer to the next call.
             return self.abort()
+        self._moved = False
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
             self.abort("it changed the protocol")
         except HttpParserError:
             self.abort("its answer cannot be read in one way only")
-        else:
-            if self._in_head:
-                self._head_bytes += len(data)
-                if self._head_bytes > 2 * MAX_HEAD_BYTES:
-                    self.abort("its answer's head is too large")
+        # Fields, trailers and extensions of chunks that are not whole yet wait inside the parser, uncounted.
+        self._unparsed = 0 if self._moved else self._unparsed + len(data)
+        if self._unparsed > MAX_UNPARSED:
+            self.abort("its answer's head is too large")
 
     # -- the parser's side
 
     def on_message_begin(self) -> None:
+        self._moved = True
         self._headers, self._head_bytes, self._in_head = [], 0, True
         if self._answer is None:
             self._spoiled = True  # a second answer to one call
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._moved = True
         size = len(name) + len(value)
         self._head_bytes += size
         if size > MAX_FIELD_BYTES or self._head_bytes > MAX_HEAD_BYTES or len(self._headers) >= MAX_FIELDS:
@@ -285,6 +296,9 @@ class UpstreamConnection(asyncio.Protocol):
         ):
             raise AnswerBroken("its answer is none")
         if status < 200:
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                raise AnswerBroken("it does not come to an end")
             return  # an interim answer, and another one follows
         length: int | None = None
         coding: bytes | None = None
@@ -311,6 +325,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._whole()
 
     def on_body(self, body: bytes) -> None:
+        self._moved = True
         answer = self._answer
         if answer is not None and answer.came(body) and self._reading:
             self._reading = False
