@@ -16,7 +16,7 @@ import uvloop
 
 from valetkey.wire import listener as listening
 from valetkey.wire.listener import Listener
-from valetkey.wire.request import CallerGone, Fault, Request
+from valetkey.wire.request import MAX_WAITING_BYTES, CallerGone, Fault, Request
 
 Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _knocked: list[asyncio.StreamWriter] = []
@@ -405,6 +405,23 @@ def test_a_small_body_that_nobody_wants_is_dropped_and_the_connection_kept() -> 
         return await all_of(reader)
 
     assert run(House(), visit).endswith(b"hi")
+
+
+@pytest.mark.parametrize("size", [100_000, 262_144, 270_000, 320_000])
+def test_a_body_of_any_size_that_is_refused_late_does_not_stop_its_connection(size: int) -> None:
+    async def late(request: Request) -> None:
+        while request.length and request.received < min(size - 10_000, MAX_WAITING_BYTES):
+            await asyncio.sleep(0.001)
+        request.answer((403, [], b"no"))
+
+    async def visit(listener: Listener) -> bytes:
+        reader, writer = await knock(listener)
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+        await reader.readuntil(b"no")
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        return await all_of(reader)
+
+    assert run(House(late), visit).startswith(b"HTTP/1.1 403")
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 900000", b"Transfer-Encoding: chunked"])

@@ -96,6 +96,7 @@ class CounterBlocks:
         self, plan: Plan, cost_micros: int | None, now: Now, address_cells: tuple[int, ...] = ()
     ) -> LimitRefusal | None:
         """The checks of `reserve` without any writing."""
+        self._look_who_lives()
         return self._check(plan, cost_micros, now, address_cells, [], [])
 
     def _check(
@@ -137,7 +138,6 @@ class CounterBlocks:
                 values.append((value if ahead > 0 else clock) + interval)
         if checks.concurrency:
             slot, generation = self._slot or 0, self._generation
-            self._look_who_lives()
             for level, limit in checks.concurrency:
                 base = bases[level] + OPEN_CALLS
                 open_calls = own = 0

@@ -22,6 +22,8 @@ from valetkey.settings import Settings
 if TYPE_CHECKING:
     from valetkey.gateway.exchange import Exchange
 
+MAX_HOSTS = 64
+"""Spellings of our own names that are remembered."""
 MAX_CLOCK_LAG = 60.0
 """A wall clock further behind the newest journal record makes the node not ready: windows would reopen."""
 
@@ -74,6 +76,8 @@ class Node:
         self.disk_low = False
         self._room = Room(journal.folder)
         self.host_names = settings.host_names
+        self._hosts: dict[bytes, bool] = {}
+        """Host headers that were found to name this server."""
         self.turn = Turn(journal, lambda: self.boottime() < self.lease_until)
         """Where every record of a call goes through."""
         self.open: dict[str, set[Exchange]] = {}
@@ -81,9 +85,14 @@ class Node:
 
     def answers_to(self, host: bytes) -> bool:
         """Whether a Host header names this server, with or without a port. An empty one, or two joined, do not."""
-        text = host.decode("latin-1").lower()
-        name = text.partition("]")[0] + "]" if text.startswith("[") else text.partition(":")[0]
-        return name in self.host_names and "," not in text
+        answers = self._hosts.get(host)
+        if answers is None:
+            text = host.decode("latin-1").lower()
+            name = text.partition("]")[0] + "]" if text.startswith("[") else text.partition(":")[0]
+            answers = name in self.host_names and "," not in text
+            if answers and len(self._hosts) < MAX_HOSTS:
+                self._hosts[host] = answers
+        return answers
 
     def unready(self) -> str | None:
         """Why this node cannot decide now, or None."""

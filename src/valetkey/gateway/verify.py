@@ -111,10 +111,11 @@ class Verify:
         if node.unready() is not None:
             return request.answer(problem(refuse(Code.NOT_READY), None))
         credential = self._fingerprint_of(request.joined(b"authorization"))
-        if credential is None or node.index.credential(credential) is None:
+        known = None if credential is None else node.index.credential(credential)
+        if credential is None or known is None:
             return request.answer(problem(_NO_CREDENTIAL, None))
         if request.complete:
-            return self._consider(request, request.taken(), credential)
+            return self._consider(request, request.taken(), known.service_id)
         waiting = asyncio.get_running_loop().create_task(self._wait(request, credential))
         self._waiting.add(waiting)
         waiting.add_done_callback(self._waiting.discard)
@@ -128,15 +129,20 @@ class Verify:
                     body = await _read(request)
             except TimeoutError:
                 body = None
-            self._consider(request, body, credential)
+            # A change may have come meanwhile: what is judged now is recorded before the next one.
+            known = self._node.index.credential(credential)
+            if known is None:
+                return request.answer(problem(_NO_CREDENTIAL, None))
+            if self._node.unready() is not None:
+                return request.answer(problem(refuse(Code.NOT_READY), None))
+            self._consider(request, body, known.service_id)
         except CallerGone:
             pass
         except Exception as error:
             note_failure(error)
             request.abort()
 
-    def _consider(self, request: Request, body: bytes | None, credential: bytes) -> None:
-        node = self._node
+    def _consider(self, request: Request, body: bytes | None, service_id: str) -> None:
         if body is None or len(body) > MAX_QUESTION:
             return request.answer(problem(refuse(Code.TOO_LARGE), None))
         try:
@@ -144,18 +150,12 @@ class Verify:
             cost = _micros(question.cost)
         except (msgspec.DecodeError, ValueError, ArithmeticError):
             return request.answer(plain_answer(200, _UNREADABLE))
-        # A change may have come while the body was read: what is judged now is recorded before the next one.
-        known = node.index.credential(credential)
-        if known is None:
-            return request.answer(problem(_NO_CREDENTIAL, None))
-        if node.unready() is not None:
-            return request.answer(problem(refuse(Code.NOT_READY), None))
-        judged = self._judge(question, known.service_id, cost)
+        judged = self._judge(question, service_id, cost)
         try:
             self._record(request, question, judged)
         except BaseException:
             if judged.reserved is not None:
-                node.counters.give_back(judged.reserved, judged.now)
+                self._node.counters.give_back(judged.reserved, judged.now)
             raise
 
     def _fingerprint_of(self, authorization: bytes) -> bytes | None:

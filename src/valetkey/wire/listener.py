@@ -291,7 +291,9 @@ class Connection(asyncio.Protocol):
             elif name == b"host":
                 hosts.append(value)
         method = parser.get_method().decode()
-        target = _origin_form(self._url, hosts, connect=method == "CONNECT")
+        target = self._url
+        if target[:1] != b"/" or b"#" in target:
+            target = _origin_form(target, hosts, connect=method == "CONNECT")
         self._parsing = request = self._made(
             method,
             target,
@@ -492,7 +494,7 @@ def _origin_form(target: bytes, hosts: list[bytes], *, connect: bool) -> bytes:
     """
     if b"#" in target:
         raise _Ambiguous
-    if target.startswith(b"/") or target == b"*" or connect:
+    if target == b"*" or connect:
         return target
     scheme, mark, rest = target.partition(b"://")
     if not mark or scheme.lower() not in (b"http", b"https"):

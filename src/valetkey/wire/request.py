@@ -125,7 +125,11 @@ class Request:
 
     def joined(self, name: bytes) -> bytes:
         """All values of a header in one, with a comma between them; empty where there is none."""
-        return b",".join([value for field, value in self.headers if field == name])
+        found: bytes | None = None
+        for field, value in self.headers:
+            if field == name:
+                found = value if found is None else found + b"," + value
+        return found or b""
 
     def watch(self, watcher: Watcher) -> None:
         """Tell `watcher` from now on what the caller does."""
@@ -147,8 +151,9 @@ class Request:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         piece = self._pieces.popleft()
+        was_backlogged = self.backlogged
         self._waiting -= len(piece)
-        if not self.complete and self._waiting < MAX_WAITING_BYTES:
+        if was_backlogged and not self.backlogged:
             self._line.read_on()
         return piece
 
@@ -260,6 +265,8 @@ class Request:
     def _end(self) -> None:
         self.answered = True
         self._watcher = None
+        self._pieces.clear()
+        self._waiting = 0
         self._line.ended(self)
 
     # -- told by the connection
