@@ -8,6 +8,7 @@ import json
 import socket
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from urllib.parse import quote
 
 import pytest
@@ -15,6 +16,8 @@ import pytest
 from e2e.flowing import Sink
 from running_server import Answer, RunningServer, ValetKey
 from standins.raw_upstream import RawUpstream, Reply, chunked, cut_short, gzipped, head, silent, with_length
+from valetkey.demo.stage import free_port
+from valetkey.demo.standin import OpenAIStandIn
 
 pytestmark = pytest.mark.real
 
@@ -352,3 +355,20 @@ def test_a_chunked_body_over_the_limit_is_refused_when_it_is_reached(hasty: Runn
         assert sink.hung_up.wait(1.0)
         assert sink.received <= 1_000_000
         assert hasty.closed_events(key, 1)[0]["code"] == "TOO_LARGE"
+
+
+def test_why_an_upstream_failed_stands_in_the_record(hasty: RunningServer, openai_api: OpenAIStandIn) -> None:
+    closing = Reply((head("200 OK", "Content-Length: 9"), b"abc"), then="close")
+    with RawUpstream(closing) as upstream:
+        gone = free_port()
+        causes = {
+            upstream.url: "it closed the connection",
+            f"http://127.0.0.1:{gone}": "it refused the connection",
+            f"https://127.0.0.1:{openai_api.port}": "TLS could not be agreed on with it",
+        }
+        for url, cause in causes.items():
+            service = hasty.open_service(SECRET, base_url=url)
+            key = hasty.issue(service)
+            with suppress(http.client.HTTPException, OSError):
+                hasty.call("GET", f"/{service}/a", key)
+            assert hasty.closed_events(key, 1)[0]["cause"] == cause

@@ -17,8 +17,10 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -257,7 +259,11 @@ def test_the_three_doors_agree_over_many_stories(tmp_path: Path, results: Result
 def tell(seed: int, folder: Path) -> Counter[str]:
     """One story; the codes that it met."""
     folder.mkdir(exist_ok=True)
-    with doors(folder) as house:
+    with ExitStack() as stack:
+        # Addresses fall on cells by a random key, and two that share one share its rate: with the story's own
+        # key they fall alike each time it is told.
+        with mock.patch("valetkey.gateway.counters.os.urandom", random.Random(seed).randbytes):
+            house = stack.enter_context(doors(folder))
         story = Story(seed, house)
         for number in range(CALLS):
             try:

@@ -278,7 +278,9 @@ def test_forwarding_headers_of_two_kinds_are_refused_after_the_host_and_the_meth
         assert world.call(key, headers=both).code == "MALFORMED"
         assert world.call(key, headers=both, host="evil").code == "HOST_UNKNOWN"
         assert world.call(key, headers=both, method="TRACE").code == "METHOD_REFUSED"
-        assert world.call(key, headers=[*both, ("upgrade", "h2c")]).code == "NOT_SUPPORTED"
+        assert world.call(key, headers=[*both, ("upgrade", "WebSocket")]).code == "NOT_SUPPORTED"
+        # Any other offer of a protocol may be passed over (RFC 9110, section 7.8).
+        assert world.call(key, headers=[*both[:1], ("upgrade", "h2c")]).code == "VALID"
         assert world.call(key, headers=both[:1]).code == "VALID"
         assert world.call(key, headers=both[1:]).code == "VALID"
         assert world.call(key).code == "NETWORK_DENIED"

@@ -55,6 +55,11 @@ def test_all_refusals_of_one_address_count_together(world: GatewayWorld) -> None
         for asked in STRANGERS.values():
             world.call(**asked)
     assert len(opened(world)) == SINGLE_A_MINUTE
+    world.clock.advance(MINUTE)
+    world.sweep()
+    counted = [(record["code"], record["count"]) for record in world.records() if record["kind"] == "flood"]
+    assert sum(count for _, count in counted) == 10 * len(STRANGERS) - SINGLE_A_MINUTE
+    assert sorted(code for code, _ in counted) == sorted(STRANGERS), "each under its own code"
     world.call(**STRANGERS["HOST_UNKNOWN"], headers=[("x-forwarded-for", "198.51.100.9")])
     assert len(opened(world)) == SINGLE_A_MINUTE + 1
 

@@ -74,7 +74,9 @@ _ASK_HOLDER = "Ask whoever gave you this key for one that opens it."
 
 CODES: dict[Code, CodeInfo] = {
     Code.HOST_UNKNOWN: CodeInfo(
-        421, "This gateway does not answer to that host name.", "Use the host name the gateway was given."
+        421,
+        "This gateway does not answer to that host name.",
+        "Use the host name the gateway was given; its owner adds one with serve --public-name.",
     ),
     Code.METHOD_REFUSED: CodeInfo(
         405, "That HTTP method is not accepted.", "Use GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS."
@@ -90,7 +92,7 @@ CODES: dict[Code, CodeInfo] = {
     Code.PATH_REFUSED: CodeInfo(
         400, "The path can be read in more than one way.", "Send the path in its plain form."
     ),
-    Code.TOO_LARGE: CodeInfo(413, "The body is larger than this service accepts.", "Send less at once."),
+    Code.TOO_LARGE: CodeInfo(413, "The call is larger than is accepted here.", "Send less at once."),
     Code.UNKNOWN_KEY: CodeInfo(
         401,
         "This key is not known here.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import threading
 import time
@@ -48,6 +49,8 @@ class Narrator:
 def run(keep: bool = False, json: bool = False) -> None:
     """Play the story. Raises `Unavailable` when a scene goes otherwise than it must."""
     narrator = Narrator(quiet=json)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)  # whatever ends it, nothing is left serving
     stage = Stage()
     began = time.monotonic()
     try:
@@ -60,6 +63,10 @@ def run(keep: bool = False, json: bool = False) -> None:
             stage.wait()
     finally:
         stage.close()
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _play(stage: Stage, narrator: Narrator) -> None:
@@ -224,5 +231,6 @@ def _finish(stage: Stage, narrator: Narrator, *, keep: bool, as_json: bool, seco
         narrator.say(
             f"\nStill serving. Home {stage.home}, gateway port {stage.gateway_port}, control port {stage.control_port}."
         )
-        narrator.say(f"   VALETKEY_HOME={stage.home} valetkey key list")
+        narrator.say(f"   VALETKEY_HOME={stage.home} valetkey key issue openai --holder you")
+        narrator.say(f"   OPENAI_BASE_URL=http://127.0.0.1:{stage.gateway_port}/openai/v1")
         narrator.say("Press Ctrl-C to end it.")

@@ -152,7 +152,7 @@ class Gateway:
             raise _Refused(refuse(Code.HOST_UNKNOWN))
         if request.method not in KNOWN_METHODS:
             raise _Refused(refuse(Code.METHOD_REFUSED))
-        if b"upgrade" in facts:
+        if b"websocket" in facts.get(b"upgrade", b"").lower():
             form = refuse(Code.NOT_SUPPORTED)
         service, arrival.label, rest = self._route(request.raw_path)
         arrival.service = service

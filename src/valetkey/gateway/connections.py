@@ -100,6 +100,10 @@ class ConnectionPool:
                         )
                     except ssl.SSLCertVerificationError:
                         why = "the upstream's certificate is not trusted"
+                    except ssl.SSLError:
+                        why = "TLS could not be agreed on with it"
+                    except ConnectionRefusedError:
+                        why = "it refused the connection"
                     except OSError:
                         continue
                     else:

@@ -213,7 +213,9 @@ class Intake:
         if unreadable:  # raised here, so that the error of the codec and the bytes in it are not kept
             raise Malformed("A header is not valid UTF-8; send plain text.")
         if value is None or place is None:
-            raise Malformed("The call carries no key where this API takes one; send it there.")
+            raise Malformed(
+                "The call carries no key where this API takes one; most take Authorization: Bearer KEY."
+            )
         if connection:
             kept = _without_named(connection, kept)
         return Taken(value, place, kept, query, ranges)
@@ -238,7 +240,9 @@ class Intake:
         ways = self._schemes.get(scheme.lower())
         if ways is None:
             if self._authorization is None or rest:
-                raise Malformed("The Authorization header has a scheme that this API does not use.")
+                raise Malformed(
+                    "The Authorization header has a scheme that this API does not use; most take Bearer KEY."
+                )
             return _key(scheme), self._authorization
         if scheme.lower() == b"basic":
             return _from_basic(rest.strip(_SPACE), ways)

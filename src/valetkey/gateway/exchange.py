@@ -51,8 +51,8 @@ class Exchange:
     """A call that was allowed."""
 
     __slots__ = (
-        "_answer", "_begun", "_bytes_out", "_call_id", "_code", "_end", "_first_byte_ms", "_generation", "_index",
-        "_needles", "_node", "_origin", "_refund", "_request", "_reserved", "_runtime", "_runtime_of",
+        "_answer", "_begun", "_bytes_out", "_call_id", "_cause", "_code", "_end", "_first_byte_ms", "_generation",
+        "_index", "_needles", "_node", "_origin", "_refund", "_request", "_reserved", "_runtime", "_runtime_of",
         "_secret", "_started_ns", "_status", "_taken", "_task", "_upstream_status",
         "call", "deadline", "key_id",
     )  # fmt: skip
@@ -90,6 +90,7 @@ class Exchange:
         self._request = request
         self._task: asyncio.Task[None] | None = None
         self._begun = False
+        self._cause: str | None = None
         self._end: End | None = None
         self._code: Code | None = None
         self._answer: Answer | None = None
@@ -213,6 +214,7 @@ class Exchange:
             if request.received > runtime.ceiling:
                 # Whoever sends the body says of one that was refused only that sending failed.
                 return self._refuse(Code.TOO_LARGE, End.REFUSED)
+            self._cause = str(failure)
             if failure.sent is False:
                 self._give_back()
             return self._refuse(Code.UPSTREAM_FAILED)
@@ -302,7 +304,8 @@ class Exchange:
                             await request.drain()
             if decoder is not None:
                 decoder.finish()
-        except (AnswerBroken, CodingRefused):
+        except (AnswerBroken, CodingRefused) as broken:
+            self._cause = str(broken)
             # The upstream broke off: the caller must see a broken answer, not a complete one.
             self._end = self._end or End.UPSTREAM_FAILED
             answer.close()
@@ -381,6 +384,7 @@ class Exchange:
                 code=self._code,
                 status=self._status,
                 upstream_status=self._upstream_status,
+                cause=self._cause,
                 bytes_in=self._request.received,
                 bytes_out=self._bytes_out,
                 first_byte_ms=self._first_byte_ms,

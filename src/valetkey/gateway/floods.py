@@ -33,13 +33,12 @@ class Verdict(NamedTuple):
 
 
 class _Bucket:
-    __slots__ = ("arrival", "code", "counted", "last", "minute", "single")
+    __slots__ = ("arrival", "counted", "last", "minute", "single")
 
     def __init__(self, now: Now) -> None:
         self.minute = now.wall
         self.single = 0
-        self.counted = 0
-        self.code: Code = Code.UNKNOWN_KEY
+        self.counted: dict[Code, int] = {}
         self.last = now.wall
         self.arrival = 0
         """Theoretical arrival time of the bucket, nanoseconds of the monotonic clock."""
@@ -77,12 +76,11 @@ class Floods:
     def count(self, address: Address, code: Code, now: Now) -> None:
         """Count instead of recording."""
         bucket = self._bucket(address, now)
-        bucket.counted += 1
-        bucket.code = code
+        bucket.counted[code] = bucket.counted.get(code, 0) + 1
         bucket.last = now.wall
 
     def sweep(self, now: Now) -> None:
-        """Write the counted record of every minute that is over. Called about once a second."""
+        """Write the counted records of every minute that is over, one a code. Called about once a second."""
         for place, bucket in list(self._buckets.items()):
             if now.wall - bucket.minute >= MINUTE:
                 self._settle(place, bucket)
@@ -109,12 +107,12 @@ class Floods:
     def _settle(self, place: tuple[int, int], bucket: _Bucket) -> None:
         if not bucket.counted or self._node.journal.failed:
             return
-        count, bucket.counted = bucket.counted, 0
+        counted, bucket.counted = bucket.counted, {}
         value = place[1] if place[0] == 4 else place[1] << 64
-        self._node.turn.record(
-            Flood(self._new_call_id(bucket.last), bucket.last, bucket.code, count, bucket.minute),
-            personal=Personal(Address(place[0], value).text),
-        )
+        address = Personal(Address(place[0], value).text)
+        for code, count in counted.items():
+            flood = Flood(self._new_call_id(bucket.last), bucket.last, code, count, bucket.minute)
+            self._node.turn.record(flood, personal=address)
 
 
 def _place(address: Address) -> tuple[int, int]:

@@ -35,6 +35,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     cost: int | None
     count: int
     """1; for a flood, how many calls it stands for."""
+    cause: str | None = None
+    """Why the upstream failed, in words."""
 
 
 class EventFilter(msgspec.Struct, frozen=True):
@@ -133,4 +135,5 @@ def join(opened: Opened | Flood, closed: Closed | None, personal: Personal | Non
         last_byte_ms=closed.last_byte_ms if closed is not None else None,
         cost=closed.cost if closed is not None else None,
         count=1,
+        cause=closed.cause if closed is not None else None,
     )

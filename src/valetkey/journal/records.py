@@ -110,6 +110,8 @@ class Closed(Record, frozen=True, gc=False, omit_defaults=True, tag="closed"):
     last_byte_ms: float | None = None
     cost: int | None = None
     """Micros of the key's currency."""
+    cause: str | None = None
+    """Why the upstream failed, in words; never anything that it sent."""
     tokens_in: int | None = None
     tokens_out: int | None = None
 

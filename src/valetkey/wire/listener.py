@@ -76,9 +76,9 @@ class Connection(asyncio.Protocol):
     """One caller's connection: one request at a time, in order."""
 
     __slots__ = (
-        "_current", "_deaf", "_dropped", "_going", "_head_bytes", "_headers", "_held", "_in_head", "_lingering",
-        "_listener", "_loop", "_moved", "_parser", "_parsing", "_queue", "_reading", "_transport", "_unparsed", "_url",
-        "_writable",
+        "_again", "_current", "_deaf", "_dropped", "_going", "_head_bytes", "_headers", "_held", "_in_head",
+        "_lingering", "_listener", "_loop", "_moved", "_parser", "_parsing", "_queue", "_reading", "_transport",
+        "_unparsed", "_url", "_writable",
         "deadline", "paused", "peer",
     )  # fmt: skip
 
@@ -103,6 +103,8 @@ class Connection(asyncio.Protocol):
         self._moved = False
         self._dropped = 0
         self._going = False
+        self._again = False
+        """Whether the parser is being told once more about the request that is being read."""
         self._lingering = False
         self._writable: asyncio.Future[None] | None = None
         self.paused = False
@@ -201,10 +203,8 @@ class Connection(asyncio.Protocol):
         self._moved = False
         try:
             self._parser.feed_data(piece)
-        except HttpParserUpgrade:
-            self._deaf = True  # what follows is in another protocol, which nobody here speaks
-            if self._parsing is not None:
-                self._parsing.keep_alive = False
+        except HttpParserUpgrade as upgrade:
+            self._stay(piece[upgrade.args[0] :])
         except HttpParserInvalidURLError:
             self._misread(Fault.TARGET)
         except HttpParserInvalidMethodError:
@@ -215,6 +215,28 @@ class Connection(asyncio.Protocol):
         self._unparsed = 0 if self._moved else self._unparsed + len(piece)
         if self._unparsed > MAX_UNPARSED and not self._deaf:
             self._misread(Fault.SIZE)
+
+    def _stay(self, rest: bytes) -> None:
+        """Go on in HTTP/1.1: the offer of another protocol is not taken (RFC 9110, section 7.8)."""
+        request = self._parsing
+        if request is None or request.method == "CONNECT" or not request.modern:
+            # What follows is no request.
+            self._deaf = True
+            if request is not None:
+                request.keep_alive = False
+            return
+        self._parser = HttpRequestParser(self)
+        self._held = rest + self._held
+        if not request.complete:
+            # llhttp left the body for the other protocol: it is told once more how the body comes.
+            framing = (
+                b"transfer-encoding: chunked"
+                if request.length is None
+                else b"content-length: %d" % request.length
+            )
+            self._again = True
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
+            self._again = False
 
     def _misread(self, fault: Fault) -> None:
         """What came cannot be read, and nothing after it can."""
@@ -249,13 +271,17 @@ class Connection(asyncio.Protocol):
     # -- the parser's side
 
     def on_message_begin(self) -> None:
+        self._moved = True
+        if self._again:
+            return
         self._headers, self._url, self._head_bytes, self._in_head = [], b"", 0, True
         self._parsing = None
-        self._moved = True
         if self._current is None:
             self.deadline = self._loop.time() + HEAD_SECONDS
 
     def on_url(self, url: bytes) -> None:
+        if self._again:
+            return
         self._url = self._url + url if self._url else url
         self._head_bytes += len(url)
         if self._head_bytes > MAX_HEAD_BYTES:
@@ -263,6 +289,8 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._moved = True
+        if self._again:
+            return
         self._head_bytes += len(name) + len(value) + 4
         if self._head_bytes > MAX_HEAD_BYTES or len(self._headers) >= MAX_FIELDS:
             raise _HeadTooLarge
@@ -270,6 +298,8 @@ class Connection(asyncio.Protocol):
             self._headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
+        if self._again:
+            return
         parser = self._parser
         modern = _VERSIONS.get(parser.get_http_version())
         if modern is None:
@@ -313,7 +343,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._moved = True
-        if self._parsing is not None:
+        # Of a body behind an offer of another protocol nothing has been read yet.
+        if self._parsing is not None and not (self._parsing.length != 0 and self._parser.should_upgrade()):
             self._parsing.came_whole()
 
     def _made(self, method: str, target: bytes, **how: Any) -> Request:

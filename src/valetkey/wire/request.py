@@ -24,8 +24,8 @@ class Fault(Enum):
 
     FORM = "The request is not valid HTTP/1.1, or could be read in two ways."
     TARGET = "The target holds an octet that has to be percent-encoded."
-    METHOD = "The method is none that HTTP knows."
-    SIZE = "The request's head is too large."
+    METHOD = "The method is none that HTTP knows; this port speaks plain HTTP/1.1."
+    SIZE = "The request's head, or one field of it, is larger than 32 KB."
 
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %b" % (status, status.phrase.encode()) for status in HTTPStatus}

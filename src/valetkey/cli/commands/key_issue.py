@@ -145,6 +145,8 @@ def _tell(client: Client, answer: dict[str, Any]) -> None:
         say(f"  {sentence.rstrip('.')}.")
     if answer.get("expires") is not None:
         say(f"  Until {day_and_time(answer['expires'])}.")
+    for warning in answer.get("warnings") or ():
+        warn(warning)
     commands = first_call(client, answer["service"])
     if commands:
         say()
