@@ -26,6 +26,8 @@ from valetkey.wire.request import CallerGone, Request
 QUESTION_SECONDS = 10.0
 """A question is one packet or two; whoever takes longer holds a connection for nothing."""
 _NO_CREDENTIAL = refuse(Code.MALFORMED, "Verify needs a service credential as bearer.")
+MAX_ASKERS = 64
+"""Own services whose fingerprint is remembered."""
 MAX_QUESTION = 65_536
 """A question is a key and a few facts; so much is read of it."""
 
@@ -100,6 +102,9 @@ class Verify:
         self._node = node
         self._new_call_id = new_call_id
         self._waiting: set[asyncio.Task[None]] = set()
+        self._fingerprints: dict[bytes, bytes] = {}
+        """Of credentials that were good: the few own services ask again and again. Whether one still is, is
+        looked up each time."""
 
     def answer(self, request: Request) -> None:
         """Answer one question, now if it is here."""
@@ -110,10 +115,14 @@ class Verify:
             return request.answer(problem(refuse(Code.METHOD_REFUSED, "Verify is asked by POST."), None))
         if node.unready() is not None:
             return request.answer(problem(refuse(Code.NOT_READY), None))
-        credential = self._fingerprint_of(request.joined(b"authorization"))
+        authorization = request.joined(b"authorization")
+        credential = self._fingerprints.get(authorization) or self._fingerprint_of(authorization)
         known = None if credential is None else node.index.credential(credential)
         if credential is None or known is None:
+            self._fingerprints.pop(authorization, None)
             return request.answer(problem(_NO_CREDENTIAL, None))
+        if len(self._fingerprints) < MAX_ASKERS:
+            self._fingerprints[authorization] = credential
         if request.complete:
             return self._consider(request, request.taken(), known.service_id)
         waiting = asyncio.get_running_loop().create_task(self._wait(request, credential))

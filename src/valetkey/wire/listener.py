@@ -179,7 +179,8 @@ class Connection(asyncio.Protocol):
             else:
                 break
         self._going = False
-        self._listen()
+        if self._held or not self._reading or (self._parsing is not None and self._parsing.backlogged):
+            self._listen()
 
     def _may_read(self) -> bool:
         """Whether what is held may be parsed: what is asked far ahead, or never read, waits as it came."""
