@@ -83,6 +83,13 @@ async def all_of(reader: asyncio.StreamReader) -> bytes:
     return b"".join(taken)
 
 
+async def send_cut(writer: asyncio.StreamWriter, octets: bytes, size: int) -> None:
+    """Send in pieces of `size`, each on its way before the next."""
+    for at in range(0, len(octets), size):
+        writer.write(octets[at : at + size])
+        await writer.drain()
+
+
 def said(octets: bytes, house: House | None = None) -> bytes:
     """What is answered to these octets, when nothing more is sent."""
 
@@ -209,10 +216,7 @@ def test_requests_in_a_row_are_answered_in_order_however_they_are_cut(size: int)
             b"2;x=y\r\nab\r\n1\r\nc\r\n0\r\nT: r\r\n\r\n"
             b"GET /4 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /5 HTTP/1.1\r\nHost: a\r\n\r\n"
         )
-        for at in range(0, len(octets), size):
-            writer.write(octets[at : at + size])
-            if size < 4096:
-                await writer.drain()
+        await send_cut(writer, octets, size)
         return await all_of(reader)
 
     answer = run(house, visit)
@@ -706,9 +710,7 @@ def test_a_head_is_taken_or_not_wherever_packets_end(size: int) -> None:
 
     async def visit(listener: Listener) -> bytes:
         reader, writer = await knock(listener)
-        for at in range(0, len(octets), size):
-            writer.write(octets[at : at + size])
-            await writer.drain()
+        await send_cut(writer, octets, size)
         return await all_of(reader)
 
     assert run(house, visit).count(b"200 OK") == 2
@@ -772,9 +774,7 @@ def test_another_protocol_is_not_spoken_and_the_call_goes_on_in_this_one(offer: 
 
     async def visit(listener: Listener) -> bytes:
         reader, writer = await knock(listener)
-        for at in range(0, len(octets), size):
-            writer.write(octets[at : at + size])
-            await writer.drain()
+        await send_cut(writer, octets, size)
         return await all_of(reader)
 
     answer = run(house, visit)

@@ -23,6 +23,7 @@ from httptools import (
 )
 
 from valetkey import syscalls
+from valetkey.wire.flow import Paced
 from valetkey.wire.request import Fault, Request
 
 HEAD_SECONDS = 10.0
@@ -72,17 +73,18 @@ class _Ambiguous(Exception):
     """A request that could be read in two ways, beyond what llhttp refuses."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(Paced):
     """One caller's connection: one request at a time, in order."""
 
     __slots__ = (
         "_again", "_current", "_deaf", "_dropped", "_going", "_head_bytes", "_headers", "_held", "_in_head",
         "_lingering", "_listener", "_loop", "_moved", "_parser", "_parsing", "_queue", "_reading", "_transport",
-        "_unparsed", "_url", "_writable",
-        "deadline", "paused", "peer",
+        "_unparsed", "_url",
+        "deadline", "peer",
     )  # fmt: skip
 
     def __init__(self, listener: Listener) -> None:
+        super().__init__()
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._parser: Any = HttpRequestParser(self)
@@ -106,8 +108,6 @@ class Connection(asyncio.Protocol):
         self._again = False
         """Whether the parser is being told once more about the request that is being read."""
         self._lingering = False
-        self._writable: asyncio.Future[None] | None = None
-        self.paused = False
         self.peer = ""
         self.deadline = self._loop.time() + HEAD_SECONDS
         """When the sweep closes it, in the loop's time: only while no call is open on it."""
@@ -132,22 +132,15 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._listener.leave(self)
         self._deaf = True
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-        self.paused = False
+        super().resume_writing()
         current, self._current = self._current, None
         if current is not None:
             current.lost()
         self._queue.clear()
         self._parser = self._parsing = None
 
-    def pause_writing(self) -> None:
-        self.paused = True
-
     def resume_writing(self) -> None:
-        self.paused = False
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
+        super().resume_writing()
         self._go_on()
 
     def data_received(self, data: bytes) -> None:
@@ -325,9 +318,13 @@ class Connection(asyncio.Protocol):
         target = self._url
         if target[:1] != b"/" or b"#" in target:
             target = _origin_form(target, hosts, connect=method == "CONNECT")
-        self._parsing = request = self._made(
+        raw_path, _, query = target.partition(b"?")
+        self._parsing = request = Request(
+            self,
             method,
-            target,
+            raw_path,
+            query,
+            self._headers,
             length=length,
             keep_alive=parser.should_keep_alive(),
             modern=modern,
@@ -347,10 +344,6 @@ class Connection(asyncio.Protocol):
         # Of a body behind an offer of another protocol nothing has been read yet.
         if self._parsing is not None and not (self._parsing.length != 0 and self._parser.should_upgrade()):
             self._parsing.came_whole()
-
-    def _made(self, method: str, target: bytes, **how: Any) -> Request:
-        raw_path, _, query = target.partition(b"?")
-        return Request(self, method, raw_path, query, self._headers, **how)
 
     def ended(self, request: Request) -> None:
         """The answer has been handed on whole."""
@@ -393,13 +386,6 @@ class Connection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Hand bytes to the caller."""
         self._transport.write(data)
-
-    async def drain(self) -> None:
-        """Wait until the caller takes more."""
-        while self.paused:
-            if self._writable is None or self._writable.done():
-                self._writable = self._loop.create_future()
-            await self._writable
 
     def read_on(self) -> None:
         """Some of the body was read: there is room for more."""

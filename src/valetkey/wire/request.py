@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from enum import Enum
 from http import HTTPStatus
 from typing import Protocol
+
+from valetkey.wire.flow import Pieces
 
 HeaderPairs = list[tuple[bytes, bytes]]
 WholeAnswer = tuple[int, HeaderPairs, bytes]
@@ -70,11 +70,11 @@ class Line(Protocol):
     def abort(self) -> None: ...
 
 
-class Request:
+class Request(Pieces):
     """What was asked, and the only way to answer it."""
 
     __slots__ = (
-        "_chunked", "_continue", "_left", "_line", "_pieces", "_waiter", "_waiting", "_watcher",
+        "_chunked", "_continue", "_left", "_line", "_watcher",
         "answered", "complete", "fault", "headers", "keep_alive", "length", "method", "modern", "query", "raw_path",
         "received", "started",
     )  # fmt: skip
@@ -94,6 +94,7 @@ class Request:
         fault: Fault | None = None,
     ) -> None:
         """`headers` have lower-case names; `length` is None for a body in chunks; `modern`: HTTP/1.1."""
+        super().__init__()
         self.fault = fault
         self._line = line
         self.method = method
@@ -104,9 +105,6 @@ class Request:
         self.keep_alive = keep_alive
         self.modern = modern
         self._continue = expects
-        self._pieces: deque[bytes] = deque()
-        self._waiting = 0
-        self._waiter: asyncio.Future[None] | None = None
         self._watcher: Watcher | None = None
         self.received = 0
         """Bytes of the body so far."""
@@ -148,21 +146,12 @@ class Request:
                 self._continue = False
                 if not self.started:
                     self._line.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        piece = self._pieces.popleft()
+            await self._wait()
         was_backlogged = self.backlogged
-        self._waiting -= len(piece)
+        piece = self._next()
         if was_backlogged and not self.backlogged:
             self._line.read_on()
         return piece
-
-    def taken(self) -> bytes:
-        """What has come of the body so far, at once."""
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        self._waiting = 0
-        return body
 
     @property
     def backlogged(self) -> bool:
@@ -265,8 +254,7 @@ class Request:
     def _end(self) -> None:
         self.answered = True
         self._watcher = None
-        self._pieces.clear()
-        self._waiting = 0
+        self._drop()
         self._line.ended(self)
 
     # -- told by the connection
@@ -276,8 +264,7 @@ class Request:
         if self.answered:
             return  # nobody reads it any more
         self.received += len(piece)
-        self._waiting += len(piece)
-        self._pieces.append(piece)
+        self._add(piece)
         if self._watcher is not None:
             self._watcher.body_came(False)
         self._wake()
@@ -296,7 +283,3 @@ class Request:
         self._wake()
         if watcher is not None:
             watcher.caller_gone()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)

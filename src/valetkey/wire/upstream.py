@@ -6,12 +6,12 @@ No redirects, no repetition, no headers of its own: the bytes it is given are th
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeAlias
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from valetkey.wire.flow import Paced, Pieces
 from valetkey.wire.request import HeaderPairs
 
 MAX_HEAD_BYTES = 262_144
@@ -37,18 +37,16 @@ class AnswerBroken(ConnectionError):
     """The upstream broke off, or what it says cannot be read in one way only. Says why, never what came."""
 
 
-class Answer:
+class Answer(Pieces):
     """What the upstream says to one call. The connection goes back to its pool when the answer is whole."""
 
     __slots__ = (
-        "_connection", "_pieces", "_waiter", "_waiting", "broken", "coding", "headers", "length", "status", "whole",
+        "_connection", "broken", "coding", "headers", "length", "status", "whole",
     )  # fmt: skip
 
     def __init__(self, connection: UpstreamConnection) -> None:
+        super().__init__()
         self._connection: UpstreamConnection | None = connection
-        self._pieces: deque[bytes] = deque()
-        self._waiting = 0
-        self._waiter: asyncio.Future[None] | None = None
         self.status = 0
         """0 until the head is there."""
         self.headers: HeaderPairs = []
@@ -75,18 +73,10 @@ class Answer:
             if self.broken is not None:
                 raise AnswerBroken(self.broken)
             await self._wait()
-        piece = self._pieces.popleft()
-        self._waiting -= len(piece)
+        piece = self._next()
         if self._connection is not None and self._waiting < MAX_WAITING_BYTES:
             self._connection.resume()
         return piece
-
-    def taken(self) -> bytes:
-        """All of the body that is here and was not read yet."""
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        self._waiting = 0
-        return body
 
     def unread(self, piece: bytes) -> None:
         """Put a piece back to the front."""
@@ -96,17 +86,9 @@ class Answer:
 
     def close(self) -> None:
         """Hand nothing more on in either direction; what has come is dropped."""
-        self._pieces.clear()
+        self._drop()
         if self._connection is not None:
             self._connection.abort()
-
-    async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
     # -- told by the connection
 
@@ -117,8 +99,7 @@ class Answer:
 
     def came(self, piece: bytes) -> bool:
         """A piece of the body is there; return whether enough waits."""
-        self._pieces.append(piece)
-        self._waiting += len(piece)
+        self._add(piece)
         self._wake()
         return self._waiting >= MAX_WAITING_BYTES
 
@@ -130,17 +111,17 @@ class Answer:
         self._wake()
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection(Paced):
     """A connection, kept from call to call."""
 
     __slots__ = (
         "_answer", "_head_bytes", "_headers", "_in_head", "_interim", "_keep", "_moved", "_parser", "_reading",
-        "_sending", "_skips_body", "_spoiled", "_transport", "_unparsed", "_until_end", "_writable", "_write_paused",
-        "released",
+        "_sending", "_skips_body", "_spoiled", "_transport", "_unparsed", "_until_end", "released",
     )  # fmt: skip
 
     def __init__(self, released: Callable[[UpstreamConnection], None]) -> None:
         """`released` is told when an answer is whole and the connection is free for another call."""
+        super().__init__()
         self.released = released
         self._parser: Any = HttpResponseParser(self)
         # As browsers and other clients read; everything that could move a message's border stays strict.
@@ -161,8 +142,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._spoiled = False
         self._reading = True
         self._sending: asyncio.Task[None] | None = None
-        self._write_paused = False
-        self._writable: asyncio.Future[None] | None = None
 
     @property
     def usable(self) -> bool:
@@ -190,9 +169,8 @@ class UpstreamConnection(asyncio.Protocol):
                 if self._spoiled:
                     return
                 self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-                while self._write_paused:
-                    self._writable = asyncio.get_running_loop().create_future()
-                    await self._writable
+                if self.paused:
+                    await self.drain()
             if chunked and not self._spoiled:
                 self._transport.write(b"0\r\n\r\n")
         except BaseException:
@@ -242,14 +220,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.resume_writing()
         self._end(None if whole else "it closed the connection")
         self._parser = None
-
-    def pause_writing(self) -> None:
-        self._write_paused = True
-
-    def resume_writing(self) -> None:
-        self._write_paused = False
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None:
