@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -64,7 +65,10 @@ class RunningServer:
         workers: int = 1,
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
+        authority: Path | None = None,
     ) -> None:
+        """`authority`: what callers trust, where the settings are such that the server speaks TLS."""
+        self._authority = authority
         self.folder = Path(tempfile.mkdtemp(prefix="valetkey-test-"))
         self.home = self.folder / "home"
         self.root_key = self.folder / "root.key"
@@ -98,7 +102,7 @@ class RunningServer:
     @property
     def url(self) -> str:
         """Base URL of the gateway."""
-        return f"http://127.0.0.1:{self.gateway_port}"
+        return f"{'http' if self._authority is None else 'https'}://127.0.0.1:{self.gateway_port}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -116,7 +120,8 @@ class RunningServer:
         flags = {**self._settings, "control_port": self.control_port, "gateway_port": self.gateway_port}
         for name, value in flags.items():
             values = value if isinstance(value, (list, tuple)) else [value]
-            command += [part for one in values for part in (f"--{name.replace('_', '-')}", str(one))]
+            flag = f"--{name.replace('_', '-')}"
+            command += [flag] if value is True else [part for one in values for part in (flag, str(one))]
         with self._errors.open("ab") as errors:
             self._process = subprocess.Popen(
                 command,
@@ -124,6 +129,8 @@ class RunningServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
+                # Without a terminal SIGHUP asks it to look at its certificate.
+                start_new_session=self._authority is not None,
             )
         self.wait_ready(START_SECONDS)
         # Ready says that one worker serves; with several, all must take calls before a test counts on them.
@@ -132,6 +139,11 @@ class RunningServer:
     def _all_workers_ready(self) -> bool:
         workers = self.status()["workers"]
         return len(workers) == self._settings["workers"] and all(worker["ready"] for worker in workers)
+
+    def send_signal(self, number: int) -> None:
+        """To the supervisor."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def wait_ready(self, seconds: float) -> None:
         """Wait until the gateway decides calls."""
@@ -297,9 +309,21 @@ class RunningServer:
 
     def connect(self, source: str = "127.0.0.1") -> http.client.HTTPConnection:
         """A connection to the gateway."""
+        if self._authority is not None:
+            return http.client.HTTPSConnection(
+                "127.0.0.1",
+                self.gateway_port,
+                timeout=CALL_SECONDS,
+                source_address=(source, 0),
+                context=self.trust(),
+            )
         return http.client.HTTPConnection(
             "127.0.0.1", self.gateway_port, timeout=CALL_SECONDS, source_address=(source, 0)
         )
+
+    def trust(self) -> ssl.SSLContext:
+        """What callers of a server with TLS use."""
+        return ssl.create_default_context(cafile=str(self._authority))
 
     def open(
         self,
@@ -317,6 +341,8 @@ class RunningServer:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         end.settimeout(CALL_SECONDS)
         end.connect(("127.0.0.1", self.gateway_port))
+        if self._authority is not None:
+            end = self.trust().wrap_socket(end, server_hostname="127.0.0.1")
         lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{self.gateway_port}"]
         lines += [f"{name}: {value}" for name, value in {**key.bearer, **(headers or {})}.items()]
         if body is not None:

@@ -26,7 +26,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public_name: tuple[str, ...] = ()
     """Host names callers use, beside loopback names: any other Host is refused."""
     allow_plain: bool = False
-    """Whether plain HTTP may be served on an address that is not loopback."""
+    """Whether keys may come in plain HTTP from other machines: behind a TLS proxy."""
+    tls_cert: str | None = None
+    """File of the certificate that both ports speak TLS with, in PEM form, the chain behind it."""
+    tls_key: str | None = None
+    """File of the certificate's key, which nobody but its owner may use."""
+    tls_dev: bool = False
+    """Whether to speak TLS with a certificate made here, for loopback and the public names."""
     trusted_proxy: tuple[str, ...] = ()
     """Networks whose forwarding headers are believed."""
     fsync_interval_ms: Annotated[int, Meta(ge=0, le=10_000)] = 100
@@ -55,6 +61,19 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 ipaddress.ip_network(network)
         except ValueError as error:
             raise ValueError(f"{error}") from None
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together")
+        if self.tls_dev and self.tls_cert is not None:
+            raise ValueError("tls_dev makes a certificate of its own, beside tls_cert it means nothing")
+
+    @property
+    def tls(self) -> bool:
+        """Whether both ports speak TLS."""
+        return self.tls_cert is not None or self.tls_dev
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls else "http"
 
     @property
     def host_names(self) -> frozenset[str]:

@@ -199,6 +199,10 @@ class Status(msgspec.Struct, frozen=True):
     workers: list[WorkerStatus]
     gateway_port: int
     control_port: int
+    tls: bool = False
+    """Whether both ports speak TLS."""
+    public_name: str | None = None
+    """The first name that callers use."""
     pid: int | None = None
     """Process of the control plane."""
     keys: int | None = None

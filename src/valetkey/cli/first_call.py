@@ -15,10 +15,14 @@ def first_call(client: Client, service_name: str) -> list[str]:
     """Commands for a shell, or nothing where the server does not tell enough: the key was issued all the same."""
     try:
         service = client.get(f"/services/{segment(service_name)}")
-        port = int(client.get("/status")["gateway_port"])
+        status = client.get("/status")
+        port = int(status["gateway_port"])
     except (Failure, KeyError, TypeError, ValueError):
         return []
     gateway = f"http://{client.gateway_host}:{port}"
+    if status.get("tls"):
+        # The certificate is for the name that callers use.
+        gateway = f"https://{status.get('public_name') or client.gateway_host}:{port}"
     if service.get("kind") == "own":
         return [
             f"valetkey service credential {service_name}",

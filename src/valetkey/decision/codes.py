@@ -16,6 +16,7 @@ PROBLEM_TYPES = "https://valetkey.dev/codes#"
 class Code(StrEnum):
     """One answer. The value is what stands on the wire and in the journal."""
 
+    TLS_REQUIRED = "TLS_REQUIRED"
     HOST_UNKNOWN = "HOST_UNKNOWN"
     METHOD_REFUSED = "METHOD_REFUSED"
     NOT_SUPPORTED = "NOT_SUPPORTED"
@@ -73,6 +74,9 @@ class CodeInfo:
 _ASK_HOLDER = "Ask whoever gave you this key for one that opens it."
 
 CODES: dict[Code, CodeInfo] = {
+    Code.TLS_REQUIRED: CodeInfo(
+        400, "This port speaks TLS, and the request came in plain text.", "Use https:// in the address."
+    ),
     Code.HOST_UNKNOWN: CodeInfo(
         421,
         "This gateway does not answer to that host name.",

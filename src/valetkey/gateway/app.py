@@ -44,6 +44,7 @@ _WANTED = frozenset(
 )  # fmt: skip
 
 _FAULTS = {
+    Fault.PLAIN: Code.TLS_REQUIRED,
     Fault.FORM: Code.MALFORMED,
     Fault.TARGET: Code.PATH_REFUSED,
     Fault.METHOD: Code.METHOD_REFUSED,
@@ -118,10 +119,11 @@ class Gateway:
     def handle(self, request: Request) -> None:
         """Answer a request now, or hand an allowed call over to its exchange."""
         raw = request.raw_path
-        if raw == b"/v1/verify":
-            return self._verify.answer(request)
-        if raw in (b"/healthz", b"/readyz"):
-            return request.answer(self._health(request))
+        if request.fault is None:
+            if raw == b"/v1/verify":
+                return self._verify.answer(request)
+            if raw in (b"/healthz", b"/readyz"):
+                return request.answer(self._health(request))
         node = self._node
         arrival = _Arrival(node.clock.now())
         if node.unready() is not None:
@@ -278,7 +280,9 @@ class Gateway:
         made = service.runtime
         if not isinstance(made, ServiceRuntime):
             settings = self._node.settings
-            public = f"http://{settings.public_name[0] if settings.public_name else settings.listen}"
+            public = (
+                f"{settings.scheme}://{settings.public_name[0] if settings.public_name else settings.listen}"
+            )
             address = f"{public}:{settings.gateway_port}/{service.service.name}".encode()
             made = service.runtime = ServiceRuntime(
                 service.service, self._node.index.secrets_of(service.id), self._own, settings, address

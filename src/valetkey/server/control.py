@@ -30,12 +30,16 @@ from valetkey.server.listener import Listener
 from valetkey.server.opening import open_home
 from valetkey.server.record import Recorder
 from valetkey.server.settings import settings_from_flags
+from valetkey.server.tls import LOOK_SECONDS, every, say, watched_pair
+from valetkey.server.tls_port import TlsPort
 from valetkey.server.watched import WatchedTasks
 from valetkey.server.workers import Workers
 from valetkey.settings import Settings
 from valetkey.store.engine import StoreError
 from valetkey.vault.keyring import INDEX
+from valetkey.wire.certificate import WatchedPair
 
+PROTOCOLS = ("http/1.1",)
 LATCH_SECONDS = 1.0
 """How often it is looked which keys have expired since."""
 FORGET_SECONDS = 21_600
@@ -55,16 +59,19 @@ class ControlProcess:
         # Reading the journal on must not make a revoke wait.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="recorder")
         self._tasks = WatchedTasks()
+        self._certificate: WatchedPair | None = None
+        self._tls_port: TlsPort | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM."""
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: None)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._look_at_certificate(at_once=True))
         reader, self._tell = await asyncio.open_connection(sock=socket.socket(fileno=self._supervisor))
         try:
             opened = open_home(self._home, self._settings)
+            self._certificate = watched_pair(self._settings, note=say)
         except ValetkeyError as error:
             self._say({"failed": f"{error.sentence}\n{error.next_step}"})
             await self._tell.drain()
@@ -111,7 +118,13 @@ class ControlProcess:
             writer=self._writer,
         )
         listeners = await self._open_doors(desk)
-        for work in (self._recorder.run(), self._hear(reader), self._latch(desk), self._forget()):
+        for work in (
+            self._recorder.run(),
+            self._hear(reader),
+            self._latch(desk),
+            self._forget(),
+            every(LOOK_SECONDS, self._look_at_certificate),
+        ):
             self._tasks.start(work)
         for listener in listeners:
             self._tasks.start(listener.served())
@@ -120,6 +133,8 @@ class ControlProcess:
         self._tasks.stop()
         for listener in listeners:
             await listener.stop(0.3)
+        if self._tls_port is not None:
+            await self._tls_port.stop(0.1)
         await self._recorder.recover(None, self._live_segments())
         await self._recorder.close()
         opened.store.close()
@@ -129,19 +144,37 @@ class ControlProcess:
     async def _open_doors(self, desk: Desk) -> list[Listener]:
         from valetkey.api.app import build_api
 
-        self._home.control_socket.unlink(missing_ok=True)
-        local = Listener(build_api(desk, local=True), socket=self._home.control_socket)
-        remote = Listener(
-            build_api(desk, local=False), address=self._settings.listen, port=self._settings.control_port
-        )
-        await local.start()
-        await remote.start()
+        local = await self._open_socket(build_api(desk, local=True), self._home.control_socket)
+        remote_api = build_api(desk, local=False)
+        address, port = self._settings.listen, self._settings.control_port
+        if self._certificate is None:
+            remote = Listener(remote_api, address=address, port=port)
+            await remote.start()
+        else:
+            remote = await self._open_socket(remote_api, self._home.remote_socket)
+            tls = self._certificate.pair.context(PROTOCOLS)
+            self._tls_port = TlsPort(self._home.remote_socket, address=address, port=port, tls=tls)
+            await self._tls_port.start()
+        return [local, remote]
+
+    async def _open_socket(self, api: Any, path: Path) -> Listener:
+        path.unlink(missing_ok=True)
+        listener = Listener(api, socket=path)
+        await listener.start()
         for _ in range(500):
-            if self._home.control_socket.exists():
+            if path.exists():
                 break
             await asyncio.sleep(0.01)
-        self._home.control_socket.chmod(0o600)
-        return [local, remote]
+        path.chmod(0o600)
+        return listener
+
+    def _look_at_certificate(self, *, at_once: bool = False) -> None:
+        if (
+            self._certificate is not None
+            and self._certificate.look(at_once=at_once)
+            and self._tls_port is not None
+        ):
+            self._tls_port.renew(self._certificate.pair.context(PROTOCOLS))
 
     def _enlist(self, slot: int, generation: int) -> None:
         if self._counters.next_generation(slot) <= generation:

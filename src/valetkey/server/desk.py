@@ -308,6 +308,8 @@ class Desk:
             "workers": workers,
             "gateway_port": self.settings.gateway_port,
             "control_port": self.settings.control_port,
+            "tls": self.settings.tls,
+            "public_name": next(iter(self.settings.public_name), None),
         }
 
 

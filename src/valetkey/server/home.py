@@ -62,6 +62,11 @@ class Home:
         return self.run / "control.sock"
 
     @property
+    def remote_socket(self) -> Path:
+        """Where the API listens behind its TLS port. It asks for a token, unlike `control_socket`."""
+        return self.run / "remote.sock"
+
+    @property
     def worker_socket(self) -> Path:
         return self.run / "workers.sock"
 

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from valetkey.server.home import Home
 from valetkey.server.opening import open_home
 from valetkey.server.settings import load_settings
 from valetkey.server.supervisor import Supervisor
+from valetkey.server.tls import say, watched_pair
 from valetkey.settings import Settings
 
 
@@ -38,6 +40,7 @@ def serve(
     os.umask(0o077)
     settings = load_settings(home, flags=flags)
     _check_plain(settings)
+    _check_certificate(settings)
     if settings.control_port == settings.gateway_port:
         raise Invalid(
             f"Both ports are {settings.control_port}.",
@@ -63,20 +66,30 @@ async def _serve(home: Home, settings: Settings, ready: Callable[[Home, Settings
 
 def _announce(home: Home, settings: Settings) -> None:
     at = f"[{settings.listen}]" if ":" in settings.listen else settings.listen
-    print(f"valetkey serves http://{at}:{settings.gateway_port} (gateway)", file=sys.stderr)
-    print(f"                http://{at}:{settings.control_port} (control)", file=sys.stderr)
+    print(f"valetkey serves {settings.scheme}://{at}:{settings.gateway_port} (gateway)", file=sys.stderr)
+    print(f"                {settings.scheme}://{at}:{settings.control_port} (control)", file=sys.stderr)
     print(f"                {home.folder} (data)", file=sys.stderr)
     sys.stderr.flush()
 
 
 def _check_plain(settings: Settings) -> None:
     loopback = settings.listen in ("::1",) or settings.listen.startswith("127.")
-    if not loopback and not settings.allow_plain:
+    if not loopback and not settings.allow_plain and not settings.tls:
         raise Invalid(
             f"Serving plain HTTP on {settings.listen} would send keys in the clear.",
-            "Put a TLS proxy in front and say --allow-plain, or listen on 127.0.0.1.",
+            "Give --tls-cert and --tls-key, or put a TLS proxy in front and say --allow-plain, "
+            "or listen on 127.0.0.1.",
             field="listen",
         )
+
+
+def _check_certificate(settings: Settings) -> None:
+    """A pair that cannot be used stops the start; one that callers will refuse is said."""
+    watched = watched_pair(settings)
+    if watched is not None:
+        watched.pair.context(())
+        for warning in watched.pair.warnings(settings.public_name, time.time()):
+            say(warning)
 
 
 def _check_port(address: str, port: int) -> None:

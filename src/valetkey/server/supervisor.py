@@ -63,8 +63,11 @@ class Supervisor:
     async def start(self) -> None:
         """Start everything and return when all workers serve. Raises `Unavailable` when it cannot."""
         loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stopping.set)
+        # Whose terminal goes away ends with it; without one it is how a service is told to look at its files.
+        hang_up = self._stopping.set if _has_terminal() else self._look_at_certificate
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
         self._spawn(self._keep_control())
         await self._wait_for(self._control_ready)
         for slot in range(self.settings.workers):
@@ -86,6 +89,11 @@ class Supervisor:
             await _end([self._control], deadline)
         for task in list(self._tasks):
             task.cancel()
+
+    def _look_at_certificate(self) -> None:
+        for child in (self._control, *self._workers.values()):
+            if child is not None and child.process.returncode is None:
+                child.process.send_signal(signal.SIGHUP)
 
     def _spawn(self, work) -> None:  # type: ignore[no-untyped-def]
         task = asyncio.get_running_loop().create_task(work)
@@ -188,6 +196,14 @@ class Supervisor:
     def _tell_control(self, message: dict[str, object]) -> None:
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(json.dumps(message).encode() + b"\n")
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def _next_backoff(backoff: float, child: Child) -> float:

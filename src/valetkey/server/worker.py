@@ -33,10 +33,12 @@ from valetkey.server.hardening import begin_child
 from valetkey.server.home import Home
 from valetkey.server.link import LEASE_SECONDS, RENEW_SECONDS, Channel, boottime_ns
 from valetkey.server.settings import settings_from_flags
+from valetkey.server.tls import LOOK_SECONDS, every, watched_pair
 from valetkey.server.watched import WatchedTasks
 from valetkey.services.dialling import OwnListeners
 from valetkey.settings import Settings
-from valetkey.wire.listener import Listener
+from valetkey.wire.certificate import CertificateRefused
+from valetkey.wire.listener import PROTOCOLS, Listener
 
 SWEEP_SECONDS = 0.25
 """How often timers are looked at: finer than any time-out that a person sets."""
@@ -67,6 +69,7 @@ class WorkerProcess:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: None)
+        certificate = watched_pair(self._settings)
         await self._join()
         node, gateway = self._node, self._gateway
         assert node is not None and gateway is not None
@@ -75,10 +78,19 @@ class WorkerProcess:
             address=self._settings.listen,
             port=self._settings.gateway_port,
             note=note_failure,
+            tls=None if certificate is None else certificate.pair.context(PROTOCOLS),
         )
+
+        def look_at_certificate(*, at_once: bool = False) -> None:
+            if certificate is not None and certificate.look(at_once=at_once):
+                listener.renew(certificate.pair.context(PROTOCOLS))
+
+        loop.add_signal_handler(signal.SIGHUP, lambda: look_at_certificate(at_once=True))
         await listener.start()
         tasks = WatchedTasks()
-        for work in (self._listen(), self._renew(), self._sweep(node, gateway)):
+        for work in (
+            self._listen(), self._renew(), self._sweep(node, gateway), every(LOOK_SECONDS, look_at_certificate)
+        ):  # fmt: skip
             tasks.start(work)
         tasks.start(self._sync(node), may_end=True)
         self._tell_ready()
@@ -257,7 +269,7 @@ def main() -> None:
     )
     try:
         uvloop.run(process.run())
-    except JournalFailed as error:
+    except (JournalFailed, CertificateRefused) as error:
         print(f"valetkey: {error}", file=sys.stderr)
         raise SystemExit(1) from None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +24,7 @@ from httptools import (
 )
 
 from valetkey import syscalls
+from valetkey.wire.door import Door
 from valetkey.wire.flow import Paced
 from valetkey.wire.request import Fault, Request
 
@@ -58,6 +60,8 @@ UNSENT_BYTES = 65_536
 WAITING_BYTES = 65_536
 """So much of an answer may wait in the worker before its sender is made to wait."""
 SWEEP_SECONDS = 1.0
+PROTOCOLS = ("http/1.1",)
+"""What is offered by ALPN."""
 _TCP_NOTSENT_LOWAT = 25
 _NEVER = float("inf")
 _VERSIONS = {"1.1": True, "1.0": False}
@@ -78,14 +82,16 @@ class Connection(Paced):
 
     __slots__ = (
         "_again", "_current", "_deaf", "_dropped", "_going", "_head_bytes", "_headers", "_held", "_in_head",
-        "_lingering", "_listener", "_loop", "_moved", "_parser", "_parsing", "_queue", "_reading", "_transport",
-        "_unparsed", "_url",
+        "_lingering", "_listener", "_loop", "_moved", "_parser", "_parsing", "_plain", "_queue", "_reading",
+        "_transport", "_unparsed", "_url",
         "deadline", "peer",
     )  # fmt: skip
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, *, plain: bool = False) -> None:
+        """`plain`: it came without TLS to a port that speaks it, so whatever it asks is refused."""
         super().__init__()
         self._listener = listener
+        self._plain = plain
         self._loop = asyncio.get_running_loop()
         self._parser: Any = HttpRequestParser(self)
         self._transport: Any = None
@@ -240,6 +246,8 @@ class Connection(Paced):
             # A body that broke off must not look whole to anyone.
             self.abort()
         elif self._parsing is None or self._parsing.keep_alive:
+            if self._plain:
+                fault = Fault.PLAIN
             request = Request(self, "", b"", b"", [], length=None, keep_alive=False, fault=fault)
             self._queue.append(request)
 
@@ -326,9 +334,10 @@ class Connection(Paced):
             query,
             self._headers,
             length=length,
-            keep_alive=parser.should_keep_alive(),
+            keep_alive=not self._plain and parser.should_keep_alive(),
             modern=modern,
             expects=expects,
+            fault=Fault.PLAIN if self._plain else None,
         )
         self._in_head = False
         self._head_bytes = 0
@@ -420,9 +429,18 @@ class Listener:
     """Listens on one port and hands requests to `handle`, which answers at once or keeps them to answer later."""
 
     def __init__(
-        self, handle: Handler, *, address: str, port: int, note: Callable[[BaseException], None]
+        self,
+        handle: Handler,
+        *,
+        address: str,
+        port: int,
+        note: Callable[[BaseException], None],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`note` is told of errors that `handle` let through; the caller's connection is reset then."""
+        """`note` is told of errors that `handle` let through; the caller's connection is reset then.
+
+        With `tls` requests that come in plain text are handed over with `Fault.PLAIN`.
+        """
         self.handle = handle
         self.note = note
         self.closing = False
@@ -430,14 +448,23 @@ class Listener:
         self._address = address
         self._port = port
         self._connections: set[Connection] = set()
+        self._tls = tls
+        self._door: Door | None = None
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def port(self) -> int:
         """The port it listens on."""
+        if self._door is not None:
+            return self._door.port
         assert self._server is not None
         return int(self._server.sockets[0].getsockname()[1])
+
+    def renew(self, tls: ssl.SSLContext) -> None:
+        """Use this for connections made from now on; the open ones go on as they are."""
+        if self._door is not None:
+            self._door.tls = tls
 
     async def start(self) -> None:
         """Open the port. Raises OSError when it cannot be."""
@@ -445,7 +472,18 @@ class Listener:
         listening = listening_socket(self._address, self._port)
         try:
             self._sweep()
-            self._server = await loop.create_server(lambda: Connection(self), sock=listening, backlog=BACKLOG)
+            if self._tls is None:
+                self._server = await loop.create_server(
+                    lambda: Connection(self), sock=listening, backlog=BACKLOG
+                )
+            else:
+                listening.listen(BACKLOG)
+                self._door = Door(
+                    listening,
+                    tls=self._tls,
+                    secure=lambda: Connection(self),
+                    plain=lambda: Connection(self, plain=True),
+                )
         except BaseException:
             listening.close()
             raise
@@ -455,6 +493,8 @@ class Listener:
         self.closing = True
         if self._server is not None:
             self._server.close()
+        if self._door is not None:
+            self._door.close()
         loop = asyncio.get_running_loop()
         until = loop.time() + patience
         for connection in list(self._connections):

@@ -25,6 +25,7 @@ class Fault(Enum):
     FORM = "The request is not valid HTTP/1.1, or could be read in two ways."
     TARGET = "The target holds an octet that has to be percent-encoded."
     METHOD = "The method is none that HTTP knows; this port speaks plain HTTP/1.1."
+    PLAIN = "This port speaks TLS, and the request came in plain text."
     SIZE = "The request's head, or one field of it, is larger than 32 KB."
 
 
