@@ -208,3 +208,18 @@ def test_a_start_that_cannot_be_secure_is_refused_and_leaves_nothing(tmp_path: P
     refused = serve(tmp_path, *map(str, flags))
     assert refused.returncode == 1 and said in refused.stderr and "Traceback" not in refused.stderr
     assert not (tmp_path / "home").exists()
+
+
+def test_a_development_server_says_what_to_trust_and_the_openai_package_trusts_it(standins: StandIns) -> None:
+    made = RunningServer(
+        settings={"tls_dev": True, "public_name": "keys.example.com"}, authority=Path("later")
+    )
+    made._authority = made.home / "tls" / "ca.pem"
+    with made as server:
+        standins.connect(server)
+        said = f"callers trust it with {made._authority}"
+        assert said in server.errors
+        key = server.issue("openai")
+        with httpx.Client(verify=server.trust()) as carrier:
+            client = openai.OpenAI(api_key=key.value, base_url=f"{server.url}/openai/v1", http_client=carrier)
+            assert next(model.id for model in client.models.list()) == "gpt-4o-mini"

@@ -53,6 +53,8 @@ def serve(
     home.prepare()
     harden()
     lock = home.lock()
+    if settings.tls_dev:
+        settings = _make_certificate(home, settings)
     asyncio.run(_serve(home, settings, ready or _announce))
     os.close(lock)
 
@@ -81,6 +83,16 @@ def _check_plain(settings: Settings) -> None:
             "or listen on 127.0.0.1.",
             field="listen",
         )
+
+
+def _make_certificate(home: Home, settings: Settings) -> Settings:
+    from valetkey.server.development import DevelopmentPair
+
+    pair = DevelopmentPair(home.folder)
+    any_address = settings.listen in ("0.0.0.0", "::")  # noqa: S104
+    pair.prepare((*settings.public_name, *(() if any_address else (settings.listen,))))
+    say(f"A certificate for development is used; callers trust it with {pair.authority}.")
+    return pair.settings(settings)
 
 
 def _check_certificate(settings: Settings) -> None:
