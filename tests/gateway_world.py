@@ -370,8 +370,10 @@ class GatewayWorld:
 
 
 def upstream_service(name: str = "weather", **more: Any) -> Service:
-    settings: dict[str, Any] = {"hosts": {"api": Origin.parse("https://api.example.com")}}
-    return Service(name=name, placement=Bearer(), accepts=(Bearer(),), **(settings | more))
+    settings: dict[str, Any] = {
+        "hosts": {"api": Origin.parse("https://api.example.com")}, "placement": Bearer(), "accepts": (Bearer(),)
+    }  # fmt: skip
+    return Service(name=name, **(settings | more))
 
 
 def secret_of(service_id: str, value: str = REAL_KEY, expires: float | None = None) -> SecretFact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -11,7 +12,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -20,7 +23,7 @@ import pytest
 from certificates import Authority, write_key
 from e2e.conftest import StandIns
 from e2e.test_taking_back import MODELS, assert_cut, listening, load
-from running_server import RunningServer, eventually
+from running_server import Answer, RunningServer, ValetKey, ask, eventually
 
 pytestmark = pytest.mark.real
 
@@ -223,3 +226,67 @@ def test_a_development_server_says_what_to_trust_and_the_openai_package_trusts_i
         with httpx.Client(verify=server.trust()) as carrier:
             client = openai.OpenAI(api_key=key.value, base_url=f"{server.url}/openai/v1", http_client=carrier)
             assert next(model.id for model in client.models.list()) == "gpt-4o-mini"
+
+
+def own_address() -> str | None:
+    """An address of this machine that is not loopback. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        probe.connect(("192.0.2.1", 9))
+        address = str(probe.getsockname()[0])
+        return None if address.startswith(("127.", "0.")) else address
+    return None
+
+
+def test_a_key_that_came_in_plain_text_over_a_network_is_exposed_once_and_audited(
+    standins: StandIns, tmp_path: Path
+) -> None:
+    address = own_address()
+    if address is None:
+        pytest.skip("this machine has no address but loopback")
+    authority = Authority(tmp_path)
+    settings = {**authority.sign().flags, "listen": "0.0.0.0"}
+    with RunningServer(settings=settings, authority=authority.file, workers=2) as server:
+        standins.connect(server)
+        key, other = server.issue("openai"), server.issue("openai")
+
+        def in_plain(host: str, which: ValetKey) -> Answer:
+            connection = http.client.HTTPConnection(host, server.gateway_port, timeout=10)
+            try:
+                return ask(connection, "GET", MODELS, which, headers={"Host": "localhost"})
+            finally:
+                connection.close()
+
+        def shown(which: ValetKey) -> Any:
+            return server.manage("GET", f"/keys/{which.id}")
+
+        assert in_plain("127.0.0.1", other).code == "TLS_REQUIRED"
+        answers = [in_plain(address, key) for _ in range(6)]
+        assert {answer.code for answer in answers} == {"TLS_REQUIRED"}
+        since = eventually(lambda: shown(key)["exposed"])
+        assert shown(key)["state"] == "active" and shown(other)["exposed"] is None
+        listed = server.manage("GET", "/keys?state=exposed")["items"]
+        assert [item["id"] for item in listed] == [key.id]
+        # The other worker says it too, and so does one that is started anew.
+        os.kill(server.worker_pids()[0], signal.SIGKILL)
+        server.wait_ready(10)
+        eventually(lambda: len(server.worker_pids()) == 2, 10)
+        for _ in range(6):
+            in_plain(address, key)
+        server.events(key)
+        entries = [e for e in server.manage("GET", "/audit")["items"] if e["action"] == "key:expose"]
+        assert [(e["actor"], e["subject"]) for e in entries] == [("system:valetkey", f"key:{key.id}")]
+        assert shown(key)["exposed"] == since
+        assert server.call("GET", MODELS, key).code == "VALID", "whoever gave it out decides"
+        record = [e["code"] for e in server.events(key)]
+        assert record.count("TLS_REQUIRED") == 12
+        assert key.value not in server.errors
+        table = subprocess.run(
+            [sys.executable, "-m", "valetkey", "key", "list", "--state", "exposed"],
+            env={**os.environ, **server.environment}, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        assert key.id in table and "exposed" in table
+        page = subprocess.run(
+            [sys.executable, "-m", "valetkey", "key", "show", key.id],
+            env={**os.environ, **server.environment}, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        assert "it came in plain text" in page

@@ -10,8 +10,14 @@ from valetkey.journal.actions import AuditAction
 _LOCAL_ONLY = frozenset({AuditAction.TOKEN_ISSUE, AuditAction.TOKEN_REVOKE})
 
 
+# What Valetkey notices by itself; nobody can ask for it.
+_SYSTEM_ONLY = frozenset({AuditAction.KEY_EXPOSE})
+
+
 def require_permission(actor: Actor, action: AuditAction) -> None:
     """Raise `NotPermitted` unless this actor may do this."""
+    if actor.kind is not ActorKind.SYSTEM and action in _SYSTEM_ONLY:
+        raise NotPermitted("That is noted by the server alone.", "Look at the key: valetkey key show ID")
     if actor.kind is ActorKind.TOKEN and action in _LOCAL_ONLY:
         raise NotPermitted(
             "An API token cannot make or revoke tokens.",

@@ -24,7 +24,7 @@ _STATE_COLOURS = {
     # Codes of calls that may pass later by themselves.
     **dict.fromkeys(("RATE_LIMITED", "CONCURRENCY_LIMITED", "THROTTLED", "NOT_READY"), "yellow"),
     **dict.fromkeys(("UPSTREAM_FAILED", "UPSTREAM_TIMEOUT"), "yellow"),
-    **dict.fromkeys(("revoked", "expired", "broken", "retired"), "red"),
+    **dict.fromkeys(("revoked", "expired", "exposed", "broken", "retired"), "red"),
 }
 
 

@@ -15,7 +15,7 @@ from valetkey.decision.decide import UNKNOWN, refuse
 from valetkey.decision.path import JudgedPath, PathRefused, judge_path
 from valetkey.decision.reservation import Reserved
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
-from valetkey.gateway.client_address import AddressUnclear, ClientAddress, address_bytes
+from valetkey.gateway.client_address import AddressUnclear, ClientAddress, address_bytes, is_loopback
 from valetkey.gateway.credentials import Intake, IntakeRefused, Taken
 from valetkey.gateway.exchange import Exchange
 from valetkey.gateway.facts import SecretVersion
@@ -149,6 +149,8 @@ class Gateway:
                 facts[name] = facts[name] + b", " + value if name in facts else value
         form = self._find_address(arrival, request.peer)
         if request.fault is not None:
+            if request.fault is Fault.PLAIN:
+                self._find_exposed(arrival, request)
             raise _Refused(refuse(_FAULTS[request.fault], request.fault.value))
         if not self._node.answers_to(facts.get(b"host", b"")):
             raise _Refused(refuse(Code.HOST_UNKNOWN))
@@ -179,6 +181,21 @@ class Gateway:
         ceiling = self._ceiling if runtime is None else runtime.ceiling
         if request.length is not None and request.length > ceiling:
             raise _Refused(refuse(Code.TOO_LARGE))
+
+    def _find_exposed(self, arrival: _Arrival, request: Request) -> None:
+        """Whose key came in plain text: that stands in the record; and over a network others may have read it."""
+        service, _, _ = self._route(request.raw_path)
+        runtime = None if service is None else self.runtime(service)
+        try:
+            taken = (self._nowhere if runtime is None else runtime.intake).take(
+                request.headers, request.query
+            )
+        except IntakeRefused:
+            return
+        entry = arrival.entry = self._look_up(arrival, taken.value)
+        arrival.service = service
+        if entry is not None and not (self._node.settings.allow_plain or is_loopback(request.peer)):
+            self._node.exposed.add(entry.id)
 
     def _judge(self, arrival: _Arrival, method: str) -> Decision:
         """Whose key it is, and whether it may do this now."""

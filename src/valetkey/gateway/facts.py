@@ -135,7 +135,13 @@ class Lease(msgspec.Struct, frozen=True, tag="lease"):
     asked: int
 
 
-ToWorker: TypeAlias = Welcome | Facts | Change | Lease
+class Noted(msgspec.Struct, frozen=True, tag="noted"):
+    """Answer to `Exposed`: it stands in the database."""
+
+    key_id: str
+
+
+ToWorker: TypeAlias = Welcome | Facts | Change | Lease | Noted
 
 
 # Worker -> control process
@@ -168,4 +174,10 @@ class Renew(msgspec.Struct, frozen=True, tag="renew"):
     asked: int
 
 
-FromWorker: TypeAlias = Hello | Ready | Acknowledged | Renew
+class Exposed(msgspec.Struct, frozen=True, tag="exposed"):
+    """A key came in plain text over a network. Said again until it is `Noted`."""
+
+    key_id: str
+
+
+FromWorker: TypeAlias = Hello | Ready | Acknowledged | Renew | Exposed

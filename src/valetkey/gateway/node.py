@@ -12,6 +12,7 @@ from valetkey.decision.counter_blocks import NotEnlisted
 from valetkey.decision.decide import decide, refuse
 from valetkey.decision.reservation import LimitRefusal, Reserved
 from valetkey.gateway.counters import CountersUnavailable, SharedCounters
+from valetkey.gateway.exposed import ExposedKeys
 from valetkey.gateway.index import KeyEntry, KeyIndex
 from valetkey.gateway.turn import Turn
 from valetkey.journal.disk import Room
@@ -80,6 +81,7 @@ class Node:
         """Host headers that were found to name this server."""
         self.turn = Turn(journal, lambda: self.boottime() < self.lease_until)
         """Where every record of a call goes through."""
+        self.exposed = ExposedKeys()
         self.open: dict[str, set[Exchange]] = {}
         """Open exchanges by key id: what a revoke has to cut."""
 

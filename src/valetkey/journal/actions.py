@@ -44,6 +44,7 @@ class AuditAction(StrEnum):
     KEY_UNPIN = "key:unpin"
     KEY_REVOKE = "key:revoke"
     KEY_SHOW = "key:show"
+    KEY_EXPOSE = "key:expose"
 
     TOKEN_ISSUE = "token:issue"  # noqa: S105
     TOKEN_REVOKE = "token:revoke"  # noqa: S105

@@ -27,6 +27,8 @@ class KeyState(StrEnum):
     SUSPENDED = "suspended"
     REVOKED = "revoked"
     EXPIRED = "expired"
+    EXPOSED = "exposed"
+    """Others may have read it, and it still works or can be made to."""
 
 
 class KeyView(msgspec.Struct, frozen=True):
@@ -48,6 +50,8 @@ class KeyView(msgspec.Struct, frozen=True):
     parent: str | None
     policy: Policy
     sentences: tuple[str, ...]
+    exposed: float | None = None
+    """Since when others may have read it: it came in plain text over a network."""
 
 
 class KeyPage(msgspec.Struct, frozen=True):
@@ -93,6 +97,7 @@ def _view(row: Any) -> KeyView:
         parent=row.parent_id,
         policy=policy,
         sentences=policy.sentences(),
+        exposed=row.exposed,
     )
 
 
@@ -172,6 +177,8 @@ def _in_state(state: KeyState, now: float) -> Any:
     keys = tables.keys
     if state is KeyState.REVOKED:
         return keys.c.state == State.REVOKED.value
+    if state is KeyState.EXPOSED:
+        return and_(keys.c.state != State.REVOKED.value, keys.c.exposed.is_not(None))
     over = or_(keys.c.ended.is_not(None), and_(keys.c.expires.is_not(None), keys.c.expires <= now))
     if state is KeyState.EXPIRED:
         return and_(keys.c.state != State.REVOKED.value, over)

@@ -10,18 +10,22 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
+from valetkey.access.actor import SYSTEM
 from valetkey.access.operation import Frame
 from valetkey.errors import ValetkeyError
 from valetkey.gateway.counters import SharedCounters
 from valetkey.gateway.facts import Fact
 from valetkey.gateway.logged import note_failure
 from valetkey.journal.chain import segments_in
+from valetkey.keys.operations import KeyName, expose_key
+from valetkey.keys.queries import get_key
 from valetkey.server.desk import Desk
 from valetkey.server.facts import FactLoader
 from valetkey.server.hardening import begin_child, go_first
@@ -61,6 +65,9 @@ class ControlProcess:
         self._tasks = WatchedTasks()
         self._certificate: WatchedPair | None = None
         self._tls_port: TlsPort | None = None
+        self._desk: Desk | None = None
+        self._exposing: set[str] = set()
+        """Keys whose exposure is being written down."""
 
     async def run(self) -> None:
         """Serve until SIGTERM."""
@@ -103,6 +110,7 @@ class ControlProcess:
             announce=self._recorder.announce,
             fence=lambda slot, generation: self._say({"fence": slot, "generation": generation}),
             serving=lambda slot: self._say({"serving": slot}),
+            exposed=self._hear_of_exposed,
         )
         await self._begin(reader)
         await self._recorder.recover(None, self._live_segments())
@@ -117,6 +125,7 @@ class ControlProcess:
             counters=self._counters,
             writer=self._writer,
         )
+        self._desk = desk
         listeners = await self._open_doors(desk)
         for work in (
             self._recorder.run(),
@@ -175,6 +184,23 @@ class ControlProcess:
             and self._tls_port is not None
         ):
             self._tls_port.renew(self._certificate.pair.context(PROTOCOLS))
+
+    def _hear_of_exposed(self, key_id: str, noted: Callable[[], None]) -> None:
+        """Beside: what it waits for may be the worker that told it."""
+        if key_id not in self._exposing and self._desk is not None:
+            self._exposing.add(key_id)
+            self._tasks.start(self._note_exposed(self._desk, key_id, noted), may_end=True)
+
+    async def _note_exposed(self, desk: Desk, key_id: str, noted: Callable[[], None]) -> None:
+        try:
+            key = await desk.read(lambda connection: get_key(connection, desk.workspace, key_id))
+            if key.exposed is None:
+                await desk.perform(expose_key, KeyName(key_id), SYSTEM)
+            noted()
+        except (ValetkeyError, StoreError) as error:
+            note_failure(error)  # it is said again
+        finally:
+            self._exposing.discard(key_id)
 
     def _enlist(self, slot: int, generation: int) -> None:
         if self._counters.next_generation(slot) <= generation:

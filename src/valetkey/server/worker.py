@@ -20,7 +20,19 @@ import uvloop
 from valetkey.decision.codes import Code
 from valetkey.gateway.app import Gateway
 from valetkey.gateway.counters import SharedCounters
-from valetkey.gateway.facts import Acknowledged, Change, Facts, Hello, Lease, Ready, Renew, ToWorker, Welcome
+from valetkey.gateway.facts import (
+    Acknowledged,
+    Change,
+    Exposed,
+    Facts,
+    Hello,
+    Lease,
+    Noted,
+    Ready,
+    Renew,
+    ToWorker,
+    Welcome,
+)
 from valetkey.gateway.index import KeyIndex
 from valetkey.gateway.logged import note_failure
 from valetkey.gateway.node import Node
@@ -179,6 +191,8 @@ class WorkerProcess:
                     cut = 0 if message.let_finish else node.cut_dead(touched, time.time())
                     channel.send(Acknowledged(message.sequence, cut + cut_on_joining))
                     cut_on_joining = 0
+                elif isinstance(message, Noted):
+                    node.exposed.noted(message.key_id)
                 elif isinstance(message, Lease):
                     node.lease_until = max(node.lease_until, message.asked + int(LEASE_SECONDS * 1e9))
             channel.close()
@@ -202,6 +216,8 @@ class WorkerProcess:
             await asyncio.sleep(RENEW_SECONDS)
             if self._channel is not None:
                 self._channel.send(Renew(boottime_ns()))
+                for key_id in self._node.exposed.unsaid if self._node is not None else ():
+                    self._channel.send(Exposed(key_id))
 
     async def _sweep(self, node: Node, gateway: Gateway) -> None:
         floods_at = time.monotonic()

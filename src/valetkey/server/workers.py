@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -11,11 +12,13 @@ import msgspec
 from valetkey.gateway.facts import (
     Acknowledged,
     Change,
+    Exposed,
     Fact,
     Facts,
     FromWorker,
     Hello,
     Lease,
+    Noted,
     Ready,
     Renew,
     Welcome,
@@ -64,7 +67,9 @@ class Workers:
         announce: Callable[[int, int, str], Awaitable[None]],
         fence: Callable[[int, int], None],
         serving: Callable[[int], None],
+        exposed: Callable[[str, Callable[[], None]], None] = lambda key_id, noted: None,
     ) -> None:
+        """`exposed` is told of a key that came in plain text, and calls `noted` when that is written down."""
         self._workspace = workspace
         self._index_key = index_key
         self._wall_floor = wall_floor
@@ -73,6 +78,7 @@ class Workers:
         self._announce = announce
         self._fence = fence
         self._serving = serving
+        self._exposed = exposed
         self._decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
         self._sequence = 0
         self._server: asyncio.Server | None = None
@@ -183,6 +189,8 @@ class Workers:
                     future = worker.waiting.pop(sequence)
                     if not future.done():
                         future.set_result(message.cut)
+            elif isinstance(message, Exposed):
+                self._exposed(message.key_id, partial(channel.send, Noted(message.key_id)))
             elif isinstance(message, Ready):
                 worker.ready = True
                 self._serving(worker.slot)

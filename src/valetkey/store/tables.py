@@ -205,6 +205,8 @@ keys = Table(
     Column("parent_id", ForeignKey("keys.id"), nullable=True),
     Column("agreement_id", Text, nullable=True),
     Column("session_id", Text, nullable=True),
+    # Since when others may have read it: it came in plain text over a network.
+    _time("exposed", nullable=True),
     Index("ix_keys_service_id_holder_id", "service_id", "holder_id"),
     Index("ix_keys_parent_id", "parent_id"),
     sqlite_strict=True,

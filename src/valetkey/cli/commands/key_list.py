@@ -45,7 +45,7 @@ _COLUMNS = (
 @click.option(
     "--state",
     "in_state",
-    type=click.Choice(("active", "suspended", "revoked", "expired")),
+    type=click.Choice(("active", "suspended", "revoked", "expired", "exposed")),
     help="Keys in this state.",
 )
 @click.option("--last4", metavar="XXXX", help="Keys that end in these four characters.")

@@ -34,12 +34,18 @@ def show_key(key: dict[str, Any], now: float | None = None) -> None:
         say(f"  {verb} {relative(key['expires'], now)}, {day_and_time(key['expires'])}.")
     if key.get("review") is not None and key.get("ended") is None:
         say(f"  To be reviewed {day_and_time(key['review'])}.")
+    if key.get("exposed") is not None:
+        say(
+            f"  Exposed {relative(key['exposed'], now)}, {day_and_time(key['exposed'])}: it came in plain text."
+        )
     if key.get("parent"):
         say(f"  Derived from {key['parent']}.")
 
 
 def life_of(key: dict[str, Any], now: float) -> str:
-    """The key's state as a person means it: an active key past its end is expired."""
+    """The key's state as a person means it: an active key past its end is expired, one that others read exposed."""
+    if key["state"] == "active" and key.get("exposed") is not None:
+        return "exposed"
     expires = key.get("expires")
     over = key["state"] == "active" and expires is not None and expires <= now
     return "expired" if over else str(key["state"])
