@@ -199,16 +199,28 @@ class _Verification:
 
     def erasures(self) -> int:
         """Report blank personal lines that no signed erasure covers; return how many are covered."""
-        blank = {stem: walker.blank for stem, walker in self.walkers.items() if walker.blank}
+        blank = {
+            stem: sorted([*walker.blank, *walker.half_blank]) if walker.half_blank else walker.blank
+            for stem, walker in self.walkers.items()
+            if walker.blank or walker.half_blank
+        }
         # Read after the walk: an erasure that goes on meanwhile is noted before it blanks.
         covered = covered_lines(self.folder, self.keys) if blank else {}
         erased = 0
         for stem, numbers in blank.items():
             erased += len(numbers)
+            half = set(self.walkers[stem].half_blank)
             for seq in uncovered(numbers, covered.get(stem, [])):
                 erased -= 1
+                half.discard(seq)
                 detail = "The fields beside the record are blank, but no signed erasure covers them."
                 self.report(stem, seq, What.PERSONAL_REMOVED, detail)
+            for seq in sorted(half):
+                erased -= 1
+                detail = (
+                    "The fields beside the record are erased in part: the next start of the server goes on."
+                )
+                self.report(stem, seq, What.UNPROVEN, detail)
         return erased
 
     def checkpoint(self, walker: Walker, payload: bytes) -> None:

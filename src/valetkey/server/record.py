@@ -21,7 +21,7 @@ from valetkey.journal.notes import Notary
 from valetkey.journal.personal import Erasure, erase_personal
 from valetkey.journal.randomness import RandomPool
 from valetkey.journal.records import Audit, Closed, Erased, Flood, Opened
-from valetkey.journal.recover import Recovery, recover_segment
+from valetkey.journal.recover import Recovery, finish_erasures, recover_segment
 from valetkey.journal.segment import SegmentWriter
 from valetkey.journal.tail import Batch, Tailer, newest_time
 from valetkey.journal.usage import Rollups, Use
@@ -79,6 +79,7 @@ class Recorder:
         """Which segments belong to the journal; a file that someone else put there does not."""
         self.newest = newest_time(home.journal, admit=self.admission) or 0.0
         """Newest instant any record names: a clock far behind it must not open windows again."""
+        finish_erasures(home.journal, [public_key])
         self._tailer = Tailer(home.journal, positions, admit=self.admission)
         self._stored = positions
         previous = last_checkpoint(home.journal, public_key, admit=self.admission)
