@@ -17,7 +17,8 @@ from valetkey.journal.records import Opened
 from valetkey.journal.recover import finish_erasures, recover_segment
 from valetkey.journal.segment import SegmentWriter
 from valetkey.journal.tail import Entry, Tailer
-from valetkey.journal.verify import Report, verify_journal
+from valetkey.journal.verdict import Report
+from valetkey.journal.verify import verify_journal
 
 
 class Served:

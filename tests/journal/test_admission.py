@@ -21,7 +21,7 @@ from valetkey.journal.notes import Notary, signed
 from valetkey.journal.read import events
 from valetkey.journal.records import Audit, Started
 from valetkey.journal.tail import Position, Tailer, newest_time
-from valetkey.journal.verify import What
+from valetkey.journal.verdict import What
 
 
 @pytest.fixture

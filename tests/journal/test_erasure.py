@@ -20,7 +20,8 @@ from valetkey.journal.errors import JournalFailed
 from valetkey.journal.notes import by_id, covered_lines, uncovered
 from valetkey.journal.personal import Erasure, erase_personal
 from valetkey.journal.segment import SegmentWriter
-from valetkey.journal.verify import What, verify_journal
+from valetkey.journal.verdict import What
+from valetkey.journal.verify import verify_journal
 
 
 class Killed(BaseException):

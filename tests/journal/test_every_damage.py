@@ -16,7 +16,7 @@ from whole_journal import Whole
 from models import chain_model as model
 from valetkey.journal import notes, verify
 from valetkey.journal.personal import parse_line
-from valetkey.journal.verify import Report
+from valetkey.journal.verdict import Report
 
 LOST = {"removed", "truncated"}
 

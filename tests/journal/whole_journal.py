@@ -13,7 +13,8 @@ from served_journal import Served
 from valetkey.journal.call_id import RANDOM_BYTES, call_id
 from valetkey.journal.chain import segment_path
 from valetkey.journal.records import Audit, Flood, Personal
-from valetkey.journal.verify import Report, verify_journal
+from valetkey.journal.verdict import Report
+from valetkey.journal.verify import verify_journal
 
 Heads = dict[str, tuple[int, str]]
 

@@ -66,11 +66,12 @@ class Walker:
         self._beside = False
         self._personal: Iterator[PersonalLine | None] = iter(())
         self._personal_ahead: PersonalLine | None = None
-        self._expected: dict[int, tuple[str, str]] = {}
+        self._expected: dict[int, list[tuple[str, str, int | None]]] = {}
 
-    def expect(self, count: int, head: str, source: str) -> None:
-        """Compare the head when `count` is reached; `source` says who knows it."""
-        self._expected[count] = (head, source)
+    def expect(self, count: int, head: str, source: str, first: int | None = None) -> None:
+        """Compare the head when `count` is reached; `source` says who knows it. With `first` another head means
+        that the records from there on were written anew, else that this one was changed."""
+        self._expected.setdefault(count, []).append((head, source, first))
 
     def advance(self, count: int) -> bytes | None:
         """Walk to record `count` and return its link, None when it is not met. A sealed segment is walked on
@@ -108,7 +109,7 @@ class Walker:
         self._missing.clear()
         if self._expected:
             count = max(self._expected)
-            source = self._expected[count][1]
+            source = self._expected[count][0][1]
             self._report(
                 self.count + 1,
                 "truncated",
@@ -227,9 +228,17 @@ class Walker:
 
     def _meet(self, seq: int, link: bytes) -> None:
         for count in [count for count in self._expected if count <= seq]:
-            head, source = self._expected.pop(count)
-            if count == seq and head != link.hex():
-                self._report(seq, "changed", f"The head at this record is not the one that {source} knows.")
+            for head, source, first in self._expected.pop(count):
+                if count != seq or head == link.hex():
+                    continue
+                if first is None:
+                    self._report(
+                        seq, "changed", f"The head at this record is not the one that {source} knows."
+                    )
+                else:
+                    self._report(
+                        first, "rewritten", f"Records {first} to {count} are not those that {source} signs."
+                    )
 
     def _check_personal(self, seq: int, commitment: str) -> None:
         if not self._beside:
