@@ -79,7 +79,7 @@ class FakeDesk:
     def local_owner(self) -> Actor:
         return OWNER
 
-    async def verify_journal(self) -> Any:
+    async def verify_journal(self, actor: Actor, witness: str | None = None) -> Any:
         return {"integrity": "ok", "completeness": "ok", "records": 0, "problems": []}
 
     async def events(self, **wanted: Any) -> Any:

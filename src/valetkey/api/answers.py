@@ -177,6 +177,10 @@ class JournalVerdict(msgspec.Struct, frozen=True):
     problems: list[JournalProblem]
     more_problems: int = 0
     """Problems beyond those that are listed."""
+    witnessed: int = 0
+    """Checkpoints that the witness holds just as they stand in the journal."""
+    public_key: str = ""
+    """The key that signs this journal, in hex: what others check proofs with."""
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
@@ -199,6 +203,8 @@ class Status(msgspec.Struct, frozen=True):
     workers: list[WorkerStatus]
     gateway_port: int
     control_port: int
+    degraded: list[str] = []
+    """What does not work though calls do: a witness that gets no checkpoints."""
     pid: int | None = None
     """Process of the control plane."""
     keys: int | None = None

@@ -73,8 +73,8 @@ class Desk(Protocol):
     def local_owner(self) -> Actor:
         """Whoever reaches the Unix socket."""
 
-    async def verify_journal(self) -> Any:
-        """Checkpoint, then check the whole journal."""
+    async def verify_journal(self, actor: Actor, witness: str | None = None) -> Any:
+        """Checkpoint, then check the whole journal, also against the file of a witness."""
 
     async def events(
         self,

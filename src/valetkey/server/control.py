@@ -77,7 +77,13 @@ class ControlProcess:
             index_key = opened.keyring.key(connection, INDEX)
         generation = int(time.time())
         self._recorder = Recorder(
-            self._home, opened.store, opened.workspace, signing_key, generation, self._reader
+            self._home,
+            opened.store,
+            opened.workspace,
+            signing_key,
+            generation,
+            self._reader,
+            witnesses=self._settings.witness,
         )
 
         async def snapshot() -> list[Fact]:

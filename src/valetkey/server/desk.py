@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,7 +20,7 @@ from sqlalchemy import Connection, insert, select
 from valetkey.access.actor import Actor, ActorKind
 from valetkey.access.operation import Frame, Operation, Unit
 from valetkey.decision.call import Now
-from valetkey.errors import Conflict, Invalid, ValetkeyError
+from valetkey.errors import Conflict, Invalid, NotPermitted, ValetkeyError
 from valetkey.gateway.counters import SharedCounters
 from valetkey.journal.errors import BadCursor
 from valetkey.journal.event import EventFilter
@@ -268,9 +269,15 @@ class Desk:
         """A page of management actions, newest first."""
         return await self.read(lambda c: read_audit(c, self.workspace, limit, cursor))
 
-    async def verify_journal(self) -> dict[str, Any]:
-        """Make a checkpoint, then prove everything up to it."""
-        return await self._recorder.verify()
+    async def verify_journal(self, actor: Actor, witness: str | None = None) -> dict[str, Any]:
+        """Make a checkpoint, then prove everything up to it. A witness's file is read for the local owner only:
+        for anyone else it would be a way to ask which files there are. Raises `NotPermitted` and `Invalid`."""
+        if witness is not None and actor.kind is not ActorKind.LOCAL_OWNER:
+            raise NotPermitted(
+                "The file of a witness is read on the machine itself.",
+                "Run it there, as the owner of the data folder.",
+            )
+        return await self._recorder.verify(None if witness is None else Path(witness))
 
     # -- who asks
 
@@ -305,6 +312,7 @@ class Desk:
             "pid": os.getpid(),
             "ready": not missing,
             "missing": missing,
+            "degraded": self._recorder.witnesses.troubles,
             "workers": workers,
             "gateway_port": self.settings.gateway_port,
             "control_port": self.settings.control_port,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,7 +16,7 @@ from sqlalchemy import select, update
 from valetkey.gateway.logged import note_failure
 from valetkey.journal.admission import read_admission
 from valetkey.journal.chain import SegmentName, segment_path, segments_in
-from valetkey.journal.checkpoint import Checkpointer, last_checkpoint
+from valetkey.journal.checkpoint import Checkpointer, Heads, last_checkpoint
 from valetkey.journal.errors import JournalError, JournalFailed, SegmentLive
 from valetkey.journal.notes import Notary
 from valetkey.journal.personal import Erasure, erase_personal
@@ -25,9 +26,10 @@ from valetkey.journal.recover import Recovery, finish_erasures, recover_segment
 from valetkey.journal.segment import SegmentWriter
 from valetkey.journal.tail import Batch, Tailer, newest_time
 from valetkey.journal.usage import Rollups, Use
-from valetkey.journal.verify import verify_journal
 from valetkey.server.home import Home
+from valetkey.server.proving import prove
 from valetkey.server.usage import forget, read_positions, store_use
+from valetkey.server.witness import Witnesses
 from valetkey.store import tables
 from valetkey.store.engine import Store, StoreError
 
@@ -56,6 +58,7 @@ class Recorder:
         generation: int,
         writer: ThreadPoolExecutor,
         wall: Callable[[], float] = time.time,
+        witnesses: Iterable[str] = (),
     ) -> None:
         self._home = home
         self._store = store
@@ -88,6 +91,7 @@ class Recorder:
         self._notary = Notary(signing_key, self._segment)
         self.admission.announce(self._notary.started_itself(int(wall() * 1000)))
         self._checkpointer = Checkpointer(signing_key, self._segment, previous, time.monotonic_ns())
+        self.witnesses = Witnesses(witnesses, home.journal)
 
     @property
     def failed(self) -> bool:
@@ -118,14 +122,12 @@ class Recorder:
         """Read everything that stands in the journal now, and store it."""
         await self._in_turn(lambda: self._tick(store=True))
 
-    async def verify(self) -> dict[str, Any]:
-        """Checkpoint, then prove up to it."""
+    async def verify(self, witness: Path | None = None) -> dict[str, Any]:
+        """Checkpoint, then prove up to it, also against the file of a witness. Raises `Invalid` for a file that
+        is none."""
         heads = await self._in_turn(self._checkpoint_now)
-        report = await asyncio.to_thread(
-            verify_journal, self._home.journal, [self._signing_key.public_key()], heads, upto=heads
-        )
-        answer: dict[str, Any] = msgspec.to_builtins(report)
-        return answer
+        public_key = self._signing_key.public_key()
+        return await asyncio.to_thread(prove, self._home.journal, public_key, heads, heads, witness)
 
     async def announce(self, slot: int, generation: int, segment: str) -> None:
         """Admit the segment of a worker that joins, under a signature. Raises `ValueError` for another's name."""
@@ -166,6 +168,7 @@ class Recorder:
     async def close(self) -> None:
         """Last tick, last checkpoint, seal."""
         await self._in_turn(self._seal)
+        await asyncio.to_thread(self.witnesses.close)
 
     async def _in_turn(self, work: Callable[[], Made]) -> Made:
         async with self._lock:
@@ -184,7 +187,7 @@ class Recorder:
         monotonic = time.monotonic_ns()
         try:
             if self._checkpointer.due(heads, monotonic):
-                self._checkpointer.make(heads, int(self._wall() * 1000), monotonic)
+                self._sign(heads, monotonic)
             self._sync()
         except JournalFailed:
             return
@@ -206,10 +209,15 @@ class Recorder:
         self._tick(store=True)
         self._poll()
         heads = self._tailer.heads()
-        self._checkpointer.make(heads, int(self._wall() * 1000), time.monotonic_ns())
+        self._sign(heads, time.monotonic_ns())
         self._poll()
         self._store_use()
         return dict(self._checkpointer.signed)
+
+    def _sign(self, heads: Heads, monotonic: int) -> None:
+        checkpoint = self._checkpointer.make(heads, int(self._wall() * 1000), monotonic)
+        if checkpoint is not None:
+            self.witnesses.offer(checkpoint)
 
     def _store_use(self) -> None:
         self._stored_at = time.monotonic()
@@ -301,9 +309,10 @@ class Recorder:
         self._tick(store=True)
         self._segment.seal(self._wall())
         self._poll()
-        self._checkpointer.make(self._tailer.heads(), int(self._wall() * 1000), time.monotonic_ns())
+        self._sign(self._tailer.heads(), time.monotonic_ns())
         self._poll()
         self._store_use()
+        self._sync()
         self._segment.close()
 
 

@@ -35,14 +35,16 @@ async def alive() -> Health:
 
 @get("/readyz", summary="Is the server ready?")
 async def ready(desk: TheDesk) -> Health:
-    """503 until the gateway can decide. What is missing is told to those who are signed in."""
+    """503 until the gateway can decide; `degraded` when it can, but something beside it does not work. What is
+    missing is told to those who are signed in."""
     now = desk.status()
     if not (now["ready"] if isinstance(now, Mapping) else now.ready):
         raise Unavailable(
             "The server is not ready yet.",
             "Try again in a moment; what is missing stands in: valetkey status",
         )
-    return Health("ok")
+    degraded = now.get("degraded") if isinstance(now, Mapping) else now.degraded
+    return Health("degraded" if degraded else "ok")
 
 
 ROUTES = [status, description]
