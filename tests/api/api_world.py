@@ -82,6 +82,16 @@ class FakeDesk:
     async def verify_journal(self) -> Any:
         return {"integrity": "ok", "completeness": "ok", "records": 0, "problems": []}
 
+    async def examine(self) -> Any:
+        return {
+            "items": [],
+            "severity": "ok",
+            "server": "running",
+            "looked_at": [],
+            "not_seen": [],
+            "next": None,
+        }
+
     async def events(self, **wanted: Any) -> Any:
         self.listed.append(wanted)
         return {"items": [], "next": None}

@@ -19,7 +19,8 @@ from valetkey.keys.drafting import Terms
 from valetkey.settings import Settings
 
 VERBS = {
-    "init": "", "serve": "", "demo": "", "status": "", "events": "", "usage": "", "completion": "", "help": "",
+    "init": "", "serve": "", "demo": "", "status": "", "doctor": "", "events": "", "usage": "", "completion": "",
+    "help": "",
     "service": "add list show change lock unlock remove credential credentials", "secret": "set list versions retire",
     "network": "add list", "party": "add list", "key": "issue list find show check change suspend resume revoke",
     "audit": "list verify", "token": "issue list revoke",
@@ -41,6 +42,7 @@ FLAGS = {
     "key check": "--method --path --address --origin --at --json",
     "events": "--key --service --code --since --limit --cursor --follow --json",
     "audit verify": "--json",
+    "doctor": "--json",
 }
 HEAVY = (
     "rich",

@@ -76,6 +76,9 @@ class Desk(Protocol):
     async def verify_journal(self) -> Any:
         """Checkpoint, then check the whole journal."""
 
+    async def examine(self) -> Any:
+        """What is weak about this installation."""
+
     async def events(
         self,
         *,

@@ -10,6 +10,7 @@ from valetkey.api import answers
 from valetkey.decision.limits import Limits, parse_rate
 from valetkey.decision.policy import Policy
 from valetkey.decision.restrictions import Endpoints
+from valetkey.doctor.findings import Kind, found, report
 from valetkey.journal.event import Event, Page
 from valetkey.keys.checking import CheckedKey
 from valetkey.keys.credentials import Credential, CredentialView
@@ -142,6 +143,17 @@ _OBJECTS: tuple[Any, ...] = (
         8200,
     ),
     answers.Health("ok"),
+    report(
+        [
+            found(
+                Kind.SECRET_OLD,
+                "1 real key is more than 365 days old.",
+                "valetkey secret set openai",
+                ["openai"],
+            )
+        ],
+        running=True,
+    ),
 )
 
 ANSWERS: dict[Any, Any] = {type(made): msgspec.to_builtins(made) for made in _OBJECTS}

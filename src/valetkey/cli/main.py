@@ -24,6 +24,7 @@ _SECTIONS = {
         "init": Entry(f"{_ROOM}.server:init", "Make an empty data folder."),
         "demo": Entry(f"{_ROOM}.server:demo", "Show in eight scenes what a valet key does."),
         "status": Entry(f"{_ROOM}.status:status", "Say how the server is."),
+        "doctor": Entry(f"{_ROOM}.doctor:doctor", "Find what is weak about this installation."),
         "help": Entry(f"{_ROOM}.helping:helping", "Show the help of a command."),
         "completion": Entry(f"{_ROOM}.completion:completion", "Print the completion script of a shell."),
     },

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, insert, select
 from valetkey.access.actor import Actor, ActorKind
 from valetkey.access.operation import Frame, Operation, Unit
 from valetkey.decision.call import Now
+from valetkey.doctor.findings import Report
 from valetkey.errors import Conflict, Invalid, ValetkeyError
 from valetkey.gateway.counters import SharedCounters
 from valetkey.journal.errors import BadCursor
@@ -31,6 +32,7 @@ from valetkey.keys.operations import latch_expired
 from valetkey.keys.queries import KeyView, find_key
 from valetkey.parties.tokens import actor_of_token
 from valetkey.server.checking import check_key
+from valetkey.server.examining import examine_serving
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
 from valetkey.server.record import Recorder
@@ -271,6 +273,25 @@ class Desk:
     async def verify_journal(self) -> dict[str, Any]:
         """Make a checkpoint, then prove everything up to it."""
         return await self._recorder.verify()
+
+    async def examine(self) -> dict[str, Any]:
+        """What is weak about this installation."""
+
+        def run() -> Report:
+            recorder = self._recorder
+            store, problems = self._frame.store, tuple(recorder.problems)
+            return examine_serving(
+                self.home,
+                self.settings,
+                store,
+                self.workspace,
+                recorder.signed_by,
+                recorder.admission,
+                problems,
+            )
+
+        answer: dict[str, Any] = msgspec.to_builtins(await asyncio.to_thread(run))
+        return answer
 
     # -- who asks
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from sqlalchemy import select, update
 
 from valetkey.gateway.logged import note_failure
@@ -87,6 +87,11 @@ class Recorder:
         self._notary = Notary(signing_key, self._segment)
         self.admission.announce(self._notary.started_itself(int(wall() * 1000)))
         self._checkpointer = Checkpointer(signing_key, self._segment, previous, time.monotonic_ns())
+
+    @property
+    def signed_by(self) -> Ed25519PublicKey:
+        """What proves the checkpoints."""
+        return self._signing_key.public_key()
 
     @property
     def failed(self) -> bool:

@@ -10,6 +10,7 @@ from litestar import Request, Response, get
 
 from valetkey.api.answers import Health, Status
 from valetkey.api.parameters import TheDesk
+from valetkey.doctor.findings import Report
 from valetkey.errors import Unavailable
 
 
@@ -17,6 +18,12 @@ from valetkey.errors import Unavailable
 async def status(desk: TheDesk) -> Status:
     """What runs here and whether it is ready."""
     return cast(Status, desk.status())
+
+
+@get("/doctor", summary="Find what is weak here")
+async def doctor(desk: TheDesk) -> Report:
+    """What is weak about this installation: where keys lie, clock, disk, listeners, keys, secrets, record."""
+    return cast(Report, await desk.examine())
 
 
 @get("/openapi.json", summary="Describe this API")
@@ -45,5 +52,5 @@ async def ready(desk: TheDesk) -> Health:
     return Health("ok")
 
 
-ROUTES = [status, description]
+ROUTES = [status, doctor, description]
 OPEN = [alive, ready]
