@@ -118,7 +118,11 @@ class FakeDesk:
         return {"items": [], "next": None}
 
     def status(self) -> Any:
-        return {"ready": self.ready, "missing": []}
+        missing = [] if self.ready else ["clock behind"]
+        return {
+            "version": "0", "home": "/srv/keys", "ready": self.ready, "missing": [f"{one}: 61 s" for one in missing],
+            "not_ready": missing, "workers": [], "gateway_port": 8300, "control_port": 8200,
+        }  # fmt: skip
 
 
 class State(msgspec.Struct):

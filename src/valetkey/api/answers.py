@@ -201,6 +201,8 @@ class Status(msgspec.Struct, frozen=True):
     control_port: int
     pid: int | None = None
     """Process of the control plane."""
+    not_ready: list[str] = []
+    """The same in coarse words, as `/readyz` tells everyone."""
     keys: int | None = None
 
 

@@ -19,7 +19,7 @@ from litestar.exceptions import (
 
 from valetkey.api.faults import wrong_parameter
 from valetkey.decision.codes import PROBLEM_TYPES
-from valetkey.errors import Invalid, NotFound, ValetkeyError
+from valetkey.errors import Invalid, NotFound, NotReady, ValetkeyError
 
 log = logging.getLogger("valetkey.api")
 
@@ -45,6 +45,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What to do about it."""
     field: str | None = None
     """Which field of the request is at fault, if one is."""
+    missing: tuple[str, ...] | None = None
+    """Only of `/readyz`: in coarse words, what the server is not ready for want of."""
 
 
 class MethodRefused(ValetkeyError):
@@ -144,6 +146,7 @@ def problem(error: ValetkeyError) -> tuple[int, HeaderPairs, bytes]:
             detail=_whole(error.sentence),
             next_step=_whole(error.next_step or "See what the request should be at /api/v1/openapi.json"),
             field=error.field,
+            missing=error.missing if isinstance(error, NotReady) else None,
         )
     )
     headers: HeaderPairs = [

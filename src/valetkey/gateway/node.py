@@ -17,6 +17,7 @@ from valetkey.gateway.turn import Turn
 from valetkey.journal.disk import Room
 from valetkey.journal.records import End
 from valetkey.journal.segment import SegmentWriter
+from valetkey.readiness import Missing
 from valetkey.settings import Settings
 
 if TYPE_CHECKING:
@@ -94,21 +95,33 @@ class Node:
                 self._hosts[host] = answers
         return answers
 
-    def unready(self) -> str | None:
-        """Why this node cannot decide now, or None."""
+    def unready(self) -> Missing | None:
+        """Why this node cannot decide now, or None: the first of `missing`, without a list for every call."""
         if not self.loaded:
-            return "keys are not loaded yet"
+            return Missing.KEYS
         if self.boottime() >= self.lease_until:
-            return "the control process is out of reach"
+            return Missing.CONTROL
         if self.journal.failed:
-            return "the journal cannot be written"
+            return Missing.JOURNAL
         if self.draining:
-            return "the server is shutting down"
+            return Missing.STOPPING
         if self.disk_low:
-            return "the disk is nearly full"
+            return Missing.DISK
         if self.clock_behind:
-            return "the clock is behind the newest record; set it right"
+            return Missing.CLOCK
         return None
+
+    def missing(self) -> list[Missing]:
+        """All that keeps this node from deciding."""
+        lacks = {
+            Missing.KEYS: not self.loaded,
+            Missing.CONTROL: self.boottime() >= self.lease_until,
+            Missing.JOURNAL: self.journal.failed,
+            Missing.STOPPING: self.draining,
+            Missing.DISK: self.disk_low,
+            Missing.CLOCK: self.clock_behind,
+        }
+        return [what for what, lacking in lacks.items() if lacking]
 
     def look_around(self) -> None:
         """Look at the clock and the disk; called by the worker's timer, so that no call pays for it."""

@@ -35,6 +35,7 @@ from valetkey.server.checking import check_key
 from valetkey.server.examining import examine_serving
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
+from valetkey.server.readiness import lacking, words
 from valetkey.server.record import Recorder
 from valetkey.server.usage import read_audit, read_usage
 from valetkey.server.workers import Settled, Workers
@@ -314,18 +315,22 @@ class Desk:
             }
             for w in self._workers.known.values()
         ]
-        missing = []
-        if not any(worker["ready"] for worker in workers):
-            missing.append("no gateway worker is ready")
-        if self._recorder.failed:
-            missing.append("the journal cannot be written")
-        missing += [f"journal problem: {problem}" for problem in self._recorder.problems]
+        recorder = self._recorder
+        missing = lacking(
+            self._workers.known.values(),
+            journal=self.home.journal,
+            journal_failed=recorder.failed,
+            problems=recorder.problems,
+            newest=recorder.newest,
+            wall=time.time(),
+        )
         return {
             "version": product_version(),
             "home": str(self.home.folder),
             "pid": os.getpid(),
             "ready": not missing,
-            "missing": missing,
+            "missing": [one.detail for one in missing],
+            "not_ready": words(missing),
             "workers": workers,
             "gateway_port": self.settings.gateway_port,
             "control_port": self.settings.control_port,

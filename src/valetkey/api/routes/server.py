@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any, cast
 
+import msgspec
 from litestar import Request, Response, get
 
 from valetkey.api.answers import Health, Status
 from valetkey.api.parameters import TheDesk
 from valetkey.doctor.findings import Report
-from valetkey.errors import Unavailable
+from valetkey.errors import NotReady
 
 
 @get("/status", summary="Show the server's state")
@@ -42,13 +42,10 @@ async def alive() -> Health:
 
 @get("/readyz", summary="Is the server ready?")
 async def ready(desk: TheDesk) -> Health:
-    """503 until the gateway can decide. What is missing is told to those who are signed in."""
-    now = desk.status()
-    if not (now["ready"] if isinstance(now, Mapping) else now.ready):
-        raise Unavailable(
-            "The server is not ready yet.",
-            "Try again in a moment; what is missing stands in: valetkey status",
-        )
+    """503 until the gateway can decide, with a few coarse words for what is missing; details stand in the status."""
+    now = msgspec.convert(desk.status(), Status, from_attributes=True)
+    if not now.ready:
+        raise NotReady(now.not_ready)
     return Health("ok")
 
 
