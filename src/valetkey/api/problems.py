@@ -5,7 +5,6 @@ Nothing of the request is echoed, no traceback leaves, and what was not foreseen
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import msgspec
@@ -17,11 +16,10 @@ from litestar.exceptions import (
     ValidationException,
 )
 
+from valetkey import log
 from valetkey.api.faults import wrong_parameter
 from valetkey.decision.codes import PROBLEM_TYPES
 from valetkey.errors import Invalid, NotFound, NotReady, ValetkeyError
-
-log = logging.getLogger("valetkey.api")
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -196,7 +194,7 @@ def told(error: Exception) -> ValetkeyError:
     if isinstance(error, HTTPException) and error.status_code == 400:
         return Invalid("The request cannot be read.", "See what it should be at /api/v1/openapi.json.")
     # The message of an unforeseen exception may carry anything, a secret too: only its type is logged.
-    log.error("a request failed with %s", _type_names(error))
+    log.error("request_failed", kind=_type_names(error))
     return Unexpected()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import uvloop
 
+from valetkey import log
 from valetkey.access.operation import Frame
 from valetkey.errors import ValetkeyError
 from valetkey.gateway.counters import SharedCounters
@@ -123,7 +124,7 @@ class ControlProcess:
         await self._recorder.recover(None, self._live_segments())
         await self._recorder.close()
         opened.store.close()
-        sys.stderr.flush()
+        log.current().flush()
         os._exit(0)
 
     async def _open_doors(self, desk: Desk) -> list[Listener]:
@@ -164,6 +165,7 @@ class ControlProcess:
     async def _latch(self, desk: Desk) -> None:
         while True:
             await asyncio.sleep(LATCH_SECONDS)
+            log.current().settle()
             try:
                 await desk.latch_expired()
             except StoreError as error:
@@ -211,9 +213,9 @@ def main() -> None:
     given = parser.parse_args()
     begin_child(given.parent)
     go_first()
-    uvloop.run(
-        ControlProcess(Home(given.home), settings_from_flags(sys.stdin.readline()), given.supervisor_fd).run()
-    )
+    settings = settings_from_flags(sys.stdin.readline())
+    log.configure("control", style=settings.log_format, level=settings.log_level)
+    uvloop.run(ControlProcess(Home(given.home), settings, given.supervisor_fd).run())
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from valetkey import log
 from valetkey.errors import Unavailable
 from valetkey.server.home import Home
 from valetkey.server.settings import settings_to_flags
@@ -135,6 +136,8 @@ class Supervisor:
                 )
                 self._stopping.set()
                 return
+            if not self._stopping.is_set():
+                log.warning("control_ended", "It is started anew.", status=process.returncode)
             backoff = _next_backoff(backoff, child)
             await asyncio.sleep(backoff)
 
@@ -164,6 +167,7 @@ class Supervisor:
                 "--parent", str(os.getpid()), stdin=asyncio.subprocess.PIPE,
             )  # fmt: skip
             self._hand_settings(process)
+            log.debug("worker_started", slot=slot, generation=generation, pid=process.pid)
             child = self._workers[slot] = Child(f"worker {slot}", process, time.monotonic(), generation)
             self._tell_control({"worker": slot, "generation": child.generation, "alive": True})
             await process.wait()
@@ -171,7 +175,13 @@ class Supervisor:
             self._tell_control({"worker": slot, "generation": child.generation, "alive": False})
             if self._stopping.is_set():
                 return
-            print(f"valetkey: worker {slot} ended ({process.returncode}), starting it anew", file=sys.stderr)
+            log.warning(
+                "worker_ended",
+                "It is started anew.",
+                slot=slot,
+                generation=generation,
+                status=process.returncode,
+            )
             backoff = _next_backoff(backoff, child)
             await asyncio.sleep(backoff)
 
@@ -183,6 +193,7 @@ class Supervisor:
     async def _fence(self, slot: int, generation: int) -> None:
         child = self._workers.get(slot)
         if child is not None and child.generation == generation and not child.dead.is_set():
+            log.warning("worker_fenced", "It did not acknowledge in time.", slot=slot, generation=generation)
             child.process.kill()
 
     def _tell_control(self, message: dict[str, object]) -> None:

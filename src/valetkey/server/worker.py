@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from valetkey import log
 from valetkey.decision.codes import Code
 from valetkey.gateway.app import Gateway
 from valetkey.gateway.counters import SharedCounters
@@ -91,7 +92,7 @@ class WorkerProcess:
         if not node.journal.failed:
             node.journal.seal(time.time())
             node.journal.close()
-        sys.stderr.flush()
+        log.current().flush()
         os._exit(0)  # nothing may linger
 
     async def _join(self) -> None:
@@ -181,6 +182,7 @@ class WorkerProcess:
             self._tell_ready()
 
     def _tell_ready(self) -> None:
+        log.debug("worker_ready", generation=self._generation)
         assert self._channel is not None
         self._channel.send(Ready())
         self._channel.send(Renew(boottime_ns()))
@@ -202,17 +204,14 @@ class WorkerProcess:
             if node.journal.failed:
                 # Nothing can be recorded, so nothing is answered; a new worker may find the disk mended.
                 node.cut_all(End.INTERRUPTED, Code.NOT_READY)
-                print(
-                    f"valetkey: the journal cannot be written ({node.journal.reason}); the worker ends",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                log.error("journal_failed", "The worker ends.", reason=node.journal.reason)
                 os._exit(1)
             node.look_around()
             node.cut_late(time.monotonic())
             node.cut_expired(time.time())
             if time.monotonic() - floods_at > 1.0:
                 floods_at = time.monotonic()
+                log.current().settle()
                 gateway.floods.sweep(node.clock.now())
                 gateway.drop_unused()
 
@@ -252,13 +251,13 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     given = parser.parse_args()
     begin_child(given.parent)
-    process = WorkerProcess(
-        Home(given.home), settings_from_flags(sys.stdin.readline()), given.slot, given.generation
-    )
+    settings = settings_from_flags(sys.stdin.readline())
+    log.configure(f"worker-{given.slot}", style=settings.log_format, level=settings.log_level)
+    process = WorkerProcess(Home(given.home), settings, given.slot, given.generation)
     try:
         uvloop.run(process.run())
     except JournalFailed as error:
-        print(f"valetkey: {error}", file=sys.stderr)
+        log.error("journal_failed", str(error))
         raise SystemExit(1) from None
 
 

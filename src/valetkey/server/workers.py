@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from valetkey import log
 from valetkey.gateway.facts import (
     Acknowledged,
     Change,
@@ -128,7 +129,9 @@ class Workers:
         """Wait for acknowledgements; who does not answer within its lease is killed."""
         results = await asyncio.gather(*(self._settled(worker, future) for worker, future in sent))
         cuts = [cut for cut in results if cut is not None]
-        return Settled(len(cuts), len(results) - len(cuts), sum(cuts))
+        settled = Settled(len(cuts), len(results) - len(cuts), sum(cuts))
+        log.debug("change_settled", **msgspec.structs.asdict(settled))
+        return settled
 
     async def _settled(self, worker: Worker, future: asyncio.Future[int]) -> int | None:
         patience = max(0.0, (worker.lease_until - boottime_ns()) / 1e9)
