@@ -22,7 +22,7 @@ from valetkey.access.actor import Actor, ActorKind
 from valetkey.access.operation import Frame
 from valetkey.doctor import look
 from valetkey.doctor.findings import Kind, Report
-from valetkey.errors import NotFound
+from valetkey.errors import NotFound, ValetkeyError
 from valetkey.keys.drafting import Terms
 from valetkey.keys.kinds import KeyKind
 from valetkey.keys.operations import IssueKey, issue_key
@@ -232,6 +232,27 @@ def test_a_key_that_was_used_lately_is_not_unused(house: House) -> None:
         hour = int(time.time()) // 3600 * 3600
         database.execute("INSERT INTO rollups VALUES (?, ?, ?, 1, 1, 0, 0, 0)", (workspace, key, hour))
     assert Kind.KEY_UNUSED not in house.kinds()
+
+
+def test_a_credential_of_systemd_is_taken_as_it_is_handed_over(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials = house.folder / "credentials"
+    house.root_key.rename(credentials.mkdir() or credentials / "valetkey-root-key")
+    named = {
+        "VALETKEY_ROOT_KEY_FILE": str(credentials / "valetkey-root-key"),
+        "CREDENTIALS_DIRECTORY": str(credentials),
+    }
+    (credentials / "valetkey-root-key").chmod(0o440)  # its access list stands in the group's bits
+    house.environment.update(named)
+    for name, value in named.items():
+        monkeypatch.setenv(name, value)
+    assert house.kinds() == set()
+    issue(house)
+    (credentials / "valetkey-root-key").unlink()
+    with pytest.raises(ValetkeyError, match="credential valetkey-root-key cannot be read"):
+        issue(house)
+    assert not (credentials / "valetkey-root-key").exists()
 
 
 def test_without_its_root_key_a_folder_is_judged_as_far_as_it_can_be(house: House) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from valetkey.journal.chain import segments_in
 from valetkey.journal.checkpoint import last_checkpoint
 from valetkey.journal.tail import newest_time
 from valetkey.server.home import Home
-from valetkey.server.opening import root_key_path
+from valetkey.server.opening import root_key_path, root_key_provider
 from valetkey.server.settings import load_settings
 from valetkey.settings import Settings
 from valetkey.store import tables
@@ -41,7 +41,8 @@ from valetkey.store.engine import Store, sqlite_url
 from valetkey.store.place import is_local, read_url
 from valetkey.store.revision import NEWEST, current_revision
 from valetkey.vault.keyring import Keyring
-from valetkey.vault.root_key import FileRootKey
+from valetkey.vault.root_key import CredentialRootKey
+from valetkey.vault.sealing import RootKey
 
 BACKUP_MARKER = "last-backup"
 """File in the data folder whose time says when a backup was made last."""
@@ -62,8 +63,9 @@ def examine_serving(
     """Look at the installation whose control process this is."""
     wall = time.time()
     key = _root_key(home, settings, os.environ)
+    load = _loader(home, settings, os.environ)
     with store.read() as connection:
-        key = _opens(key, home, str(connection.execute(select(tables.workspaces.c.root_key_id)).scalar_one()))
+        key = _opens(key, load, str(connection.execute(select(tables.workspaces.c.root_key_id)).scalar_one()))
         held = holdings(connection, workspace, wall)
     record = _record(home, signed_by, admission, problems)
     return examine(
@@ -88,7 +90,7 @@ def examine_home(home: Home, environment: Mapping[str, str] = os.environ) -> Rep
         held, record = None, None
         unseen: tuple[tuple[str, str], ...] = ()
         try:
-            key, held, record = _read(home, settings, key, wall)
+            key, held, record = _read(home, settings, key, _loader(home, settings, environment), wall)
         except ValetkeyError as error:
             unseen = tuple((area.value, error.sentence) for area in _DATABASE)
         owner = home.folder.stat().st_uid
@@ -140,15 +142,20 @@ def _root_key(home: Home, settings: Settings, environment: Mapping[str, str]) ->
         str(path),
         look.place(path),
         look.place(path.parent),
+        credential=CredentialRootKey.holds(path, environment),
         inside_home=path.resolve().is_relative_to(home.folder.resolve()),
     )
 
 
-def _opens(key: RootKeyFacts, home: Home, wanted: str) -> RootKeyFacts:
+def _loader(home: Home, settings: Settings, environment: Mapping[str, str]) -> Callable[[], RootKey]:
+    return lambda: root_key_provider(home, settings, environment).load()
+
+
+def _opens(key: RootKeyFacts, load: Callable[[], RootKey], wanted: str) -> RootKeyFacts:
     """The same with the reason why it would not open this home at the next start."""
     refused = None
     try:
-        if key.place is not None and FileRootKey(Path(key.path), home.folder).load().id != wanted:
+        if key.place is not None and load().id != wanted:
             refused = "it is another one."
     except ValetkeyError as error:
         refused = error.sentence
@@ -156,7 +163,7 @@ def _opens(key: RootKeyFacts, home: Home, wanted: str) -> RootKeyFacts:
 
 
 def _read(
-    home: Home, settings: Settings, key: RootKeyFacts, wall: float
+    home: Home, settings: Settings, key: RootKeyFacts, load: Callable[[], RootKey], wall: float
 ) -> tuple[RootKeyFacts, HoldingsFacts, RecordFacts | None]:
     """What a home at rest holds. Raises `ValetkeyError` where its database cannot be read as it is."""
     if settings.database_url is None and not home.database.exists():
@@ -169,12 +176,11 @@ def _read(
             row = connection.execute(select(tables.workspaces.c.id, tables.workspaces.c.root_key_id)).first()
             if row is None:
                 raise Unavailable("The database holds nothing yet.")
-            key = _opens(key, home, row.root_key_id)
+            key = _opens(key, load, row.root_key_id)
             held = holdings(connection, row.id, wall)
             if key.place is None or key.refused is not None:
                 return key, held, None
-            root = FileRootKey(Path(key.path), home.folder).load()
-            keyring = Keyring.open(connection, row.id, root, os.urandom)
+            keyring = Keyring.open(connection, row.id, load(), os.urandom)
             signed_by = keyring.signing_key(connection).public_key()
     finally:
         store.close()
