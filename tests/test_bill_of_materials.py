@@ -16,6 +16,8 @@ from packageurl import PackageURL
 
 from test_repository import MACHINE_PATH, REGISTRY_ADDRESS, ROOT, entries, pins
 
+pytestmark = pytest.mark.real  # it looks whether everything is installed, and runs beside the tests
+
 SCRIPT = ROOT / "script" / "sbom"
 
 

@@ -223,6 +223,11 @@ def test_what_is_wrong_with_the_key_file_is_said_once() -> None:
     assert kinds(root_key(place=place, refused="Others may use it.")) == [Kind.ROOT_KEY_OPEN]
 
 
+def test_what_another_user_may_not_read_is_not_called_wrong() -> None:
+    seen = replace(folder(user=1001), root_key=replace(GOOD.root_key, refused="It belongs to another user."))
+    assert kinds(seen) == [Kind.HOME_OWNER]
+
+
 def test_an_expired_secret_is_not_also_near_its_end() -> None:
     assert kinds(secret(expires=WALL - DAY)) == [Kind.SECRET_EXPIRED]
 

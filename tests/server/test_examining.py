@@ -259,6 +259,17 @@ def test_without_its_root_key_a_folder_is_judged_as_far_as_it_can_be(house: Hous
     issue(house)
     house.root_key.unlink()
     assert house.kinds() == {Kind.ROOT_KEY_MISSING, Kind.KEY_WITHOUT_END}
+    assert "record" not in house.examine().looked_at
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can look into another user's folder")
+def test_who_looks_into_anothers_folder_is_told_to_be_its_owner(house: House) -> None:
+    for path in (house.root_key, house.home.folder, *house.home.folder.rglob("*")):
+        os.chown(path, 12345, 12345)
+    report = house.examine()
+    assert house.kinds() == {Kind.HOME_OWNER}
+    mend = next(finding.mend for finding in report.items if finding.id is Kind.HOME_OWNER)
+    assert mend == "sudo -u '#12345' valetkey doctor"
 
 
 def test_a_folder_without_a_database_says_what_was_not_looked_at(house: House) -> None:

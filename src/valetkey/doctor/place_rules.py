@@ -13,8 +13,11 @@ OTHERS_WRITE = 0o022
 ROOT = 0
 
 
-def root_key_findings(key: RootKeyFacts, home: Place) -> Iterator[Finding]:
-    """Whoever has root key and data folder has everything: the two must lie apart, and neither open."""
+def root_key_findings(key: RootKeyFacts, home: Place, user: int) -> Iterator[Finding]:
+    """Whoever has root key and data folder has everything: the two must lie apart, and neither open.
+
+    `user` is who looks: whether the key opens the home is only known to the home's owner.
+    """
     quoted = shlex.quote(key.path)
     if key.inside_home:
         yield found(
@@ -34,7 +37,7 @@ def root_key_findings(key: RootKeyFacts, home: Place) -> Iterator[Finding]:
     faults = [] if key.credential else list(_key_file(key, place, home))
     yield from faults
     # What is wrong with the file is also why it is refused: said once.
-    if key.refused is not None and not faults and not key.inside_home:
+    if key.refused is not None and not faults and not key.inside_home and user == home.owner:
         yield found(Kind.ROOT_KEY_REFUSED, f"The root key does not open this data folder: {key.refused}")
     if place.device == home.device and not key.inside_home and not key.credential:
         yield found(
@@ -86,8 +89,8 @@ def folder_findings(folder: FolderFacts, *, running: bool) -> Iterator[Finding]:
     if home.owner != folder.user:
         yield found(
             Kind.HOME_OWNER,
-            f"{home.path} belongs to user {home.owner}, but this runs as user {folder.user}.",
-            f"chown -R {folder.user} {quoted}",
+            f"{home.path} belongs to user {home.owner}, but this runs as user {folder.user}, whom a server refuses.",
+            f"sudo -u '#{home.owner}' valetkey doctor",
         )
     opened = [part for part in folder.parts if part.mode & OTHERS]
     if opened:

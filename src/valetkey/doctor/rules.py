@@ -26,7 +26,7 @@ def examine(seen: Installation) -> Report:
 
 def _findings(seen: Installation) -> Iterator[Finding]:
     wall = seen.machine.wall
-    yield from root_key_findings(seen.root_key, seen.folder.home)
+    yield from root_key_findings(seen.root_key, seen.folder.home, seen.folder.user)
     yield from folder_findings(seen.folder, running=seen.running)
     yield from machine_findings(seen.machine)
     yield from process_findings(seen.process, running=seen.running)

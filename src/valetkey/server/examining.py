@@ -91,6 +91,8 @@ def examine_home(home: Home, environment: Mapping[str, str] = os.environ) -> Rep
         unseen: tuple[tuple[str, str], ...] = ()
         try:
             key, held, record = _read(home, settings, key, _loader(home, settings, environment), wall)
+            if record is None:
+                unseen = ((Area.RECORD.value, "Without its root key nothing says who signed it."),)
         except ValetkeyError as error:
             unseen = tuple((area.value, error.sentence) for area in _DATABASE)
         owner = home.folder.stat().st_uid
