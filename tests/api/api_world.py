@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import Connection, insert
 
 from valetkey.access.actor import Actor, ActorKind
+from valetkey.access.clock import AcceptClock, ClockView, accept_clock
 from valetkey.access.operation import Frame, Operation
 from valetkey.api.app import build_api
 from valetkey.keys.queries import find_key
@@ -60,6 +61,10 @@ class FakeDesk:
             raise self.fails
         self.asked.append((operation.action, request, actor, let_finish, replay_token))
         return SimpleNamespace(answer=State("revoked"), acknowledged=2, fenced=1, cut=3)
+
+    async def accept_clock(self, actor: Actor) -> Any:
+        done = await self.perform(accept_clock, AcceptClock(), actor)
+        return SimpleNamespace(**{**vars(done), "answer": ClockView(0.0, 0.0)})
 
     async def read(self, query: Callable[[Connection], Any]) -> Any:
         if self.fails is not None:

@@ -23,7 +23,7 @@ VERBS = {
     "help": "",
     "service": "add list show change lock unlock remove credential credentials", "secret": "set list versions retire",
     "network": "add list", "party": "add list", "key": "issue list find show check change suspend resume revoke",
-    "audit": "list verify", "token": "issue list revoke",
+    "audit": "list verify", "token": "issue list revoke", "limit": "change list", "clock": "accept",
 }  # fmt: skip
 FLAGS = {
     "serve": "--workers --listen --public-name --allow-plain --trusted-proxy --control-port --gateway-port",
@@ -34,6 +34,7 @@ FLAGS = {
     "key list": "--service --holder --state --last4 --limit --cursor --json",
     "secret set": "--name --environment --key-file --strict",
     "network add": "--interface",
+    "limit change": "--holder --service --rate --burst --concurrency --quota --budget --clear --json",
     "key issue": "--kind --holder --label --environment --network --origin --endpoint --deny-endpoint --rate --burst"
     " --concurrency --quota --budget --uses --expires --schedule --json",
     "key revoke": "--let-finish --json",

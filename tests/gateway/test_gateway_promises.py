@@ -137,7 +137,7 @@ def test_a_node_that_cannot_know_refuses_everything(world: GatewayWorld, why: st
         case "disk":
             world.node.disk_low = True
         case "clock":
-            world.node.wall_floor = world.clock.wall + 61
+            world.node.index.newest = world.clock.wall + 61
             world.node.look_around()
     for answer in (
         world.call(key),

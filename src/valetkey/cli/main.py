@@ -35,8 +35,10 @@ _SECTIONS = {
     },
     "Rules": {
         "party": Entry(f"{_ROOM}.party:party", "People, machines and applications that hold keys."),
+        "limit": Entry(f"{_ROOM}.limit:limit", "Limits that the keys of a holder or service share."),
         "network": Entry(f"{_ROOM}.network:network", "Names for address blocks."),
         "token": Entry(f"{_ROOM}.token:token", "Tokens for programs that manage this server."),
+        "clock": Entry(f"{_ROOM}.clock:clock", "What to do when records name later instants than the clock."),
     },
     "Watch": {
         "events": Entry(f"{_ROOM}.events:events", "Calls, newest first or live."),

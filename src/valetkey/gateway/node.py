@@ -10,6 +10,7 @@ from valetkey.decision.call import Call, Decision, Now
 from valetkey.decision.codes import CODES, Code
 from valetkey.decision.counter_blocks import NotEnlisted
 from valetkey.decision.decide import decide, refuse
+from valetkey.decision.limits import MAX_CLOCK_LAG
 from valetkey.decision.reservation import LimitRefusal, Reserved
 from valetkey.gateway.counters import CountersUnavailable, SharedCounters
 from valetkey.gateway.index import KeyEntry, KeyIndex
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 MAX_HOSTS = 64
 """Spellings of our own names that are remembered."""
-MAX_CLOCK_LAG = 60.0
-"""A wall clock further behind the newest journal record makes the node not ready: windows would reopen."""
 
 
 class Clock(Protocol):
@@ -68,7 +67,6 @@ class Node:
         self.boottime = boottime
         self.lease_until = 0
         """Nanoseconds of CLOCK_BOOTTIME until which this worker may answer."""
-        self.wall_floor = 0.0
         self.loaded = False
         self.draining = False
         self.replaced = False
@@ -126,8 +124,8 @@ class Node:
     def look_around(self) -> None:
         """Look at the clock and the disk; called by the worker's timer, so that no call pays for it."""
         now = self.clock.now()
-        self.clock_behind = now.wall < self.wall_floor - MAX_CLOCK_LAG
-        self.wall_floor = max(self.wall_floor, now.wall)
+        self.clock_behind = now.wall < self.index.newest - MAX_CLOCK_LAG
+        self.index.newest = max(self.index.newest, now.wall)
         self.disk_low = not self._room.enough(now.monotonic)
 
     def judge(

@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy import Connection, insert, select
 
 from valetkey.access.actor import Actor, ActorKind
+from valetkey.access.clock import AcceptClock, accept_clock
 from valetkey.access.operation import Frame, Operation, Unit
 from valetkey.decision.call import Now
 from valetkey.doctor.findings import Report
@@ -35,6 +36,7 @@ from valetkey.server.checking import check_key
 from valetkey.server.examining import examine_serving
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
+from valetkey.server.lifting import lift_counters
 from valetkey.server.readiness import lacking, words
 from valetkey.server.record import Recorder
 from valetkey.server.usage import read_audit, read_usage
@@ -106,11 +108,25 @@ class Desk:
             )
             if isinstance(done, Outcome):
                 return done
-            answer, facts = done
+            answer, facts, counted_anew = done
             sent = self._workers.send(facts, let_finish=let_finish) if facts else []
         self._recorder.wake()
         settled = await self._workers.settle(sent) if sent else Settled(0, 0, 0)
+        if counted_anew:
+            # Every worker counts it from now on; what was used before stands in the journal.
+            await self._recorder.catch_up()
+            await self.read(
+                lambda c: lift_counters(c, self.workspace, self._counters, self._frame.wall(), counted_anew)
+            )
         return Outcome(answer, settled.acknowledged, settled.fenced, settled.cut)
+
+    async def accept_clock(self, actor: Actor) -> Outcome:
+        """The clock is right, whatever records say; in force in every worker when this returns."""
+        await self._recorder.catch_up()  # what names a later instant by now is meant, and nothing after it
+        outcome = await self.perform(accept_clock, AcceptClock(), actor)
+        await asyncio.to_thread(self._counters.accept_clock, outcome.answer.now)
+        await self._recorder.catch_up()
+        return outcome
 
     async def latch_expired(self) -> int:
         """Make the end of keys that have expired final, here and in every worker."""
@@ -129,7 +145,7 @@ class Desk:
 
     def _perform(
         self, operation: Operation[Any, Any], request: Any, actor: Actor, replay_token: str | None
-    ) -> tuple[Any, list[Any]] | Outcome:
+    ) -> tuple[Any, list[Any], tuple[tuple[str, str], ...]] | Outcome:
         if replay_token is not None:
             replayed = self._replayed(operation, request, actor, replay_token)
             if replayed is not None:
@@ -144,7 +160,7 @@ class Desk:
 
         environment = getattr(request, "environment", "production")
         performed = self._frame.perform(operation, request, actor, environment, in_the_end=in_the_end)
-        return performed.answer, facts
+        return performed.answer, facts, performed.changed if performed.counted_anew else ()
 
     def _replayed(
         self, operation: Operation[Any, Any], request: Any, actor: Actor, token: str

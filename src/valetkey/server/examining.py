@@ -12,6 +12,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import select
 
+from valetkey.access.clock import Newest, read_newest
 from valetkey.doctor import look
 from valetkey.doctor.facts import (
     BackupFacts,
@@ -31,7 +32,6 @@ from valetkey.errors import Invalid, NotFound, Unavailable, ValetkeyError
 from valetkey.journal.admission import Admission, read_admission
 from valetkey.journal.chain import segments_in
 from valetkey.journal.checkpoint import last_checkpoint
-from valetkey.journal.tail import newest_time
 from valetkey.server.home import Home
 from valetkey.server.opening import root_key_path, root_key_provider
 from valetkey.server.settings import load_settings
@@ -67,7 +67,8 @@ def examine_serving(
     with store.read() as connection:
         key = _opens(key, load, str(connection.execute(select(tables.workspaces.c.root_key_id)).scalar_one()))
         held = holdings(connection, workspace, wall)
-    record = _record(home, signed_by, admission, problems)
+        newest = read_newest(connection)
+    record = _record(home, signed_by, admission, newest, problems)
     return examine(
         _installation(home, settings, key, wall, look.own_process(), held=held, record=record, running=True)
     )
@@ -120,7 +121,7 @@ def _installation(
     unseen: tuple[tuple[str, str], ...] = (),
     environment: Mapping[str, str] = os.environ,
 ) -> Installation:
-    newest = record.newest_record if record is not None else newest_time(home.journal)
+    newest = None if record is None else record.newest_record
     machine = look.machine(home.folder, wall, newest)
     if machine.synchronised is None:
         unseen = (*unseen, ("clock synchronisation", "The kernel does not tell."))
@@ -184,19 +185,24 @@ def _read(
                 return key, held, None
             keyring = Keyring.open(connection, row.id, load(), os.urandom)
             signed_by = keyring.signing_key(connection).public_key()
+            newest = read_newest(connection)
     finally:
         store.close()
-    return key, held, _record(home, signed_by, read_admission(home.journal, [signed_by]), ())
+    return key, held, _record(home, signed_by, read_admission(home.journal, [signed_by]), newest, ())
 
 
 def _record(
-    home: Home, signed_by: Ed25519PublicKey, admission: Admission, problems: tuple[str, ...]
+    home: Home,
+    signed_by: Ed25519PublicKey,
+    admission: Admission,
+    newest: Newest | None,
+    problems: tuple[str, ...],
 ) -> RecordFacts:
     checkpoint = last_checkpoint(home.journal, signed_by, admit=admission)
     segments = [name for name in segments_in(home.journal) if admission(name)]
     return RecordFacts(
         segments[0].start_ms / 1000 if segments else None,
-        newest_time(home.journal, admit=admission),
+        None if newest is None else newest.time,
         None if checkpoint is None else checkpoint.time_ms / 1000,
         problems,
     )

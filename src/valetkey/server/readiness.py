@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from valetkey.gateway.node import MAX_CLOCK_LAG
+from valetkey.decision.limits import MAX_CLOCK_LAG
 from valetkey.journal.disk import free_and_held_back
 from valetkey.readiness import Missing
 from valetkey.server.workers import Worker
@@ -47,7 +47,10 @@ def lacking(
             )
             found.append(Lacking(Missing.DISK, said))
     if wall < newest - MAX_CLOCK_LAG:
-        said = f"The clock is {newest - wall:,.0f} seconds behind the newest record; set it right."
+        said = (
+            f"The clock is {newest - wall:,.0f} seconds behind the newest record; set it right, "
+            "or say that it is: valetkey clock accept"
+        )
         found.append(Lacking(Missing.CLOCK, said))
     found += [Lacking(Missing.PROBLEMS, f"Journal problem: {problem}") for problem in problems]
     return found

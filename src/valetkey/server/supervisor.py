@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from valetkey import log
 from valetkey.errors import Unavailable
+from valetkey.journal.chain import segments_in
 from valetkey.server.home import Home
 from valetkey.server.settings import settings_to_flags
 from valetkey.settings import Settings
@@ -28,6 +29,8 @@ START_SECONDS = 60.0
 """A control process that is not ready by then will not be."""
 QUICK_DEATH_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 2.0
+_ENDLESS = 2**32 - 2**20
+"""Generations beyond are nobody's: a million starts away from what a counter can hold."""
 
 
 @dataclass(slots=True)
@@ -56,7 +59,9 @@ class Supervisor:
         self._workers: dict[int, Child] = {}
         self._ready_workers: set[int] = set()
         self._all_ready = asyncio.Event()
-        self._generation = int(time.time())
+        # No generation comes twice, not even where the clock was set back since.
+        used = [name.generation for name in segments_in(home.journal)] if home.journal.is_dir() else []
+        self._generation = max([int(time.time()), *(number for number in used if number < _ENDLESS)])
         self._writer: asyncio.StreamWriter | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.ports: dict[str, int] = {}

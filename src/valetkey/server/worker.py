@@ -97,7 +97,7 @@ class WorkerProcess:
 
     async def _join(self) -> None:
         """Connect, take the snapshot, build the node."""
-        welcome, index = await self._connect()
+        index = await self._connect()
         counters = SharedCounters.open(self._home.counters, self._slot, self._generation)
         journal = SegmentWriter(
             self._home.journal,
@@ -107,7 +107,6 @@ class WorkerProcess:
             durable=self._settings.fsync_interval_ms == 0,
         )
         node = self._node = Node(index=index, counters=counters, journal=journal, settings=self._settings)
-        node.wall_floor = welcome.wall_floor
         own = OwnListeners(
             frozenset((self._settings.gateway_port, self._settings.control_port)),
             frozenset((self._settings.listen,)),
@@ -122,7 +121,7 @@ class WorkerProcess:
         assert self._channel is not None
         self._channel.send(Renew(asked))
 
-    async def _connect(self) -> tuple[Welcome, KeyIndex]:
+    async def _connect(self) -> KeyIndex:
         while True:
             try:
                 reader, writer = await asyncio.open_unix_connection(self._home.worker_socket)
@@ -150,7 +149,7 @@ class WorkerProcess:
                 index.apply(facts.facts)
             else:
                 self._channel = channel
-                return welcome, index
+                return index
             channel.close()
 
     async def _listen(self) -> None:
@@ -165,17 +164,17 @@ class WorkerProcess:
                 if isinstance(message, Change):
                     node.turn.flush()  # what was decided before the change is recorded before it
                     touched = node.index.apply(message.facts)
+                    node.look_around()  # an accepted clock counts at once
                     cut = 0 if message.let_finish else node.cut_dead(touched, time.time())
                     channel.send(Acknowledged(message.sequence, cut + cut_on_joining))
                     cut_on_joining = 0
                 elif isinstance(message, Lease):
                     node.lease_until = max(node.lease_until, message.asked + int(LEASE_SECONDS * 1e9))
             channel.close()
-            welcome, index = await self._connect()
+            index = await self._connect()
             # What changed while we were apart is judged before the lease is asked for.
             node.turn.flush()
             node.index = index
-            node.wall_floor = welcome.wall_floor
             cut_on_joining = node.cut_dead(list(node.open), time.time())
             gc.collect()
             gc.freeze()

@@ -59,7 +59,6 @@ class Workers:
         *,
         workspace: str,
         index_key: bytes,
-        wall_floor: Callable[[], float],
         snapshot: Callable[[], Awaitable[list[Fact]]],
         enlist: Callable[[int, int], None],
         announce: Callable[[int, int, str], Awaitable[None]],
@@ -68,7 +67,6 @@ class Workers:
     ) -> None:
         self._workspace = workspace
         self._index_key = index_key
-        self._wall_floor = wall_floor
         self._snapshot = snapshot
         self._enlist = enlist
         self._announce = announce
@@ -162,7 +160,7 @@ class Workers:
                 worker.pid, worker.channel = hello.pid, channel
                 facts = await self._snapshot()
                 pieces = range(0, len(facts), SNAPSHOT_CHUNK)
-                channel.send(Welcome(self._workspace, self._index_key, len(pieces), self._wall_floor()))
+                channel.send(Welcome(self._workspace, self._index_key, len(pieces)))
                 for start in pieces:
                     channel.send(Facts(facts[start : start + SNAPSHOT_CHUNK]))
                 # What was sent while it was away is in the snapshot: in force once the worker says so.
