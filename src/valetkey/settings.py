@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -80,6 +80,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds until an upstream must have begun to answer."""
     idle_timeout: Annotated[float, Meta(gt=0)] = 600.0
     """Seconds an answer may stall between two pieces."""
+    log_format: Literal["text", "json"] = "text"
+    """How messages to the operator are written."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Messages below it are left out."""
 
     def __post_init__(self) -> None:
         try:

@@ -6,10 +6,10 @@ import asyncio
 import errno
 import os
 import socket
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from valetkey import log
 from valetkey.errors import Conflict, Invalid
 from valetkey.server.hardening import harden
 from valetkey.server.home import Home
@@ -37,6 +37,7 @@ def serve(
     """Serve until SIGTERM or an interrupt. Raises `ValetkeyError` when the server cannot start."""
     os.umask(0o077)
     settings = load_settings(home, flags=flags)
+    log.configure("supervisor", style=settings.log_format, level=settings.log_level)
     _check_plain(settings)
     if settings.control_port == settings.gateway_port:
         raise Invalid(
@@ -63,10 +64,18 @@ async def _serve(home: Home, settings: Settings, ready: Callable[[Home, Settings
 
 def _announce(home: Home, settings: Settings) -> None:
     at = f"[{settings.listen}]" if ":" in settings.listen else settings.listen
-    print(f"valetkey serves http://{at}:{settings.gateway_port} (gateway)", file=sys.stderr)
-    print(f"                http://{at}:{settings.control_port} (control)", file=sys.stderr)
-    print(f"                {home.folder} (data)", file=sys.stderr)
-    sys.stderr.flush()
+    gateway, control = (f"http://{at}:{port}" for port in (settings.gateway_port, settings.control_port))
+    log.current().announce(
+        "serving",
+        (
+            f"valetkey serves {gateway} (gateway)",
+            f"                {control} (control)",
+            f"                {home.folder} (data)",
+        ),
+        gateway=gateway,
+        control=control,
+        data=str(home.folder),
+    )
 
 
 def _check_plain(settings: Settings) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import select, update
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from sqlalchemy import Connection, select, update
 
+from valetkey.access.clock import Newest, read_newest, store_newest
 from valetkey.gateway.logged import note_failure
 from valetkey.journal.admission import read_admission
 from valetkey.journal.chain import SegmentName, segment_path, segments_in
@@ -21,10 +22,10 @@ from valetkey.journal.errors import JournalError, JournalFailed, SegmentLive
 from valetkey.journal.notes import Notary
 from valetkey.journal.personal import Erasure, erase_personal
 from valetkey.journal.randomness import RandomPool
-from valetkey.journal.records import Audit, Closed, Erased, Flood, Opened
+from valetkey.journal.records import Audit, Erased, time_of
 from valetkey.journal.recover import Recovery, finish_erasures, recover_segment
 from valetkey.journal.segment import SegmentWriter
-from valetkey.journal.tail import Batch, Tailer, newest_time
+from valetkey.journal.tail import Batch, Tailer
 from valetkey.journal.usage import Rollups, Use
 from valetkey.server.home import Home
 from valetkey.server.proving import prove
@@ -76,12 +77,13 @@ class Recorder:
         """What is wrong with the journal, each thing once, in the order it was met."""
         with store.read() as connection:
             positions, open_calls = read_positions(connection)
+            known = read_newest(connection) or Newest(0.0, None)
         self._rollups = Rollups(open_calls)
         public_key = signing_key.public_key()
         self.admission = read_admission(home.journal, [public_key])
         """Which segments belong to the journal; a file that someone else put there does not."""
-        self.newest = newest_time(home.journal, admit=self.admission) or 0.0
-        """Newest instant any record names: a clock far behind it must not open windows again."""
+        self._newest = known
+        """Newest instant that a record read so far names: a clock far behind it must not open windows again."""
         finish_erasures(home.journal, [public_key])
         self._tailer = Tailer(home.journal, positions, admit=self.admission)
         self._stored = positions
@@ -92,6 +94,16 @@ class Recorder:
         self.admission.announce(self._notary.started_itself(int(wall() * 1000)))
         self._checkpointer = Checkpointer(signing_key, self._segment, previous, time.monotonic_ns())
         self.witnesses = Witnesses(witnesses, home.journal)
+
+    @property
+    def signed_by(self) -> Ed25519PublicKey:
+        """What proves the checkpoints."""
+        return self._signing_key.public_key()
+
+    @property
+    def newest(self) -> float:
+        """Newest instant that records name, or the one accepted since."""
+        return self._newest.time
 
     @property
     def failed(self) -> bool:
@@ -198,8 +210,9 @@ class Recorder:
         batch = self._tailer.poll()
         for entry in batch.entries:
             self._rollups.add(entry.record, entry.personal)
-            if isinstance(entry.record, Opened | Closed | Flood):
-                self.newest = max(self.newest, entry.record.time)
+            named = time_of(entry.record)
+            if named > self._newest.time:
+                self._newest = Newest(named, self._newest.accepted)
         for problem in batch.problems:
             where = problem.segment if problem.seq is None else f"{problem.segment} record {problem.seq}"
             self._note(f"{where}: {problem.detail}")
@@ -227,8 +240,17 @@ class Recorder:
             return
         with self._store.write() as connection:
             store_use(connection, self._workspace, self._pending, self._rollups.open_calls, positions)
+            self._newest = self.newest_in(connection)
+            store_newest(connection, self._newest)
         self._pending = Use()
         self._stored = positions
+
+    def newest_in(self, connection: Connection) -> Newest:
+        """What no clock may be far behind, as of this transaction: an acceptance that it holds comes first."""
+        stored = read_newest(connection)
+        if stored is None or stored.accepted == self._newest.accepted:
+            return self._newest
+        return stored
 
     def _sync(self) -> None:
         if self._segment.count != self._synced:
