@@ -143,7 +143,8 @@ def _tell(report: dict[str, Any], witness: Path | None) -> None:
     say_state("completeness  ", verdicts[1])
     say(f"records       {report['records']}")
     if witness is not None:
-        say(f"witness       {report.get('witnessed', 0)} checkpoints agree")
+        agreeing = report.get("witnessed", 0)
+        say(f"witness       {agreeing} {'checkpoint agrees' if agreeing == 1 else 'checkpoints agree'}")
     if report.get("public_key"):
         say(f"signed by     {report['public_key']}")
     problems = report.get("problems") or ()
