@@ -1,5 +1,5 @@
 # The one list of what a developer does here; each target is one script, which works without make too.
-.PHONY: help demo quick test long bench lint format lock ci clean
+.PHONY: help demo quick test long bench lint format lock sbom ci clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -27,6 +27,9 @@ format: ## correct rules and format where that can be done by itself
 
 lock: ## pin and hash the requirements anew from pyproject.toml
 	script/lock
+
+sbom: ## the bill of materials of what a server runs
+	@script/sbom
 
 ci: ## what has to pass before a change is taken
 	.ci/run

@@ -246,6 +246,27 @@ def audit_actions() -> str:
     )
 
 
+def doctor() -> str:
+    from valetkey.doctor.findings import ABOUT, Area, Kind
+
+    parts = []
+    for area in Area:
+        rows = [
+            (code(kind), ABOUT[kind].severity, ABOUT[kind].meaning)
+            for kind in Kind
+            if ABOUT[kind].area is area
+        ]
+        parts += [f"## {area.value.capitalize()}", table(("finding", "severity", "what is weak"), rows)]
+    return page(
+        "Findings of the doctor",
+        "What `valetkey doctor` can find. `info` is good to know; `weak` makes an accident or an attack easier; "
+        "`serious` breaks a promise or stops the next start. With `--json` the answer is one object: `severity` (the "
+        "worst), `items` (each with `id`, `severity`, `area`, `sentence`, `mend`, `subjects`, `count`), `server`, "
+        "`looked_at` and `not_seen`. The exit code is 1 when anything is weak or serious. Names are only ever added.",
+        *parts,
+    )
+
+
 def api() -> str:
     import msgspec
 
@@ -312,6 +333,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "defaults.md": defaults,
     "audit-actions.md": audit_actions,
     "api.md": api,
+    "doctor.md": doctor,
     "restrictions-and-limits.md": terms,
 }
 

@@ -248,7 +248,7 @@ class GatewayWorld:
         return credential
 
     def add_party(self, name: str = "ana", *, removed: bool = False) -> None:
-        self.apply(PartyFact(f"pty_{name}", name, 0, removed))
+        self.apply(PartyFact(f"pty_{name}", name, removed))
 
     def add_network(self, name: str, *blocks: str) -> None:
         self.apply(NetworkFact(name, blocks))

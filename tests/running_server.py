@@ -238,9 +238,15 @@ class RunningServer:
         self.manage("POST", "/secrets", {"service": service, "value": value})
 
     def issue(
-        self, service: str, *, kind: str = "private", expires: str | None = None, **terms: Any
+        self,
+        service: str,
+        *,
+        kind: str = "private",
+        expires: str | None = None,
+        holder: str | None = None,
+        **terms: Any,
     ) -> ValetKey:
-        """A key of a new holder, as wide as its terms say: defaults of the kind do not get in a test's way."""
+        """A key as wide as its terms say: defaults of the kind do not get in a test's way."""
         if kind == "private":
             terms = {"rate": "100000/s", "burst": 100_000, "concurrency": 5_000, **terms}
             if terms["rate"] != "100000/s" and terms["burst"] == 100_000:
@@ -248,7 +254,7 @@ class RunningServer:
         request = {
             "service": service,
             "kind": kind,
-            "holder": f"holder-{next(self._names)}",
+            "holder": holder or f"holder-{next(self._names)}",
             "terms": terms,
             "expires": expires,
         }

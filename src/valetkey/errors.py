@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class ValetkeyError(Exception):
     """Base of all errors with a sentence for a person. Never carries secret material."""
@@ -56,3 +58,13 @@ class Unavailable(ValetkeyError):
 
     status = 503
     code = "UNAVAILABLE"
+
+
+class NotReady(Unavailable):
+    """The server is not ready; `missing` says in coarse words, which anyone may read, why."""
+
+    def __init__(self, missing: Sequence[str]) -> None:
+        super().__init__(
+            "The server is not ready yet.", "Try again in a moment; the details stand in: valetkey status"
+        )
+        self.missing = tuple(missing)

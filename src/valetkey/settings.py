@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -12,6 +13,36 @@ MAX_WORKERS = 16
 """Concurrency counters have a cell for so many workers."""
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+def is_url(place: str) -> bool:
+    """Whether a witness is named by a URL, else it is a file."""
+    return "://" in place
+
+
+def check_witness(place: str) -> None:
+    """Raise ValueError unless checkpoints can be sent there: an absolute path, or a URL that is https or loopback."""
+    if not is_url(place):
+        if not place.startswith("/") or place.endswith("/"):
+            raise ValueError(f"the witness {place!r} is neither a file with its whole path nor a URL")
+        return
+    parts = urlsplit(place)
+    port = parts.port  # raises ValueError for one that is none
+    if parts.scheme not in ("https", "http") or not parts.hostname or port == 0:
+        raise ValueError("a witness has a URL with https and a host")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise ValueError("the URL of a witness has neither user, password nor fragment")
+    if not place.isascii() or any(sign <= " " for sign in place):
+        raise ValueError("the URL of a witness is plain ASCII without blanks")
+    if parts.scheme == "http" and not _loopback(parts.hostname):
+        raise ValueError("a witness that is not on this machine needs https")
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,6 +70,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A loss of power costs at most so much of the journal; 0: nothing, and every call waits for the disk."""
     personal_days: Annotated[int, Meta(ge=1, le=36_500)] = 400
     """Addresses, user agents and origins of calls are erased after so many days; the proof still holds."""
+    witness: tuple[str, ...] = ()
+    """Files on another disk, or https URLs: each gets the signed checkpoints, as a proof outside this machine."""
     database_url: str | None = None
     """Another database than the home's own SQLite file."""
     root_key_file: str | None = None
@@ -53,12 +86,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds until an upstream must have begun to answer."""
     idle_timeout: Annotated[float, Meta(gt=0)] = 600.0
     """Seconds an answer may stall between two pieces."""
+    log_format: Literal["text", "json"] = "text"
+    """How messages to the operator are written."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Messages below it are left out."""
 
     def __post_init__(self) -> None:
         try:
             ipaddress.ip_address(self.listen)
             for network in self.trusted_proxy:
                 ipaddress.ip_network(network)
+            for place in self.witness:
+                check_witness(place)
         except ValueError as error:
             raise ValueError(f"{error}") from None
         if (self.tls_cert is None) != (self.tls_key is None):

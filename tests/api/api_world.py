@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import Connection, insert
 
 from valetkey.access.actor import Actor, ActorKind
+from valetkey.access.clock import AcceptClock, ClockView, accept_clock
 from valetkey.access.operation import Frame, Operation
 from valetkey.api.app import build_api
 from valetkey.keys.queries import find_key
@@ -61,6 +62,10 @@ class FakeDesk:
         self.asked.append((operation.action, request, actor, let_finish, replay_token))
         return SimpleNamespace(answer=State("revoked"), acknowledged=2, fenced=1, cut=3)
 
+    async def accept_clock(self, actor: Actor) -> Any:
+        done = await self.perform(accept_clock, AcceptClock(), actor)
+        return SimpleNamespace(**{**vars(done), "answer": ClockView(0.0, 0.0)})
+
     async def read(self, query: Callable[[Connection], Any]) -> Any:
         if self.fails is not None:
             raise self.fails
@@ -79,8 +84,18 @@ class FakeDesk:
     def local_owner(self) -> Actor:
         return OWNER
 
-    async def verify_journal(self) -> Any:
+    async def verify_journal(self, actor: Actor, witness: str | None = None) -> Any:
         return {"integrity": "ok", "completeness": "ok", "records": 0, "problems": []}
+
+    async def examine(self) -> Any:
+        return {
+            "items": [],
+            "severity": "ok",
+            "server": "running",
+            "looked_at": [],
+            "not_seen": [],
+            "next": None,
+        }
 
     async def events(self, **wanted: Any) -> Any:
         self.listed.append(wanted)
@@ -108,7 +123,11 @@ class FakeDesk:
         return {"items": [], "next": None}
 
     def status(self) -> Any:
-        return {"ready": self.ready, "missing": []}
+        missing = [] if self.ready else ["clock behind"]
+        return {
+            "version": "0", "home": "/srv/keys", "ready": self.ready, "missing": [f"{one}: 61 s" for one in missing],
+            "not_ready": missing, "workers": [], "gateway_port": 8300, "control_port": 8200,
+        }  # fmt: skip
 
 
 class State(msgspec.Struct):

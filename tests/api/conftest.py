@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from api_world import Caller, FakeDesk, FrameDesk, open_frame
 
+from valetkey import log
+
 
 @pytest.fixture
 def desk() -> FakeDesk:
@@ -39,3 +41,11 @@ def real_desk(tmp_path: Path) -> Iterator[FrameDesk]:
 def owner(real_desk: FrameDesk) -> Caller:
     """The local owner of a real home."""
     return Caller.local(real_desk)
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every line that the API logs at the loudest level."""
+    lines: list[str] = []
+    monkeypatch.setattr(log, "_log", log.Log("control", level=log.Level.DEBUG, write=lines.append))
+    return lines

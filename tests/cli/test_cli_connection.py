@@ -183,8 +183,8 @@ def test_verify_proves_the_folder_when_no_server_runs(
 
     asked = []
 
-    def verify(opened: object) -> dict[str, object]:
-        asked.append(opened)
+    def verify(opened: object, witness: object) -> dict[str, object]:
+        asked.append(witness)
         return {"integrity": "ok", "completeness": "unproven", "records": 7, "problems": []}
 
     monkeypatch.setattr(offline, "verify_home", verify)
@@ -193,7 +193,8 @@ def test_verify_proves_the_folder_when_no_server_runs(
     done = run("audit", "verify", "--json")
     assert done.code == 0
     assert '"records": 7' in done.out
-    assert len(asked) == 1
+    run("audit", "verify", "--witness", "/mnt/w")
+    assert asked == [None, Path("/mnt/w")]
 
 
 def test_a_stream_that_ends_is_no_server_any_more(run: Run, api: FakeApi) -> None:

@@ -19,10 +19,11 @@ from valetkey.keys.drafting import Terms
 from valetkey.settings import Settings
 
 VERBS = {
-    "init": "", "serve": "", "demo": "", "status": "", "events": "", "usage": "", "completion": "", "help": "",
+    "init": "", "serve": "", "demo": "", "status": "", "doctor": "", "events": "", "usage": "", "completion": "",
+    "help": "",
     "service": "add list show change lock unlock remove credential credentials", "secret": "set list versions retire",
     "network": "add list", "party": "add list", "key": "issue list find show check change suspend resume revoke",
-    "audit": "list verify", "token": "issue list revoke",
+    "audit": "list verify", "token": "issue list revoke", "limit": "change list", "clock": "accept",
 }  # fmt: skip
 FLAGS = {
     "serve": "--workers --listen --public-name --allow-plain --trusted-proxy --control-port --gateway-port",
@@ -33,6 +34,7 @@ FLAGS = {
     "key list": "--service --holder --state --last4 --limit --cursor --json",
     "secret set": "--name --environment --key-file --strict",
     "network add": "--interface",
+    "limit change": "--holder --service --rate --burst --concurrency --quota --budget --clear --json",
     "key issue": "--kind --holder --label --environment --network --origin --endpoint --deny-endpoint --rate --burst"
     " --concurrency --quota --budget --uses --expires --schedule --json",
     "key revoke": "--let-finish --json",
@@ -41,6 +43,7 @@ FLAGS = {
     "key check": "--method --path --address --origin --at --json",
     "events": "--key --service --code --since --limit --cursor --follow --json",
     "audit verify": "--json",
+    "doctor": "--json",
 }
 HEAVY = (
     "rich",

@@ -16,6 +16,7 @@ from valetkey.api.document import describe
 from valetkey.cli.main import root
 from valetkey.decision.codes import CODES, Code
 from valetkey.decision.restrictions import RESTRICTIONS
+from valetkey.doctor.findings import ABOUT, Kind
 from valetkey.journal.actions import AuditAction
 from valetkey.keys.kinds import KeyKind
 from valetkey.services.catalogue import load_preset, preset_names
@@ -61,6 +62,11 @@ def test_every_decision_code_stands_there_with_status_sentence_and_next_step() -
 def test_every_audit_action_stands_there() -> None:
     text = written("audit-actions.md")
     assert [action for action in AuditAction if f"| `{action.value}` |" not in text] == []
+
+
+def test_every_finding_of_the_doctor_stands_there() -> None:
+    text = written("doctor.md")
+    assert [kind for kind in Kind if f"| `{kind}` | {ABOUT[kind].severity} |" not in text] == []
 
 
 def test_every_setting_stands_there_with_its_flag() -> None:

@@ -37,7 +37,7 @@ CHANGES: dict[str, tuple[Fact, set[str]]] = {
         {"free", "office", "child", "grandchild", "vpn", "ben"},
     ),
     "other service": (ServiceFact("svc_stripe", None), {"stripe"}),
-    "party": (PartyFact("pty_ben", "ben", 0, removed=True), {"grandchild", "ben"}),
-    "party that nobody is": (PartyFact("pty_eve", "eve", 0), set()),
+    "party": (PartyFact("pty_ben", "ben", removed=True), {"grandchild", "ben"}),
+    "party that nobody is": (PartyFact("pty_eve", "eve"), set()),
     "secret": (secret_of("svc_weather", "another"), set()),
 }

@@ -75,7 +75,6 @@ def test_the_file_is_ours_alone_and_its_counts_outlive_the_process(tmp_path: Pat
     for _ in range(2):
         counters = SharedCounters.open(path, 0, 1)
         assert isinstance(counters.reserve(plan, 0, now()), Reserved)
-        counters.sync()
         counters.close()
         counters.close()
     counters = SharedCounters.open(path)

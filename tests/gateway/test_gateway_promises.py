@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -27,6 +29,7 @@ from valetkey.gateway.floods import BUCKET_A_SECOND, SINGLE_A_MINUTE
 from valetkey.gateway.upstream import UpstreamFailed
 from valetkey.journal.errors import JournalFailed
 from valetkey.journal.segment import SegmentWriter
+from valetkey.readiness import Missing
 from valetkey.services.origin import Origin
 
 HOSTS = {"api": Origin.parse("https://api.example.com"), "files": Origin.parse("https://files.example.com")}
@@ -113,7 +116,13 @@ def test_what_strangers_send_is_recorded_singly_then_counted_then_throttled(worl
 # Not ready
 
 
-@pytest.mark.parametrize("why", ["loaded", "lease", "journal", "draining", "disk", "clock"])
+LACKS = {
+    "loaded": Missing.KEYS, "lease": Missing.CONTROL, "journal": Missing.JOURNAL, "draining": Missing.STOPPING,
+    "disk": Missing.DISK, "clock": Missing.CLOCK,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("why", LACKS)
 def test_a_node_that_cannot_know_refuses_everything(world: GatewayWorld, why: str) -> None:
     credential, key = world.add_own_service(), world.add_key()
     match why:
@@ -128,7 +137,7 @@ def test_a_node_that_cannot_know_refuses_everything(world: GatewayWorld, why: st
         case "disk":
             world.node.disk_low = True
         case "clock":
-            world.node.wall_floor = world.clock.wall + 61
+            world.node.index.newest = world.clock.wall + 61
             world.node.look_around()
     for answer in (
         world.call(key),
@@ -137,8 +146,20 @@ def test_a_node_that_cannot_know_refuses_everything(world: GatewayWorld, why: st
     ):
         assert (answer.code, answer.status, answer.headers["retry-after"]) == ("NOT_READY", 503, "1")
         assert "x-should-retry" not in answer.headers
-    assert world.call(path="/readyz").status == 503
-    assert world.call(path="/healthz").status == 200
+    told = world.call(path="/readyz")
+    assert (told.status, told.headers["retry-after"]) == (503, "1")
+    assert json.loads(told.body) == {"status": "not ready", "missing": [LACKS[why].value]}
+    assert world.node.unready() is LACKS[why]
+    assert json.loads(world.call(path="/healthz").body) == {"status": "ok"}
+
+
+def test_a_probe_is_told_all_that_is_missing(world: GatewayWorld) -> None:
+    assert json.loads(world.call(path="/readyz").body) == {"status": "ok"}
+    world.node.loaded, world.node.disk_low, world.node.clock_behind = False, True, True
+    missing = json.loads(world.call(path="/readyz").body)["missing"]
+    assert missing == ["keys not loaded", "disk nearly full", "clock behind"]
+    assert world.node.unready() is world.node.missing()[0]
+    assert not re.search(r"[0-9/]", "".join(Missing))
 
 
 def full_disk() -> AbstractContextManager[Any]:

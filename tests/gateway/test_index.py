@@ -62,7 +62,7 @@ def policy_fact(name: str, policy: Policy) -> PolicyFact:
 
 
 SERVICE = ServiceFact("svc_weather", upstream_service())
-BASE: list[Fact] = [SERVICE, PartyFact("pty_ana", "ana", 0), policy_fact("free", Policy())]
+BASE: list[Fact] = [SERVICE, PartyFact("pty_ana", "ana"), policy_fact("free", Policy())]
 
 
 # One by one, in any order, or all at once
@@ -72,8 +72,8 @@ FAMILY: list[Fact] = [
     ServiceFact("svc_stripe", upstream_service("stripe"), locked=True),
     NetworkFact("office", ("203.0.113.0/24",)),
     NetworkFact("vpn", ("10.8.0.0/16",)),
-    PartyFact("pty_ana", "ana", 0),
-    PartyFact("pty_ben", "ben", 0, removed=True),
+    PartyFact("pty_ana", "ana"),
+    PartyFact("pty_ben", "ben", removed=True),
     policy_fact("free", Policy()),
     policy_fact("office", OFFICE_ONLY),
     policy_fact("vpn", Policy((Networks(("vpn",)), Endpoints(("GET /now",))))),

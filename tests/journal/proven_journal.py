@@ -11,7 +11,8 @@ from journal_world import PUBLIC_KEY, World
 from models import chain_model as model
 from valetkey.journal.chain import segment_path, segments_in
 from valetkey.journal.records import Audit
-from valetkey.journal.verify import Report, verify_journal
+from valetkey.journal.verdict import Report
+from valetkey.journal.verify import verify_journal
 
 
 def proven_journal(folder: Path) -> tuple[World, dict[str, tuple[int, str]]]:

@@ -14,10 +14,11 @@ from valetkey.journal.errors import SegmentLive
 from valetkey.journal.notes import Notary
 from valetkey.journal.personal import erase_personal
 from valetkey.journal.records import Opened
-from valetkey.journal.recover import recover_segment
+from valetkey.journal.recover import finish_erasures, recover_segment
 from valetkey.journal.segment import SegmentWriter
 from valetkey.journal.tail import Entry, Tailer
-from valetkey.journal.verify import Report, verify_journal
+from valetkey.journal.verdict import Report
+from valetkey.journal.verify import verify_journal
 
 
 class Served:
@@ -36,6 +37,7 @@ class Served:
 
     def start(self) -> None:
         self.admission = read_admission(self.folder, [PUBLIC_KEY])
+        finish_erasures(self.folder, [PUBLIC_KEY])
         self.tailer = Tailer(self.folder, admit=self.admission)
         last = (
             last_checkpoint(self.folder, PUBLIC_KEY, admit=self.admission) if self.folder.exists() else None

@@ -20,7 +20,8 @@ from valetkey.journal.errors import JournalFailed
 from valetkey.journal.notes import by_id, covered_lines, uncovered
 from valetkey.journal.personal import Erasure, erase_personal
 from valetkey.journal.segment import SegmentWriter
-from valetkey.journal.verify import What, verify_journal
+from valetkey.journal.verdict import What
+from valetkey.journal.verify import verify_journal
 
 
 class Killed(BaseException):
@@ -169,6 +170,8 @@ def test_an_erasure_killed_at_any_write_leaves_a_journal_that_is_proven(
         at_rest = served.verify_at_rest()
         assert at_rest.integrity == "ok", (kill_at, at_rest.problems)
         served.start()
+        # What was noted is done now, though nobody asks for the erasure again.
+        assert_noted_lines_are_blank(served)
         report = served.verify()
         assert (report.integrity, report.completeness, report.problems) == ("ok", "ok", []), kill_at
         served.erase(party="a")
@@ -180,6 +183,42 @@ def test_an_erasure_killed_at_any_write_leaves_a_journal_that_is_proven(
             break
     assert finished
     assert kill_at == 6  # three notes, three lines
+
+
+def assert_noted_lines_are_blank(served: Served) -> None:
+    for name, ranges in covered_lines(served.folder, by_id([PUBLIC_KEY])).items():
+        content = personal_path(served.folder, name).read_bytes()
+        for number, line in model.personal_fields(content).items():
+            assert line is None or not any(first <= number <= last for first, last in ranges)
+
+
+@pytest.mark.parametrize("blank_to", [1, 20, 40])
+def test_a_line_that_a_loss_of_power_left_half_blank_is_unproven_until_a_start(
+    tmp_path: Path, blank_to: int
+) -> None:
+    served, worker = lively(tmp_path)
+    path = personal_path(served.folder, worker.name)
+    content = path.read_bytes()
+    served.erase(party="a")
+    line = content.split(b"\n")[2]
+    for torn in (
+        line[:2] + b" " * blank_to + line[2 + blank_to :],
+        line[: -blank_to - 1] + b" " * (blank_to + 1),
+    ):
+        path.write_bytes(path.read_bytes().replace(line, torn))
+        report = served.verify()
+        assert named(report) == {(worker.name, 6, What.PERSONAL_REMOVED)}  # nobody noted that line
+        path.write_bytes(path.read_bytes().replace(torn, line))
+    served.erase(party="b")
+    path.write_bytes(path.read_bytes().replace(b"6 " + b" " * (len(line) - 2), torn))
+    report = served.verify()
+    assert named(report) == {(worker.name, 6, What.UNPROVEN)}
+    assert (report.integrity, report.completeness) == ("ok", "unproven")
+    worker.close()
+    served.kill()
+    served.start()
+    assert_noted_lines_are_blank(served)
+    assert served.verify().problems == []
 
 
 def test_an_erasure_during_a_proof_is_no_problem(tmp_path: Path) -> None:

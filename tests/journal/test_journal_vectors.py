@@ -22,7 +22,8 @@ from valetkey.journal.records import Audit, Closed, End, Flood, Opened, Personal
 from valetkey.journal.recover import recover_segment
 from valetkey.journal.segment import SegmentWriter
 from valetkey.journal.tail import Tailer
-from valetkey.journal.verify import What, verify_journal
+from valetkey.journal.verdict import What
+from valetkey.journal.verify import verify_journal
 
 VECTORS = Path(__file__).resolve().parents[2] / "docs" / "formats" / "journal-vectors.json"
 SIGNING_KEY = bytes(range(1, 33))

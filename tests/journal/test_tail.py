@@ -14,7 +14,7 @@ from valetkey.journal.chain import segment_path
 from valetkey.journal.event import EventFilter
 from valetkey.journal.follow import Follower
 from valetkey.journal.records import End, Personal
-from valetkey.journal.tail import Tailer, last_position, newest_time
+from valetkey.journal.tail import Tailer, last_position
 
 
 def test_following_shows_a_call_when_it_opens_and_again_when_it_closes(tmp_path: Path) -> None:
@@ -145,17 +145,6 @@ def test_a_tailer_reports_what_was_there_and_is_gone(tmp_path: Path) -> None:
     assert (first.name, "segment missing") in {(found.segment, found.what) for found in later.poll().problems}
     assert later.heads()[first.name] == heads[first.name]
     later.close()
-
-
-def test_the_newest_time_is_that_of_the_last_records(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    assert newest_time(world.folder) is None
-    first, second = world.writer("w0"), world.writer("control")
-    call = world.opened()
-    first.append(call)
-    assert newest_time(world.folder) == call.time
-    world.checkpointer(second).make({}, int(call.time * 1000) + 2500, 0)
-    assert newest_time(world.folder) == call.time + 2.5
 
 
 def test_a_tailer_finds_segments_that_come_later(tmp_path: Path) -> None:

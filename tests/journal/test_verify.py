@@ -19,7 +19,8 @@ from valetkey.journal.personal import erase_personal
 from valetkey.journal.read import events
 from valetkey.journal.records import Personal
 from valetkey.journal.recover import unfinished
-from valetkey.journal.verify import VERDICTS, What, verify_journal
+from valetkey.journal.verdict import VERDICTS, What
+from valetkey.journal.verify import verify_journal
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from valetkey.gateway.facts import Acknowledged, Change, Facts, Hello, PartyFact
 from valetkey.server.link import Channel
 from valetkey.server.workers import Settled, Workers
 
-REVOKED = PartyFact("pty_ana", "ana", 1, removed=True)
+REVOKED = PartyFact("pty_ana", "ana", removed=True)
 
 
 class Control:
@@ -28,7 +28,6 @@ class Control:
         self.workers = Workers(
             workspace="wsp_test",
             index_key=b"i" * 32,
-            wall_floor=lambda: 0.0,
             snapshot=self._snapshot,
             enlist=lambda slot, generation: None,
             announce=self._announce,
@@ -40,7 +39,7 @@ class Control:
         self.announced.append(segment)
 
     async def _snapshot(self) -> list[Any]:
-        return [PartyFact(f"pty_{number}", "n" * 200, number) for number in range(6000)]
+        return [PartyFact(f"pty_{number}", "n" * 200) for number in range(6000)]
 
     def _fence(self, slot: int, generation: int) -> None:
         self.fenced.append((slot, generation))

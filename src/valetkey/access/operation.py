@@ -46,6 +46,8 @@ class Unit:
     """Facts for the audit. Never a secret."""
     changed: list[tuple[str, str]] = field(default_factory=list)
     """Rows whose change every key index must learn of: (kind, id)."""
+    counted_anew: bool = False
+    """Whether a limit changed, so that its counter must be lifted to what the journal has seen already."""
 
     def new_id(self, prefix: str) -> str:
         return new_id(prefix, self.random)
@@ -100,6 +102,7 @@ class Performed(Generic[Answer]):
 
     answer: Answer
     changed: tuple[tuple[str, str], ...]
+    counted_anew: bool
     entry: AuditEntry
 
 
@@ -158,7 +161,7 @@ class Frame:
             entry = _enter(unit, made.action, "done")
             if in_the_end is not None:
                 in_the_end(unit, answer)
-        return Performed(answer, tuple(unit.changed), entry)
+        return Performed(answer, tuple(unit.changed), unit.counted_anew, entry)
 
     def _unit(self, connection: Connection, actor: Actor, environment: str) -> Unit:
         return Unit(connection, actor, self.workspace, environment, self.wall(), self.random, self.keyring)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from valetkey.keys.credentials import CredentialView
+from valetkey.limits.operations import LimitsView
 from valetkey.networks.operations import Network
 from valetkey.parties.operations import Party
 from valetkey.parties.tokens import TokenView
@@ -34,6 +35,24 @@ class VersionPage(msgspec.Struct, frozen=True):
 
     items: list[VersionView]
     next: str | None = None
+
+
+class LimitsPage(msgspec.Struct, frozen=True):
+    """All limits that several keys share."""
+
+    items: list[LimitsView]
+    next: str | None = None
+
+
+class ClockAccepted(msgspec.Struct, frozen=True):
+    """The clock counts as right, in every worker."""
+
+    now: float
+    """What it shows, in seconds since the epoch."""
+    acknowledged: int
+    """Workers that decide by it again."""
+    fenced: int
+    """Workers that did not answer and were shut out."""
 
 
 class NetworkPage(msgspec.Struct, frozen=True):
@@ -177,6 +196,10 @@ class JournalVerdict(msgspec.Struct, frozen=True):
     problems: list[JournalProblem]
     more_problems: int = 0
     """Problems beyond those that are listed."""
+    witnessed: int = 0
+    """Checkpoints that the witness holds just as they stand in the journal."""
+    public_key: str = ""
+    """The key that signs this journal, in hex: what others check proofs with."""
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
@@ -203,8 +226,12 @@ class Status(msgspec.Struct, frozen=True):
     """Whether both ports speak TLS."""
     public_name: str | None = None
     """The first name that callers use."""
+    degraded: list[str] = []
+    """What does not work though calls do: a witness that gets no checkpoints."""
     pid: int | None = None
     """Process of the control plane."""
+    not_ready: list[str] = []
+    """The same in coarse words, as `/readyz` tells everyone."""
     keys: int | None = None
 
 

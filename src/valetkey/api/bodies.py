@@ -56,5 +56,12 @@ class Ending(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether exchanges that are open may come to their end; otherwise they are cut."""
 
 
+class Verification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What else the journal is checked against."""
+
+    witness: Annotated[str, Meta(min_length=1, max_length=4096, pattern="^/")] | None = None
+    """File on the server's machine that a witness keeps; only the local owner may name one."""
+
+
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a request that has none: nothing, or an empty object."""

@@ -58,6 +58,9 @@ class Desk(Protocol):
     ) -> Outcome:
         """Permission, operation, audit entry, and every worker told."""
 
+    async def accept_clock(self, actor: Actor) -> Outcome:
+        """Take the clock as right, in every worker before this returns."""
+
     async def read(self, query: Callable[[Connection], Answer]) -> Answer:
         """Run a query in a read transaction, off the event loop."""
 
@@ -73,8 +76,11 @@ class Desk(Protocol):
     def local_owner(self) -> Actor:
         """Whoever reaches the Unix socket."""
 
-    async def verify_journal(self) -> Any:
-        """Checkpoint, then check the whole journal."""
+    async def verify_journal(self, actor: Actor, witness: str | None = None) -> Any:
+        """Checkpoint, then check the whole journal, also against the file of a witness."""
+
+    async def examine(self) -> Any:
+        """What is weak about this installation."""
 
     async def events(
         self,

@@ -7,14 +7,16 @@ from typing import Any
 import msgspec
 
 from valetkey.api import answers
-from valetkey.decision.limits import Limits, parse_rate
+from valetkey.decision.limits import Limits, parse_budget, parse_rate
 from valetkey.decision.policy import Policy
 from valetkey.decision.restrictions import Endpoints
+from valetkey.doctor.findings import Kind, found, report
 from valetkey.journal.event import Event, Page
 from valetkey.keys.checking import CheckedKey
 from valetkey.keys.credentials import Credential, CredentialView
 from valetkey.keys.operations import IssuedKey
 from valetkey.keys.queries import KeyPage, KeyView
+from valetkey.limits.operations import LimitsView, Shared
 from valetkey.networks.operations import Network
 from valetkey.parties.operations import Party, PartyKind
 from valetkey.parties.tokens import IssuedToken, TokenView
@@ -97,6 +99,8 @@ _USE = answers.UsageItem(
     _KEY, "", "ci-runner", "openai", 12, 11, 1, 0, 61_440, 0, [0, 12], {"ENDPOINT_DENIED": 1}
 )
 _TOKEN = TokenView("tok_aaaaaaaaaaaaaaaa", "ci-runner", "deployment", "a1B2", _TIME, None)
+_SHARED = Limits(budgets=(parse_budget("20.00/month"),))
+_LIMITS = LimitsView(Shared.HOLDER, "ana", _SHARED, _SHARED.sentences())
 _NETWORK = Network("net_aaaaaaaaaaaaaaaa", "office", ("203.0.113.0/24",))
 _PARTY = Party("pty_aaaaaaaaaaaaaaaa", "ci-runner", PartyKind.APPLICATION)
 
@@ -111,6 +115,9 @@ _OBJECTS: tuple[Any, ...] = (
     answers.VersionPage([VersionView("ver_aaaaaaaaaaaaaaaa", 2, _TIME, None, None, "in use")]),
     _NETWORK,
     answers.NetworkPage([_NETWORK]),
+    _LIMITS,
+    answers.LimitsPage([_LIMITS]),
+    answers.ClockAccepted(_TIME, 1, 0),
     _PARTY,
     answers.PartyPage([_PARTY]),
     _ISSUED,
@@ -142,6 +149,17 @@ _OBJECTS: tuple[Any, ...] = (
         8200,
     ),
     answers.Health("ok"),
+    report(
+        [
+            found(
+                Kind.SECRET_OLD,
+                "1 real key is more than 365 days old.",
+                "valetkey secret set openai",
+                ["openai"],
+            )
+        ],
+        running=True,
+    ),
 )
 
 ANSWERS: dict[Any, Any] = {type(made): msgspec.to_builtins(made) for made in _OBJECTS}

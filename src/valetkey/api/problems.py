@@ -5,7 +5,6 @@ Nothing of the request is echoed, no traceback leaves, and what was not foreseen
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import msgspec
@@ -17,11 +16,10 @@ from litestar.exceptions import (
     ValidationException,
 )
 
+from valetkey import log
 from valetkey.api.faults import wrong_parameter
 from valetkey.decision.codes import PROBLEM_TYPES
-from valetkey.errors import Invalid, NotFound, ValetkeyError
-
-log = logging.getLogger("valetkey.api")
+from valetkey.errors import Invalid, NotFound, NotReady, ValetkeyError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -45,6 +43,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What to do about it."""
     field: str | None = None
     """Which field of the request is at fault, if one is."""
+    missing: tuple[str, ...] | None = None
+    """Only of `/readyz`: in coarse words, what the server is not ready for want of."""
 
 
 class MethodRefused(ValetkeyError):
@@ -144,6 +144,7 @@ def problem(error: ValetkeyError) -> tuple[int, HeaderPairs, bytes]:
             detail=_whole(error.sentence),
             next_step=_whole(error.next_step or "See what the request should be at /api/v1/openapi.json"),
             field=error.field,
+            missing=error.missing if isinstance(error, NotReady) else None,
         )
     )
     headers: HeaderPairs = [
@@ -193,7 +194,7 @@ def told(error: Exception) -> ValetkeyError:
     if isinstance(error, HTTPException) and error.status_code == 400:
         return Invalid("The request cannot be read.", "See what it should be at /api/v1/openapi.json.")
     # The message of an unforeseen exception may carry anything, a secret too: only its type is logged.
-    log.error("a request failed with %s", _type_names(error))
+    log.error("request_failed", kind=_type_names(error))
     return Unexpected()
 
 

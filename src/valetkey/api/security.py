@@ -7,18 +7,16 @@ A raw ASGI application; it knows nothing of the one inside it.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
 
+from valetkey import log
 from valetkey.access.actor import Actor
 from valetkey.api.desk import Desk
 from valetkey.api.problems import HeaderPairs, HostUnknown, NotSupported, problem, told
 from valetkey.api.reading import check_body, read_body
 from valetkey.errors import Invalid, NotAuthenticated, NotFound, ValetkeyError
-
-log = logging.getLogger("valetkey.api")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -71,9 +69,11 @@ class Guard:
             await exchange.run(self._inside(inner, _replay(body, receive), exchange.send))
         except Exception as error:  # the last net: nothing of what was not foreseen may leave
             if exchange.started:
-                log.error("an answer broke off with %s", type(error).__name__)
+                log.error("answer_broke_off", kind=type(error).__name__)
                 raise RuntimeError("an answer broke off") from None
             await exchange.refuse(told(error))
+        # Without its query, which may hold anything.
+        log.debug("request", method=scope["method"], path=scope["path"], status=exchange.status)
 
     async def _admit(self, scope: Scope, receive: Receive) -> tuple[Scope, bytes]:
         """The scope for the application and the body. Raises `ValetkeyError`."""
@@ -138,6 +138,7 @@ class _Exchange:
         self._head_only = head_only
         self._answered = asyncio.Event()
         self.started = False
+        self.status: int | None = None
 
     async def run(self, application: Awaitable[None]) -> None:
         if not self._head_only:
@@ -160,6 +161,7 @@ class _Exchange:
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
             self.started = True
+            self.status = message["status"]
             given = [(bytes(name).lower(), value) for name, value in message.get("headers", ())]
             names = {name for name, _ in given}
             given += [pair for pair in SECURITY_HEADERS if pair[0] not in names]

@@ -24,6 +24,7 @@ _SECTIONS = {
         "init": Entry(f"{_ROOM}.server:init", "Make an empty data folder."),
         "demo": Entry(f"{_ROOM}.server:demo", "Show in eight scenes what a valet key does."),
         "status": Entry(f"{_ROOM}.status:status", "Say how the server is."),
+        "doctor": Entry(f"{_ROOM}.doctor:doctor", "Find what is weak about this installation."),
         "help": Entry(f"{_ROOM}.helping:helping", "Show the help of a command."),
         "completion": Entry(f"{_ROOM}.completion:completion", "Print the completion script of a shell."),
     },
@@ -34,8 +35,10 @@ _SECTIONS = {
     },
     "Rules": {
         "party": Entry(f"{_ROOM}.party:party", "People, machines and applications that hold keys."),
+        "limit": Entry(f"{_ROOM}.limit:limit", "Limits that the keys of a holder or service share."),
         "network": Entry(f"{_ROOM}.network:network", "Names for address blocks."),
         "token": Entry(f"{_ROOM}.token:token", "Tokens for programs that manage this server."),
+        "clock": Entry(f"{_ROOM}.clock:clock", "What to do when records name later instants than the clock."),
     },
     "Watch": {
         "events": Entry(f"{_ROOM}.events:events", "Calls, newest first or live."),

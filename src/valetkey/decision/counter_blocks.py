@@ -258,6 +258,16 @@ class CounterBlocks:
                 continue
             self._cells[first + offset] = value
 
+    def accept_clock(self, block: int, wall: float) -> None:
+        """Move windows later than `wall` into the one that holds it, with what was spent in them."""
+        first = FIRST_BLOCK + block * BLOCK_CELLS
+        numbers = window_numbers(wall)
+        for offset in range(QUOTAS, BYTES + len(WINDOWS)):
+            cell, window = first + offset, numbers[(offset - QUOTAS) % len(WINDOWS)]
+            value = self._cells[cell]
+            if value and later(value >> AMOUNT_BITS, window):
+                self._cells[cell] = window << AMOUNT_BITS | value & AMOUNT_MASK
+
     def next_generation(self, slot: int) -> int:
         """A generation that this slot has never had."""
         return (self._cells[LIVE + slot] >> 32) + 1

@@ -7,6 +7,7 @@ millionths of the currency (micros). Nothing is ever rounded in favour of the ca
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
@@ -21,6 +22,8 @@ MAX_COUNT: Final = 10**12
 """Calls of a quota and uses: a thousand years at 30 a second, below the 44 bits of a counter."""
 MAX_BUDGET_MICROS: Final = 10_000_000 * 10**6
 """Ten million of the currency: below the 44 bits of a counter (17.5 million)."""
+MAX_CLOCK_LAG: Final = 60.0
+"""Seconds. A wall clock further behind the newest record makes the node not ready: windows would reopen."""
 AMOUNT_BITS: Final = 44
 AMOUNT_MASK: Final = (1 << AMOUNT_BITS) - 1
 WINDOW_MASK: Final = (1 << 20) - 1
@@ -214,6 +217,13 @@ def window_numbers(wall: float) -> tuple[int, int, int]:
     hour = int(wall) // 3600
     day = hour // 24
     return hour & WINDOW_MASK, day & WINDOW_MASK, month_of_day(day)
+
+
+def window_starts(wall: float) -> tuple[int, int, int]:
+    """First seconds of the hour, day and month (UTC) that hold the instant `wall`."""
+    hour = int(wall) // 3600 * 3600
+    month = datetime.fromtimestamp(wall, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return hour, int(wall) // 86_400 * 86_400, int(month.timestamp())
 
 
 @lru_cache(maxsize=64)

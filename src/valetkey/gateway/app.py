@@ -23,7 +23,7 @@ from valetkey.gateway.floods import Floods
 from valetkey.gateway.index import KeyEntry, ServiceEntry
 from valetkey.gateway.logged import header_text, masked, note_failure, query_names
 from valetkey.gateway.node import Node, milliseconds
-from valetkey.gateway.refusal import plain_answer, problem
+from valetkey.gateway.refusal import problem, readiness
 from valetkey.gateway.runtime import ServiceRuntime
 from valetkey.gateway.verify import Verify
 from valetkey.journal.call_id import RANDOM_BYTES, call_id
@@ -393,6 +393,5 @@ class Gateway:
     def _health(self, request: Request) -> WholeAnswer:
         if not self._node.answers_to(request.joined(b"host")):
             return problem(refuse(Code.HOST_UNKNOWN), None)
-        why = self._node.unready() if request.raw_path == b"/readyz" else None
-        body = b'{"status":"ok"}' if why is None else b'{"status":"not ready","missing":"%b"}' % why.encode()
-        return plain_answer(200 if why is None else 503, body)
+        missing = self._node.missing() if request.raw_path == b"/readyz" else []
+        return readiness(missing)

@@ -32,6 +32,8 @@ from valetkey.decision.counter_layout import (
     HEADER_CELLS,
     LIVE,
     MAX_BLOCKS,
+    OPEN_CALLS,
+    QUOTAS,
     SLOTS,
 )
 from valetkey.decision.reservation import LimitRefusal, Plan, Reserved
@@ -46,7 +48,7 @@ TRIES_BEFORE_SLEEP: Final = 8
 """Locks are held for some 3 microseconds, sleeping and waking takes 100 (measured): so first ask again."""
 
 # Cells of the header before `LIVE`.
-_MAGIC, _VERSION, _BOOT, _ORIGIN, _ADDRESS_KEY = 0, 1, 2, 4, 8
+_MAGIC, _VERSION, _BOOT, _ORIGIN, _LIFTED, _ADDRESS_KEY = 0, 1, 2, 4, 5, 8
 _BLOCK_BYTES: Final = BLOCK_CELLS * CELL
 _FIRST_BYTE: Final = FIRST_BLOCK * CELL
 _FLOCK: Final = struct.Struct("hhqqi4x")
@@ -139,6 +141,7 @@ class SharedCounters:
             for slot in range(LIVE, LIVE + SLOTS):
                 cells[slot] &= ~1
             cells[_ORIGIN] = boot.origin
+            cells[_LIFTED] = 0
             cells[_BOOT], cells[_BOOT + 1] = identity  # last: if we die before, the next one does it again
         self._look()
 
@@ -315,9 +318,25 @@ class SharedCounters:
         with self._threads, self._held(_HEADER_LOCK):
             self._blocks.retire(slot)
 
-    def sync(self) -> None:
-        """Put the counters on the disk, for a loss of power. Blocks: call it from a thread."""
-        os.fdatasync(self._descriptor)
+    @property
+    def lifted(self) -> bool:
+        """Whether the counters were lifted to what the journal proves since the machine was started."""
+        with self._threads:
+            self._usable()
+            return bool(self._cells[_LIFTED])
+
+    @lifted.setter
+    def lifted(self, value: bool) -> None:
+        with self._threads, self._held(_HEADER_LOCK):
+            self._cells[_LIFTED] = int(value)
+
+    def accept_clock(self, wall: float) -> None:
+        """An administrator takes the clock as right: windows that lie in its future go on in the one of now."""
+        with self._threads:
+            for block in range(self._capacity):
+                if any(self._blocks.read(block)[QUOTAS:OPEN_CALLS]):
+                    with self._held(_range(_FIRST_BYTE + block * _BLOCK_BYTES, _BLOCK_BYTES)):
+                        self._blocks.accept_clock(block, wall)
 
     def close(self) -> None:
         """Give up file and memory. Twice is once."""

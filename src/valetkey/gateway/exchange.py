@@ -52,8 +52,8 @@ class Exchange:
 
     __slots__ = (
         "_answer", "_begun", "_bytes_out", "_call_id", "_cause", "_code", "_end", "_first_byte_ms", "_generation",
-        "_index", "_needles", "_node", "_origin", "_refund", "_request", "_reserved", "_runtime", "_runtime_of",
-        "_secret", "_started_ns", "_status", "_taken", "_task", "_upstream_status",
+        "_given_back", "_index", "_needles", "_node", "_origin", "_refund", "_request", "_reserved", "_runtime",
+        "_runtime_of", "_secret", "_started_ns", "_status", "_taken", "_task", "_upstream_status",
         "call", "deadline", "key_id",
     )  # fmt: skip
 
@@ -99,6 +99,7 @@ class Exchange:
         self._bytes_out = 0
         self._first_byte_ms: float | None = None
         self._refund = False
+        self._given_back = False
         self.deadline = time.monotonic() + node.settings.body_timeout
         """When the sweep cuts it (seconds of the monotonic clock): moved on with every sign of life."""
 
@@ -359,6 +360,7 @@ class Exchange:
     # -- the end
 
     def _give_back(self) -> None:
+        self._given_back = True
         if self._reserved is not None:
             self._node.counters.give_back(self._reserved, self._node.clock.now())
 
@@ -369,9 +371,9 @@ class Exchange:
         call_id, self._call_id = self._call_id, ""
         node, reserved = self._node, self._reserved
         cost = None
+        if self._refund:
+            self._give_back()
         if reserved is not None:
-            if self._refund:
-                self._give_back()
             cost = reserved.cost_micros if reserved.open else 0
             node.counters.settle(reserved)
         node.leave(self)
@@ -390,6 +392,7 @@ class Exchange:
                 first_byte_ms=self._first_byte_ms,
                 last_byte_ms=self._elapsed_ms(),
                 cost=cost,
+                given_back=self._given_back,
             ),
             then=then,
             otherwise=self._request.abort,

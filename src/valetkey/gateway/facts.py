@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from valetkey.decision.limits import Limits
 from valetkey.services.service import Service
 
 
@@ -19,7 +20,6 @@ class ServiceFact(msgspec.Struct, frozen=True, array_like=True, tag="service", g
     id: str
     service: Service | None
     locked: bool = False
-    block: int = 0
 
 
 class SecretVersion(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -65,8 +65,24 @@ class PartyFact(msgspec.Struct, frozen=True, array_like=True, tag="party", gc=Fa
 
     id: str
     name: str
-    block: int
     removed: bool = False
+
+
+class LimitsFact(msgspec.Struct, frozen=True, array_like=True, tag="limits", gc=False):
+    """Limits that the keys of a holder, of a service or of the workspace share."""
+
+    level: str
+    """``holder``, ``service`` or ``workspace``."""
+    subject: str
+    """Its id; empty for the workspace."""
+    limits: Limits
+    block: int
+
+
+class ClockFact(msgspec.Struct, frozen=True, array_like=True, tag="clock", gc=False):
+    """What the clock must not be far behind: the newest record's time, or what an administrator accepted since."""
+
+    newest: float
 
 
 class KeyFact(msgspec.Struct, frozen=True, array_like=True, tag="key", gc=False):
@@ -95,7 +111,17 @@ class CredentialFact(msgspec.Struct, frozen=True, array_like=True, tag="credenti
     living: bool = True
 
 
-Fact: TypeAlias = ServiceFact | SecretFact | NetworkFact | PolicyFact | PartyFact | KeyFact | CredentialFact
+Fact: TypeAlias = (
+    ClockFact
+    | ServiceFact
+    | SecretFact
+    | NetworkFact
+    | PolicyFact
+    | PartyFact
+    | LimitsFact
+    | KeyFact
+    | CredentialFact
+)
 
 
 # Control process -> worker
@@ -108,8 +134,6 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
     index_key: bytes
     chunks: int
     """How many `Facts` messages of the snapshot follow."""
-    wall_floor: float
-    """Newest instant the journal has seen: a clock far behind it makes the node not ready."""
 
     def __repr__(self) -> str:
         return "Welcome(***)"

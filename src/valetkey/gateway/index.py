@@ -23,9 +23,11 @@ from valetkey.decision.policy import (
 from valetkey.decision.reservation import Level
 from valetkey.decision.restrictions import CompileContext, Networks
 from valetkey.gateway.facts import (
+    ClockFact,
     CredentialFact,
     Fact,
     KeyFact,
+    LimitsFact,
     NetworkFact,
     PartyFact,
     PolicyFact,
@@ -64,7 +66,6 @@ class ServiceEntry(msgspec.Struct, gc=False):
     id: str
     service: Service
     locked: bool
-    block: int
     runtime: object = None
     """What the gateway compiled for it (intake, upstream); thrown away when the service changes."""
 
@@ -92,10 +93,16 @@ class KeyIndex:
         self._networks: dict[str, tuple[str, ...]] = {}
         self._secrets: dict[tuple[str, str, str], SecretFact] = {}
         self._credentials: dict[bytes, CredentialFact] = {}
+        self._limits: dict[tuple[str, str], Level] = {}
+        """Limits that several keys share, by level and subject."""
+        self.newest = 0.0
+        """What the clock must not be far behind."""
         self._shared: dict[str, str] = {}
         self._incomplete: set[str] = set()
         """Keys compiled while something they need was missing: tried again after every change."""
         self._appliers: dict[type, Callable[..., Iterable[str]]] = {
+            ClockFact: self._apply_clock,
+            LimitsFact: self._apply_limits,
             ServiceFact: self._apply_service,
             SecretFact: self._apply_secret,
             NetworkFact: self._apply_network,
@@ -211,7 +218,7 @@ class KeyIndex:
             if held is not None and held.id == fact.id:
                 del self.services[old_name]
         if fact.service is not None:
-            self.services[fact.service.name] = ServiceEntry(fact.id, fact.service, fact.locked, fact.block)
+            self.services[fact.service.name] = ServiceEntry(fact.id, fact.service, fact.locked)
             self._service_names[fact.id] = fact.service.name
         for name in [pair for pair in self._compiled_policies if pair[1] == fact.id]:
             del self._compiled_policies[name]
@@ -244,6 +251,23 @@ class KeyIndex:
         if not known:
             return ()
         return self._forget_with_descendants(e.id for e in self._by_id.values() if e.holder_id == fact.id)
+
+    def _apply_clock(self, fact: ClockFact) -> Iterable[str]:
+        self.newest = fact.newest
+        return ()
+
+    def _apply_limits(self, fact: LimitsFact) -> Iterable[str]:
+        level = Level.compile(fact.level, fact.block, fact.limits)
+        known = self._limits.get((fact.level, fact.subject))
+        self._limits[fact.level, fact.subject] = level
+        if known == level:
+            return ()
+        entries = self._by_id.values()
+        if fact.level == "holder":
+            self._forget_with_descendants(e.id for e in entries if e.holder_id == fact.subject)
+        else:
+            self._forget(e.id for e in entries if fact.level == "workspace" or e.service_id == fact.subject)
+        return ()  # a limit decides who comes in, and cuts nobody who is in
 
     def _apply_credential(self, fact: CredentialFact) -> Iterable[str]:
         if fact.living:
@@ -309,6 +333,7 @@ class KeyIndex:
                 Level.compile("key" if place == 0 else "ancestor", link.block, policies[place].policy.limits)
                 for place, link in enumerate(lineage)
             ]
+            levels += self._shared_levels(lineage)
             return compile_key(
                 service=name,
                 service_locked=service.locked,
@@ -319,6 +344,14 @@ class KeyIndex:
         except (LookupError, ValueError):
             # A policy of a newer version, a name that is gone, a block that cannot be.
             return self._dead(entry, name, standings)
+
+    def _shared_levels(self, lineage: list[KeyEntry]) -> Iterable[Level]:
+        """Holders of the key and of what it comes from, each once; then the service, then the workspace."""
+        if not self._limits:
+            return []
+        subjects = [("holder", holder) for holder in dict.fromkeys(link.holder_id for link in lineage)]
+        subjects += [("service", lineage[0].service_id), ("workspace", "")]
+        return [level for subject in subjects if (level := self._limits.get(subject)) is not None]
 
     def _dead(self, entry: KeyEntry, service: str, standings: list[Standing]) -> CompiledKey:
         """What cannot be compiled is suspended, unless it has ended for good: fail closed."""

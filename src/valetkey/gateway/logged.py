@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from urllib.parse import unquote_to_bytes
 
 from valetkey.keys.format import mask_keys
+from valetkey.log import note_failure as note_failure
 
 MAX_LOGGED = 512
 """Longest value of a caller's header that the journal keeps beside a record."""
@@ -51,12 +51,3 @@ def header_text(value: bytes | None, *, without_query: bool = False) -> str | No
     if without_query:
         value = value.partition(b"?")[0]
     return printable(mask_keys(value)[:MAX_LOGGED].decode("utf-8", "replace"))
-
-
-def note_failure(error: BaseException) -> None:
-    """One line for the operator about an error of ours: its kind and place, never its text, which may hold a key."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-    print(f"valetkey: {type(error).__name__}{where}", file=sys.stderr, flush=True)

@@ -10,6 +10,7 @@ from valetkey.decision.call import Call, Decision, Now
 from valetkey.decision.codes import CODES, Code
 from valetkey.decision.counter_blocks import NotEnlisted
 from valetkey.decision.decide import decide, refuse
+from valetkey.decision.limits import MAX_CLOCK_LAG
 from valetkey.decision.reservation import LimitRefusal, Reserved
 from valetkey.gateway.counters import CountersUnavailable, SharedCounters
 from valetkey.gateway.exposed import ExposedKeys
@@ -18,6 +19,7 @@ from valetkey.gateway.turn import Turn
 from valetkey.journal.disk import Room
 from valetkey.journal.records import End
 from valetkey.journal.segment import SegmentWriter
+from valetkey.readiness import Missing
 from valetkey.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 
 MAX_HOSTS = 64
 """Spellings of our own names that are remembered."""
-MAX_CLOCK_LAG = 60.0
-"""A wall clock further behind the newest journal record makes the node not ready: windows would reopen."""
 
 
 class Clock(Protocol):
@@ -68,7 +68,6 @@ class Node:
         self.boottime = boottime
         self.lease_until = 0
         """Nanoseconds of CLOCK_BOOTTIME until which this worker may answer."""
-        self.wall_floor = 0.0
         self.loaded = False
         self.draining = False
         self.replaced = False
@@ -96,27 +95,39 @@ class Node:
                 self._hosts[host] = answers
         return answers
 
-    def unready(self) -> str | None:
-        """Why this node cannot decide now, or None."""
+    def unready(self) -> Missing | None:
+        """Why this node cannot decide now, or None: the first of `missing`, without a list for every call."""
         if not self.loaded:
-            return "keys are not loaded yet"
+            return Missing.KEYS
         if self.boottime() >= self.lease_until:
-            return "the control process is out of reach"
+            return Missing.CONTROL
         if self.journal.failed:
-            return "the journal cannot be written"
+            return Missing.JOURNAL
         if self.draining:
-            return "the server is shutting down"
+            return Missing.STOPPING
         if self.disk_low:
-            return "the disk is nearly full"
+            return Missing.DISK
         if self.clock_behind:
-            return "the clock is behind the newest record; set it right"
+            return Missing.CLOCK
         return None
+
+    def missing(self) -> list[Missing]:
+        """All that keeps this node from deciding."""
+        lacks = {
+            Missing.KEYS: not self.loaded,
+            Missing.CONTROL: self.boottime() >= self.lease_until,
+            Missing.JOURNAL: self.journal.failed,
+            Missing.STOPPING: self.draining,
+            Missing.DISK: self.disk_low,
+            Missing.CLOCK: self.clock_behind,
+        }
+        return [what for what, lacking in lacks.items() if lacking]
 
     def look_around(self) -> None:
         """Look at the clock and the disk; called by the worker's timer, so that no call pays for it."""
         now = self.clock.now()
-        self.clock_behind = now.wall < self.wall_floor - MAX_CLOCK_LAG
-        self.wall_floor = max(self.wall_floor, now.wall)
+        self.clock_behind = now.wall < self.index.newest - MAX_CLOCK_LAG
+        self.index.newest = max(self.index.newest, now.wall)
         self.disk_low = not self._room.enough(now.monotonic)
 
     def judge(

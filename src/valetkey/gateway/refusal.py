@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from valetkey.decision.call import Decision
 from valetkey.decision.codes import CODES, PROBLEM_TYPES, Code
 from valetkey.decision.restrictions.patterns import METHODS
+from valetkey.readiness import Missing
 from valetkey.wire.request import HeaderPairs, WholeAnswer
 
 _encode = msgspec.json.Encoder().encode
@@ -65,3 +67,11 @@ def problem(decision: Decision, call_id: str | None, *, status: int | None = Non
 def plain_answer(status: int, body: bytes) -> WholeAnswer:
     """Status, headers and body of an answer in JSON that is no refusal."""
     return status, [(b"content-type", b"application/json")], body
+
+
+def readiness(missing: Sequence[Missing]) -> WholeAnswer:
+    """What a probe is told: ok, or in coarse words what is missing."""
+    if not missing:
+        return plain_answer(200, _encode({"status": "ok"}))
+    status, headers, body = plain_answer(503, _encode({"status": "not ready", "missing": missing}))
+    return status, [*headers, (b"retry-after", b"1"), (b"cache-control", b"no-store")], body

@@ -32,6 +32,8 @@ class AuditAction(StrEnum):
 
     NETWORK_ADD = "network:add"
 
+    LIMIT_CHANGE = "limit:change"
+
     PARTY_ADD = "party:add"
     PARTNER_ADD = "partner:add"
 

@@ -73,7 +73,7 @@ class Problem(msgspec.Struct, frozen=True):
     segment: str
     seq: int | None
     what: str
-    """One word or two that programs rely on, such as ``changed``; all stand in `verify.VERDICTS`."""
+    """One word or two that programs rely on, such as ``changed``; all stand in `verdict.VERDICTS`."""
     detail: str
 
 

@@ -7,6 +7,7 @@ What is signed is plain text (`statement`), so that any language can check it wi
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -52,6 +53,32 @@ def statement_of(checkpoint: Checkpoint) -> bytes:
     return statement(
         checkpoint.number, checkpoint.time_ms, checkpoint.previous, checkpoint.segments, checkpoint.key_id
     )
+
+
+_STATEMENT = re.compile(
+    r"valetkey-checkpoint-1\nnumber ([1-9][0-9]{0,17})\ntime ([0-9]{1,18})\nprevious (-|[0-9a-f]{64})\n"
+    r"key ([0-9a-f]{16})\n((?:segment [0-9a-z-]{1,64} [0-9]{1,18} [0-9a-f]{64}\n)*)",
+    re.ASCII,
+)
+
+
+def read_statement(text: str, signature: str) -> Checkpoint:
+    """The checkpoint that a statement states. Raises ValueError when it is not the text of one.
+
+    Says nothing about the signature.
+    """
+    found = _STATEMENT.fullmatch(text)
+    if found is None:
+        raise ValueError("not the statement of a checkpoint")
+    segments = {}
+    for line in found[5].splitlines():
+        _, name, count, head = line.split(" ")
+        segments[name] = (int(count), head)
+    previous = None if found[3] == "-" else found[3]
+    checkpoint = Checkpoint(int(found[1]), int(found[2]), previous, segments, found[4], signature)
+    if statement_of(checkpoint) != text.encode():
+        raise ValueError("not the plain form of a statement")
+    return checkpoint
 
 
 def digest(checkpoint: Checkpoint) -> str:

@@ -14,11 +14,17 @@ INTERVAL_NS = 200_000_000
 """The disk is asked at most this often: at full speed some 5 MB can be written in between."""
 
 
-def enough_room(path: Path) -> bool:
-    """Whether calls may still be recorded on the disk of `path`."""
+def free_and_held_back(path: Path) -> tuple[int, int]:
+    """Bytes that are free on the disk of `path`, and bytes that calls may not fill. Raises OSError."""
     disk = os.statvfs(path)
     held_back = min(disk.f_blocks * disk.f_frsize * HELD_BACK, HELD_BACK_MOST)
-    return disk.f_bavail * disk.f_frsize >= held_back
+    return disk.f_bavail * disk.f_frsize, int(held_back)
+
+
+def enough_room(path: Path) -> bool:
+    """Whether calls may still be recorded on the disk of `path`."""
+    free, held_back = free_and_held_back(path)
+    return free >= held_back
 
 
 class Room:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -31,6 +31,7 @@ SALT_BYTES = 16
 """128 random bits: an address has too few bits itself to be hidden by a hash."""
 
 _SALT = re.compile(rb"[0-9a-f]{32}")
+_HEX_DIGIT = re.compile(rb"[0-9a-f]")
 
 _MOST_RANGES = 1_000
 """Ranges in one record of an erasure: some 16 kB."""
@@ -56,6 +57,15 @@ class PersonalLine(msgspec.Struct, frozen=True, gc=False):
     @property
     def erased(self) -> bool:
         return not self.rest.strip(b" ")
+
+    @property
+    def half_erased(self) -> bool:
+        """Whether it is blank from its beginning or to its end only, as a loss of power in the middle of the
+        write leaves it; what is left can be tested against nothing any more."""
+        blank_first, blank_last = self.rest[:1] == b" ", self.rest[-1:] == b" "
+        if blank_first == blank_last:
+            return False
+        return self.rest[-1:] == b"}" if blank_first else _HEX_DIGIT.match(self.rest) is not None
 
     @property
     def commitment(self) -> str | None:
@@ -225,6 +235,29 @@ def _erase_in(
         os.close(beside)
         os.close(records)
     return erased
+
+
+def blank_ranges(folder: Path, segment: str, ranges: Iterable[tuple[int, int]]) -> int:
+    """Blank all lines that `ranges` hold (first and last number each); return how many were not blank yet."""
+    try:
+        beside = os.open(personal_path(folder, segment), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return 0
+    blanked = 0
+    try:
+        for first, last in ranges:
+            for line in personal_lines(beside, first_at(beside, first)):
+                if line is None or line.seq > last:
+                    break
+                if not line.erased:
+                    size = len(line.rest)
+                    _pwrite(beside, b" " * size, line.start + line.size - 1 - size)
+                    blanked += 1
+        if blanked:
+            os.fdatasync(beside)
+    finally:
+        os.close(beside)
+    return blanked
 
 
 def _to_erase(

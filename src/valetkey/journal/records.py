@@ -114,6 +114,8 @@ class Closed(Record, frozen=True, gc=False, omit_defaults=True, tag="closed"):
     """Why the upstream failed, in words; never anything that it sent."""
     tokens_in: int | None = None
     tokens_out: int | None = None
+    given_back: bool = False
+    """Whether nothing of the call counts against a limit: it never left, or its failure is refunded."""
 
 
 class Flood(Record, frozen=True, gc=False, omit_defaults=True, tag="flood"):
@@ -225,6 +227,13 @@ class Personal(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def time_of(record: AnyRecord) -> float:
+    """The instant that a record names, in seconds since the epoch."""
+    if isinstance(record, Checkpoint | Started | Erased):
+        return record.time_ms / 1000
+    return record.time
 
 
 AnyRecord: TypeAlias = (

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from valetkey.decision.codes import Code
 from valetkey.journal.backward import lines_backward
@@ -35,7 +36,8 @@ from valetkey.journal.chain import (
     split_line,
 )
 from valetkey.journal.errors import SegmentLive
-from valetkey.journal.personal import first_at, personal_lines
+from valetkey.journal.notes import by_id, erased_in
+from valetkey.journal.personal import blank_ranges, first_at, personal_lines
 from valetkey.journal.records import (
     UNREADABLE,
     Closed,
@@ -82,6 +84,20 @@ def unfinished(folder: Path) -> list[Path]:
         finally:
             os.close(descriptor)
     return found
+
+
+def finish_erasures(folder: Path, public_keys: Iterable[Ed25519PublicKey]) -> int:
+    """Blank what a killed control process had noted but not yet blanked; return how many lines.
+
+    Only notes in control segments that are not sealed are looked at: call it before such a one is recovered.
+    """
+    keys = by_id(public_keys)
+    return sum(
+        blank_ranges(folder, note.segment, note.ranges)
+        for path in unfinished(folder)
+        if SegmentName.parse(path.stem).control
+        for note in erased_in(path, keys)
+    )
 
 
 def _ends_sealed(descriptor: int) -> bool:

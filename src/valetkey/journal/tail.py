@@ -345,32 +345,3 @@ def _last_line(path: Path) -> tuple[bytes, int]:
         for offset, line in lines_backward(file.fileno(), os.fstat(file.fileno()).st_size):
             return line, offset + len(line)
     return b"", 0
-
-
-class _Time(msgspec.Struct, gc=False):
-    time: float = 0.0
-    time_ms: int = 0
-
-
-_decode_time = msgspec.json.Decoder(_Time).decode
-
-
-def newest_time(folder: Path, *, admit: Admit | None = None) -> float | None:
-    """The latest time (seconds since the epoch) that the last record of any segment (with `admit`, of any
-    admitted one) states, None without one.
-
-    A wall clock far behind it cannot be trusted.
-    """
-    newest: float | None = None
-    for name in segments_in(folder) if folder.is_dir() else []:
-        if admit is not None and not admit(name):
-            continue
-        parts = split_line(_last_line(segment_path(folder, name))[0])
-        if parts is None:
-            continue
-        try:
-            stated = _decode_time(parts[0])
-        except UNREADABLE:
-            continue
-        newest = max(newest or 0.0, stated.time, stated.time_ms / 1000)
-    return newest

@@ -26,6 +26,8 @@ class HourUse(msgspec.Struct):
     allowed: int = 0
     refused: dict[str, int] = {}
     """Code -> calls. A call that passed and then failed (UPSTREAM_FAILED and kin) counts as allowed."""
+    given_back: int = 0
+    """Of those allowed: calls that count against no limit."""
     bytes_in: int = 0
     bytes_out: int = 0
     cost: int = 0
@@ -37,6 +39,7 @@ class HourUse(msgspec.Struct):
         """Add the use of `other`, which covers other records of the same key and hour."""
         self.calls += other.calls
         self.allowed += other.allowed
+        self.given_back += other.given_back
         self.bytes_in += other.bytes_in
         self.bytes_out += other.bytes_out
         self.cost += other.cost
@@ -164,4 +167,5 @@ class Rollups:
         use.bytes_in += record.bytes_in
         use.bytes_out += record.bytes_out
         use.cost += record.cost or 0
+        use.given_back += record.given_back
         _add(use.ends, {record.end: 1})

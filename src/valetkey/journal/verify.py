@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from valetkey.journal.admission import Admission, says_nothing
@@ -28,64 +25,21 @@ from valetkey.journal.chain import (
 from valetkey.journal.checkpoint import digest, signed_by
 from valetkey.journal.notes import by_id, covered_lines, started_in, uncovered
 from valetkey.journal.records import UNREADABLE, Checkpoint, Segment, decode_record
+from valetkey.journal.verdict import MOST_PROBLEMS, VERDICTS, Report, Verdict, What
 from valetkey.journal.walk import Walker
-
-Verdict = Literal["ok", "broken", "unproven"]
-
-MOST_PROBLEMS = 200
-"""Problems listed; more are only counted, so that a shredded journal still gives a report one can read."""
+from valetkey.journal.witness import WitnessFile
+from valetkey.journal.witnessed import AgainstWitness
 
 
-class What(StrEnum):
-    """What a problem is."""
+class Verification:
+    """One proof on its way."""
 
-    CHANGED = "changed"
-    REMOVED = "removed"
-    REORDERED = "reordered"
-    TRUNCATED = "truncated"
-    PERSONAL_CHANGED = "personal changed"
-    PERSONAL_REMOVED = "personal removed"
-    SEGMENT_MISSING = "segment missing"
-    STRANGER = "stranger"
-    SIGNATURE_BAD = "checkpoint signature bad"
-    CHECKPOINT_MISSING = "checkpoint missing"
-    UNPROVEN = "unproven"
-
-
-VERDICTS: dict[What, tuple[Verdict, Verdict]] = {
-    What.CHANGED: ("broken", "ok"),
-    What.REMOVED: ("broken", "broken"),
-    What.REORDERED: ("broken", "ok"),
-    What.TRUNCATED: ("ok", "broken"),
-    What.PERSONAL_CHANGED: ("broken", "ok"),
-    What.PERSONAL_REMOVED: ("broken", "broken"),
-    What.SEGMENT_MISSING: ("ok", "broken"),
-    What.STRANGER: ("broken", "ok"),
-    What.SIGNATURE_BAD: ("broken", "ok"),
-    What.CHECKPOINT_MISSING: ("broken", "broken"),
-    What.UNPROVEN: ("ok", "unproven"),
-}
-"""What a problem says about integrity and about completeness."""
-
-
-class Report(msgspec.Struct, frozen=True):
-    """What verification found."""
-
-    integrity: Verdict
-    completeness: Verdict
-    records: int
-    segments: int
-    checkpoints: int
-    """Checkpoints with a good signature."""
-    erased: int
-    """Records whose personal fields were erased, with a signed note of it."""
-    problems: list[Problem]
-    more_problems: int = 0
-
-
-class _Verification:
     def __init__(
-        self, folder: Path, public_keys: Iterable[Ed25519PublicKey], stored: Mapping[str, tuple[int, str]]
+        self,
+        folder: Path,
+        public_keys: Iterable[Ed25519PublicKey],
+        stored: Mapping[str, tuple[int, str]],
+        witness: WitnessFile | None,
     ) -> None:
         self.folder = folder
         self.keys = by_id(public_keys)
@@ -101,6 +55,7 @@ class _Verification:
         self.seen: set[What] = set()
         self.checkpoints = 0
         self.last: Checkpoint | None = None
+        self.against = AgainstWitness(self, witness) if witness is not None else None
 
     def report(self, segment: str, seq: int | None, what: str, detail: str) -> None:
         self.seen.add(What(what))
@@ -132,14 +87,16 @@ class _Verification:
                 self.folder, name, partial(self.report, stem), None if upto is None else upto[stem][0]
             )
         for stem in sorted(beside - set(names)):
-            self._lost(stem, "its personal fields are")
+            self.lost(stem, "its personal fields are")
         for stem, (count, head) in self.stored.items():
             if stem not in names:
-                self._lost(stem, "the store")
+                self.lost(stem, "the store")
             elif stem in self.walkers and count > 0 and (upto is None or count <= upto[stem][0]):
                 self.walkers[stem].expect(count, head, "the store")
+        if self.against is not None:
+            self.against.open(upto)
 
-    def _lost(self, stem: str, source: str) -> None:
+    def lost(self, stem: str, source: str) -> None:
         if stem not in self.missing:
             self.missing.add(stem)
             self.report(stem, None, What.SEGMENT_MISSING, f"The segment is gone, but {source} knows it.")
@@ -159,6 +116,8 @@ class _Verification:
                 walker.finish()
         for walker in self.walkers.values():
             self._previous(walker)
+        if self.against is not None:
+            self.against.finish()
         strangers = self._strangers()
         for stem, walker in self.walkers.items():
             behind = walker.count - self.covered.get(stem, 0)
@@ -199,16 +158,28 @@ class _Verification:
 
     def erasures(self) -> int:
         """Report blank personal lines that no signed erasure covers; return how many are covered."""
-        blank = {stem: walker.blank for stem, walker in self.walkers.items() if walker.blank}
+        blank = {
+            stem: sorted([*walker.blank, *walker.half_blank]) if walker.half_blank else walker.blank
+            for stem, walker in self.walkers.items()
+            if walker.blank or walker.half_blank
+        }
         # Read after the walk: an erasure that goes on meanwhile is noted before it blanks.
         covered = covered_lines(self.folder, self.keys) if blank else {}
         erased = 0
         for stem, numbers in blank.items():
             erased += len(numbers)
+            half = set(self.walkers[stem].half_blank)
             for seq in uncovered(numbers, covered.get(stem, [])):
                 erased -= 1
+                half.discard(seq)
                 detail = "The fields beside the record are blank, but no signed erasure covers them."
                 self.report(stem, seq, What.PERSONAL_REMOVED, detail)
+            for seq in sorted(half):
+                erased -= 1
+                detail = (
+                    "The fields beside the record are erased in part: the next start of the server goes on."
+                )
+                self.report(stem, seq, What.UNPROVEN, detail)
         return erased
 
     def checkpoint(self, walker: Walker, payload: bytes) -> None:
@@ -238,6 +209,8 @@ class _Verification:
                 walker.name, seq, What.CHECKPOINT_MISSING, "The checkpoint before this one is not there."
             )
         self.last = record
+        if self.against is not None:
+            self.against.compare(walker, record)
         for stem, (count, head) in record.segments.items():
             self._compare(walker, record.number, stem, count, head)
         # The signature proves the checkpoint's own record, and its segment up to there.
@@ -248,7 +221,7 @@ class _Verification:
         source = f"checkpoint {number}"
         walker = self.walkers.get(stem)
         if walker is None:
-            self._lost(stem, source)
+            self.lost(stem, source)
             return
         already = self.covered.get(stem, 0)
         self.covered[stem] = max(count, already)
@@ -282,7 +255,7 @@ class _Verification:
         if not isinstance(record, Segment) or record.previous is None:
             return
         if record.previous not in self.names:
-            self._lost(record.previous, f"segment {walker.name}")
+            self.lost(record.previous, f"segment {walker.name}")
             return
         before = self.walkers.get(record.previous)
         if before is not None and record.previous_count is not None and before.count < record.previous_count:
@@ -308,14 +281,16 @@ def verify_journal(
     stored_heads: Mapping[str, tuple[int, str]],
     *,
     upto: Mapping[str, tuple[int, str]] | None = None,
+    witness: WitnessFile | None = None,
 ) -> Report:
     """Prove the journal in `folder`.
 
     `public_keys`: the keys whose checkpoints count. `stored_heads`: segment -> count and head as the store
     keeps them. `upto`: on a home that is being written, the heads right after a checkpoint was made: later
-    records and announced segments are left alone. Without a checkpoint of a known key nothing is proven.
+    records and announced segments are left alone. `witness`: what someone outside holds, read before the call.
+    Without a checkpoint of a known key nothing is proven.
     """
-    verification = _Verification(folder, public_keys, stored_heads)
+    verification = Verification(folder, public_keys, stored_heads, witness)
     verification.open(upto)
     verification.walk()
     erased = verification.erasures()
@@ -330,4 +305,5 @@ def verify_journal(
         erased,
         verification.problems,
         verification.more,
+        verification.against.agreed if verification.against is not None else 0,
     )

@@ -42,11 +42,18 @@ class Walker:
         self.records = 0
         self.blank = array("Q")
         """Numbers of the records whose personal fields are blank."""
+        self.half_blank = array("Q")
+        """Numbers of those that are blank at one end: what a loss of power in the middle of an erasure leaves."""
         self.link = first_link(self.name)
         self.link_before = self.link
+        self._other_link: bytes | None = None
+        """Of a record whose payload and link do not match: the link that the payload gives."""
         self.first = b""
         """Payload of the first record."""
         self.sealed = False
+        self._control = name.control
+        self._last = b""
+        """Kind of the last record."""
         self._report = report
         self._limit = limit
         self._missing: dict[int, None] = {}
@@ -59,11 +66,12 @@ class Walker:
         self._beside = False
         self._personal: Iterator[PersonalLine | None] = iter(())
         self._personal_ahead: PersonalLine | None = None
-        self._expected: dict[int, tuple[str, str]] = {}
+        self._expected: dict[int, list[tuple[str, str, int | None]]] = {}
 
-    def expect(self, count: int, head: str, source: str) -> None:
-        """Compare the head when `count` is reached; `source` says who knows it."""
-        self._expected[count] = (head, source)
+    def expect(self, count: int, head: str, source: str, first: int | None = None) -> None:
+        """Compare the head when `count` is reached; `source` says who knows it. With `first` another head means
+        that the records from there on were written anew, else that this one was changed."""
+        self._expected.setdefault(count, []).append((head, source, first))
 
     def advance(self, count: int) -> bytes | None:
         """Walk to record `count` and return its link, None when it is not met. A sealed segment is walked on
@@ -101,7 +109,7 @@ class Walker:
         self._missing.clear()
         if self._expected:
             count = max(self._expected)
-            source = self._expected[count][1]
+            source = self._expected[count][0][1]
             self._report(
                 self.count + 1,
                 "truncated",
@@ -122,7 +130,9 @@ class Walker:
             self._end()
             return None
         if not line.endswith(b"\n"):
-            what = "changed" if self.sealed else "unproven"
+            # Right behind the seal of a control segment one last checkpoint may have been on its way.
+            on_its_way = not self.sealed or (self._control and self._last == b"sealed")
+            what = "unproven" if on_its_way else "changed"
             self._report(self.count + 1, what, f"{len(line)} bytes of an unfinished record stand at the end.")
             self._end()
             return None
@@ -133,8 +143,11 @@ class Walker:
             self._arrive(expected, self._stated(line), b"")
             return b""
         payload, stated = parts
+        other = None
         seq = seq_of(payload)
-        if seq != expected and self._follows(expected + 1, stated):
+        if seq != expected and (
+            self._continues(_numbered(payload, expected), stated) or self._follows(expected + 1, stated)
+        ):
             self._report(expected, "changed", "The number of the record was changed.")
             seq = expected
         elif seq is None:
@@ -152,13 +165,22 @@ class Walker:
             )
             self._report(seq, "reordered", detail)
             return payload  # the chain goes on from the record before it
-        elif next_link(self.link, payload) != stated:
+        elif not self._continues(payload, stated):
             self._report(seq, "changed", "The record does not match its link of the chain.")
+            other = next_link(self.link, payload)
         self._arrive(seq, stated, payload)
+        self._other_link = other
         return payload
 
     def _next(self) -> bytes | None:
         return self._ahead.pop() if self._ahead else next(self._lines, None)
+
+    def _continues(self, payload: bytes, stated: bytes) -> bool:
+        """Whether a record follows the one before it; where that one's own link does not match it, one of the
+        two that it may have had."""
+        return next_link(self.link, payload) == stated or (
+            self._other_link is not None and next_link(self._other_link, payload) == stated
+        )
 
     def _follows(self, seq: int, link: bytes) -> bool:
         """Whether the next line is record `seq` and continues `link`: then only this line is wrong."""
@@ -188,7 +210,8 @@ class Walker:
         self.records += 1
         self.link_before = self.link
         self.link = link
-        kind = kind_of(payload)
+        self._other_link = None
+        kind = self._last = kind_of(payload)
         if self.sealed and kind not in _BEHIND_SEAL:
             self._report(seq, "changed", "The record stands behind the seal.")
         if kind == b"sealed":
@@ -205,9 +228,17 @@ class Walker:
 
     def _meet(self, seq: int, link: bytes) -> None:
         for count in [count for count in self._expected if count <= seq]:
-            head, source = self._expected.pop(count)
-            if count == seq and head != link.hex():
-                self._report(seq, "changed", f"The head at this record is not the one that {source} knows.")
+            for head, source, first in self._expected.pop(count):
+                if count != seq or head == link.hex():
+                    continue
+                if first is None:
+                    self._report(
+                        seq, "changed", f"The head at this record is not the one that {source} knows."
+                    )
+                else:
+                    self._report(
+                        first, "rewritten", f"Records {first} to {count} are not those that {source} signs."
+                    )
 
     def _check_personal(self, seq: int, commitment: str) -> None:
         if not self._beside:
@@ -230,9 +261,10 @@ class Walker:
                 self._report(seq, "personal removed", "The fields beside the record are gone.")
                 return
             break
-        # A kill inside the write that blanks a line may leave its end; without the salt it commits to nothing.
-        if line.rest[:1] in (b" ", b""):
+        if line.erased:
             self.blank.append(seq)
+        elif line.half_erased:
+            self.half_blank.append(seq)
         elif line.commitment != commitment:
             self._report(seq, "personal changed", "The fields beside the record are not those it commits to.")
 
@@ -253,6 +285,11 @@ class Walker:
         else:
             seq = None if left[0] is None else left[0].seq
             self._report(seq, "personal changed", "Fields stand beside that no record commits to.")
+
+
+def _numbered(payload: bytes, seq: int) -> bytes:
+    """The payload with another number."""
+    return b'{"seq":%d%b' % (seq, payload[payload.find(b",") :])
 
 
 _END = PersonalLine(0, 0, 0, b"")

@@ -190,6 +190,7 @@ def change_key(unit: Unit, request: ChangeKey) -> KeyView:
         **{name: value for name, value in values.items() if name in ("label", "expires")},
     }
     unit.touch("key", request.id)
+    unit.counted_anew = policy.limits != view.policy.limits
     return get_key(unit.connection, unit.workspace, request.id)
 
 

@@ -115,6 +115,13 @@ def index_of_key(connection: Connection, workspace: str, loader: FactLoader, key
             ("policy", row.policy_id),
         ]
         following = row.parent_id
+    subjects = [workspace, *(identifier for kind, identifier in changes if kind in ("service", "party"))]
+    limits = connection.execute(
+        select(tables.limits.c.id).where(
+            tables.limits.c.workspace_id == workspace, tables.limits.c.subject.in_(subjects)
+        )
+    ).scalars()
+    changes += [("limits", identifier) for identifier in limits]
     networks = connection.execute(
         select(tables.networks.c.id).where(tables.networks.c.workspace_id == workspace)
     ).scalars()

@@ -17,6 +17,7 @@ from typing import Any
 
 import uvloop
 
+from valetkey import log
 from valetkey.access.actor import SYSTEM
 from valetkey.access.operation import Frame
 from valetkey.errors import ValetkeyError
@@ -30,6 +31,7 @@ from valetkey.server.desk import Desk
 from valetkey.server.facts import FactLoader
 from valetkey.server.hardening import begin_child, go_first
 from valetkey.server.home import Home
+from valetkey.server.lifting import lift_counters
 from valetkey.server.listener import Listener
 from valetkey.server.opening import open_home
 from valetkey.server.record import Recorder
@@ -85,13 +87,23 @@ class ControlProcess:
             raise SystemExit(1) from None
         self._counters = SharedCounters.open(self._home.counters, None, 0)
         frame = Frame(opened.store, opened.keyring, time.time, os.urandom, opened.workspace)
-        loader = FactLoader(opened.workspace, opened.keyring)
+        loader = FactLoader(
+            opened.workspace,
+            opened.keyring,
+            newest=lambda connection: self._recorder.newest_in(connection).time,
+        )
         with opened.store.read() as connection:
             signing_key = opened.keyring.signing_key(connection)
             index_key = opened.keyring.key(connection, INDEX)
         generation = int(time.time())
         self._recorder = Recorder(
-            self._home, opened.store, opened.workspace, signing_key, generation, self._reader
+            self._home,
+            opened.store,
+            opened.workspace,
+            signing_key,
+            generation,
+            self._reader,
+            witnesses=self._settings.witness,
         )
 
         async def snapshot() -> list[Fact]:
@@ -104,7 +116,6 @@ class ControlProcess:
         self._workers = Workers(
             workspace=opened.workspace,
             index_key=index_key,
-            wall_floor=lambda: self._recorder.newest,
             snapshot=snapshot,
             enlist=self._enlist,
             announce=self._recorder.announce,
@@ -114,6 +125,12 @@ class ControlProcess:
         )
         await self._begin(reader)
         await self._recorder.recover(None, self._live_segments())
+        if not self._counters.lifted:
+            # The machine was started anew: what the counters held may never have reached the disk.
+            await self._recorder.catch_up()
+            with opened.store.read() as connection:
+                lift_counters(connection, opened.workspace, self._counters, time.time())
+            self._counters.lifted = True
         await self._workers.listen(self._home.worker_socket)
         desk = Desk(
             home=self._home,
@@ -147,7 +164,7 @@ class ControlProcess:
         await self._recorder.recover(None, self._live_segments())
         await self._recorder.close()
         opened.store.close()
-        sys.stderr.flush()
+        log.current().flush()
         os._exit(0)
 
     async def _open_doors(self, desk: Desk) -> list[Listener]:
@@ -223,6 +240,7 @@ class ControlProcess:
     async def _latch(self, desk: Desk) -> None:
         while True:
             await asyncio.sleep(LATCH_SECONDS)
+            log.current().settle()
             try:
                 await desk.latch_expired()
             except StoreError as error:
@@ -270,9 +288,9 @@ def main() -> None:
     given = parser.parse_args()
     begin_child(given.parent)
     go_first()
-    uvloop.run(
-        ControlProcess(Home(given.home), settings_from_flags(sys.stdin.readline()), given.supervisor_fd).run()
-    )
+    settings = settings_from_flags(sys.stdin.readline())
+    log.configure("control", style=settings.log_format, level=settings.log_level)
+    uvloop.run(ControlProcess(Home(given.home), settings, given.supervisor_fd).run())
 
 
 if __name__ == "__main__":

@@ -11,15 +11,18 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, insert, select
 
 from valetkey.access.actor import Actor, ActorKind
+from valetkey.access.clock import AcceptClock, accept_clock
 from valetkey.access.operation import Frame, Operation, Unit
 from valetkey.decision.call import Now
-from valetkey.errors import Conflict, Invalid, ValetkeyError
+from valetkey.doctor.findings import Report
+from valetkey.errors import Conflict, Invalid, NotPermitted, ValetkeyError
 from valetkey.gateway.counters import SharedCounters
 from valetkey.journal.errors import BadCursor
 from valetkey.journal.event import EventFilter
@@ -31,8 +34,11 @@ from valetkey.keys.operations import latch_expired
 from valetkey.keys.queries import KeyView, find_key
 from valetkey.parties.tokens import actor_of_token
 from valetkey.server.checking import check_key
+from valetkey.server.examining import examine_serving
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
+from valetkey.server.lifting import lift_counters
+from valetkey.server.readiness import lacking, words
 from valetkey.server.record import Recorder
 from valetkey.server.usage import read_audit, read_usage
 from valetkey.server.workers import Settled, Workers
@@ -103,11 +109,25 @@ class Desk:
             )
             if isinstance(done, Outcome):
                 return done
-            answer, facts = done
+            answer, facts, counted_anew = done
             sent = self._workers.send(facts, let_finish=let_finish) if facts else []
         self._recorder.wake()
         settled = await self._workers.settle(sent) if sent else Settled(0, 0, 0)
+        if counted_anew:
+            # Every worker counts it from now on; what was used before stands in the journal.
+            await self._recorder.catch_up()
+            await self.read(
+                lambda c: lift_counters(c, self.workspace, self._counters, self._frame.wall(), counted_anew)
+            )
         return Outcome(answer, settled.acknowledged, settled.fenced, settled.cut)
+
+    async def accept_clock(self, actor: Actor) -> Outcome:
+        """The clock is right, whatever records say; in force in every worker when this returns."""
+        await self._recorder.catch_up()  # what names a later instant by now is meant, and nothing after it
+        outcome = await self.perform(accept_clock, AcceptClock(), actor)
+        await asyncio.to_thread(self._counters.accept_clock, outcome.answer.now)
+        await self._recorder.catch_up()
+        return outcome
 
     async def latch_expired(self) -> int:
         """Make the end of keys that have expired final, here and in every worker."""
@@ -126,7 +146,7 @@ class Desk:
 
     def _perform(
         self, operation: Operation[Any, Any], request: Any, actor: Actor, replay_token: str | None
-    ) -> tuple[Any, list[Any]] | Outcome:
+    ) -> tuple[Any, list[Any], tuple[tuple[str, str], ...]] | Outcome:
         if replay_token is not None:
             replayed = self._replayed(operation, request, actor, replay_token)
             if replayed is not None:
@@ -141,7 +161,7 @@ class Desk:
 
         environment = getattr(request, "environment", "production")
         performed = self._frame.perform(operation, request, actor, environment, in_the_end=in_the_end)
-        return performed.answer, facts
+        return performed.answer, facts, performed.changed if performed.counted_anew else ()
 
     def _replayed(
         self, operation: Operation[Any, Any], request: Any, actor: Actor, token: str
@@ -268,9 +288,34 @@ class Desk:
         """A page of management actions, newest first."""
         return await self.read(lambda c: read_audit(c, self.workspace, limit, cursor))
 
-    async def verify_journal(self) -> dict[str, Any]:
-        """Make a checkpoint, then prove everything up to it."""
-        return await self._recorder.verify()
+    async def verify_journal(self, actor: Actor, witness: str | None = None) -> dict[str, Any]:
+        """Make a checkpoint, then prove everything up to it. A witness's file is read for the local owner only:
+        for anyone else it would be a way to ask which files there are. Raises `NotPermitted` and `Invalid`."""
+        if witness is not None and actor.kind is not ActorKind.LOCAL_OWNER:
+            raise NotPermitted(
+                "The file of a witness is read on the machine itself.",
+                "Run it there, as the owner of the data folder.",
+            )
+        return await self._recorder.verify(None if witness is None else Path(witness))
+
+    async def examine(self) -> dict[str, Any]:
+        """What is weak about this installation."""
+
+        def run() -> Report:
+            recorder = self._recorder
+            store, problems = self._frame.store, tuple(recorder.problems)
+            return examine_serving(
+                self.home,
+                self.settings,
+                store,
+                self.workspace,
+                recorder.signed_by,
+                recorder.admission,
+                problems,
+            )
+
+        answer: dict[str, Any] = msgspec.to_builtins(await asyncio.to_thread(run))
+        return answer
 
     # -- who asks
 
@@ -293,18 +338,23 @@ class Desk:
             }
             for w in self._workers.known.values()
         ]
-        missing = []
-        if not any(worker["ready"] for worker in workers):
-            missing.append("no gateway worker is ready")
-        if self._recorder.failed:
-            missing.append("the journal cannot be written")
-        missing += [f"journal problem: {problem}" for problem in self._recorder.problems]
+        recorder = self._recorder
+        missing = lacking(
+            self._workers.known.values(),
+            journal=self.home.journal,
+            journal_failed=recorder.failed,
+            problems=recorder.problems,
+            newest=recorder.newest,
+            wall=time.time(),
+        )
         return {
             "version": product_version(),
             "home": str(self.home.folder),
             "pid": os.getpid(),
             "ready": not missing,
-            "missing": missing,
+            "missing": [one.detail for one in missing],
+            "not_ready": words(missing),
+            "degraded": self._recorder.witnesses.troubles,
             "workers": workers,
             "gateway_port": self.settings.gateway_port,
             "control_port": self.settings.control_port,

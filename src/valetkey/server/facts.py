@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable
 import msgspec
 from sqlalchemy import Connection, select
 
+from valetkey.decision.limits import Limits
 from valetkey.decision.policy import State
 from valetkey.gateway.facts import (
+    ClockFact,
     CredentialFact,
     Fact,
     KeyFact,
+    LimitsFact,
     NetworkFact,
     PartyFact,
     PolicyFact,
@@ -27,7 +30,7 @@ from valetkey.store import tables
 from valetkey.vault.keyring import Keyring
 from valetkey.vault.sealing import SecretContext
 
-_ORDER = ("network", "service", "party", "policy", "secret", "credential", "key")
+_ORDER = ("clock", "network", "service", "party", "limits", "policy", "secret", "credential", "key")
 """What others refer to comes first."""
 
 RETIRED_SECONDS = 86_400
@@ -39,10 +42,18 @@ LATCHED = 0.0
 class FactLoader:
     """Reads facts of one workspace."""
 
-    def __init__(self, workspace: str, keyring: Keyring, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        workspace: str,
+        keyring: Keyring,
+        wall: Callable[[], float] = time.time,
+        newest: Callable[[Connection], float] = lambda connection: 0.0,
+    ) -> None:
+        """`newest`: what no clock may be far behind."""
         self._workspace = workspace
         self._keyring = keyring
         self._wall = wall
+        self._newest = newest
 
     def all(self, connection: Connection) -> list[Fact]:
         """The whole snapshot. Revoked keys stay: their holders are told REVOKED, not UNKNOWN_KEY."""
@@ -64,6 +75,8 @@ class FactLoader:
 
     def _load(self, connection: Connection, kind: str, ids: list[str] | None) -> Iterable[Fact]:
         loaders = {
+            "clock": self._clock,
+            "limits": self._limits,
             "network": self._networks,
             "service": self._services,
             "party": self._parties,
@@ -80,6 +93,16 @@ class FactLoader:
             query = query.where(table.c.id.in_(ids))
         return connection.execute(query).all()
 
+    def _clock(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
+        yield ClockFact(self._newest(connection))
+
+    def _limits(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
+        table = tables.limits
+        columns = (table.c.level, table.c.subject, table.c.document, table.c.block)
+        for level, subject, document, block in self._rows(connection, table, columns, ids):
+            shared_by = "" if level == "workspace" else subject
+            yield LimitsFact(level, shared_by, msgspec.json.decode(document, type=Limits), block)
+
     def _networks(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
         table = tables.networks
         for name, blocks in self._rows(connection, table, (table.c.name, table.c.blocks), ids):
@@ -87,17 +110,17 @@ class FactLoader:
 
     def _services(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
         table = tables.services
-        columns = (table.c.id, table.c.definition, table.c.locked, table.c.block, table.c.removed)
-        for identifier, definition, locked, block, removed in self._rows(connection, table, columns, ids):
+        columns = (table.c.id, table.c.definition, table.c.locked, table.c.removed)
+        for identifier, definition, locked, removed in self._rows(connection, table, columns, ids):
             service = None if removed is not None else msgspec.json.decode(definition, type=Service)
             if service is not None or ids is not None:
-                yield ServiceFact(identifier, service, bool(locked), block)
+                yield ServiceFact(identifier, service, bool(locked))
 
     def _parties(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
         table = tables.parties
-        columns = (table.c.id, table.c.name, table.c.block, table.c.removed)
-        for identifier, name, block, removed in self._rows(connection, table, columns, ids):
-            yield PartyFact(identifier, name, block, removed is not None)
+        columns = (table.c.id, table.c.name, table.c.removed)
+        for identifier, name, removed in self._rows(connection, table, columns, ids):
+            yield PartyFact(identifier, name, removed is not None)
 
     def _policies(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
         table = tables.policies

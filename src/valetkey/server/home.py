@@ -93,6 +93,10 @@ class Home:
                 f"Another valetkey server (process {holder}) already uses {self.folder}.",
                 "Stop it, or give this one a folder of its own with VALETKEY_HOME.",
             ) from None
+        owner = self.folder.stat()
+        if os.geteuid() == 0 and owner.st_uid != 0:
+            # Root looks into the folder of another: what it leaves there must not keep its owner out.
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return descriptor

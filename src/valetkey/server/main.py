@@ -6,11 +6,11 @@ import asyncio
 import errno
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from valetkey import log
 from valetkey.errors import Conflict, Invalid
 from valetkey.server.hardening import harden
 from valetkey.server.home import Home
@@ -39,6 +39,7 @@ def serve(
     """Serve until SIGTERM or an interrupt. Raises `ValetkeyError` when the server cannot start."""
     os.umask(0o077)
     settings = load_settings(home, flags=flags)
+    log.configure("supervisor", style=settings.log_format, level=settings.log_level)
     _check_plain(settings)
     _check_certificate(settings)
     if settings.control_port == settings.gateway_port:
@@ -68,10 +69,20 @@ async def _serve(home: Home, settings: Settings, ready: Callable[[Home, Settings
 
 def _announce(home: Home, settings: Settings) -> None:
     at = f"[{settings.listen}]" if ":" in settings.listen else settings.listen
-    print(f"valetkey serves {settings.scheme}://{at}:{settings.gateway_port} (gateway)", file=sys.stderr)
-    print(f"                {settings.scheme}://{at}:{settings.control_port} (control)", file=sys.stderr)
-    print(f"                {home.folder} (data)", file=sys.stderr)
-    sys.stderr.flush()
+    gateway, control = (
+        f"{settings.scheme}://{at}:{port}" for port in (settings.gateway_port, settings.control_port)
+    )
+    log.current().announce(
+        "serving",
+        (
+            f"valetkey serves {gateway} (gateway)",
+            f"                {control} (control)",
+            f"                {home.folder} (data)",
+        ),
+        gateway=gateway,
+        control=control,
+        data=str(home.folder),
+    )
 
 
 def _check_plain(settings: Settings) -> None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from valetkey.errors import NotFound
-from valetkey.journal.verify import verify_journal
 from valetkey.server.home import Home
 from valetkey.server.opening import open_home
+from valetkey.server.proving import prove, read_public_key
 from valetkey.server.settings import load_settings
 from valetkey.server.usage import read_positions
 
 
-def verify_home(home: Home) -> dict[str, Any]:
+def verify_home(home: Home, witness: Path | None = None) -> dict[str, Any]:
     """Prove the journal as it lies there, without writing to it. Raises `ValetkeyError`."""
     if not home.exists:
         raise NotFound(f"There is no valetkey home in {home.folder}.", "Name it with VALETKEY_HOME.")
@@ -27,9 +26,15 @@ def verify_home(home: Home) -> dict[str, Any]:
             positions, _ = read_positions(connection)
             public_key = opened.keyring.signing_key(connection).public_key()
         stored = {name: (p.count, p.head) for name, p in positions.items() if p.count}
-        report = verify_journal(home.journal, [public_key], stored)
+        report = prove(home.journal, public_key, stored, None, witness)
         opened.store.close()
     finally:
         os.close(lock)
-    answer: dict[str, Any] = msgspec.to_builtins(report)
-    return {**answer, "time": time.time()}
+    return {**report, "time": time.time()}
+
+
+def verify_copy(home: Home, public_key: str, witness: Path | None = None) -> dict[str, Any]:
+    """Prove a copy of a journal with nothing but the public key: no root key, no database. Raises `ValetkeyError`."""
+    if not home.journal.is_dir():
+        raise NotFound(f"There is no journal in {home.folder}.", "Name the data folder with VALETKEY_HOME.")
+    return {**prove(home.journal, read_public_key(public_key), {}, None, witness), "time": time.time()}

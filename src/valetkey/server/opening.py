@@ -20,7 +20,7 @@ from valetkey.settings import Settings
 from valetkey.store import tables
 from valetkey.store.engine import Store, sqlite_url
 from valetkey.vault.keyring import Keyring
-from valetkey.vault.root_key import FileRootKey, default_path
+from valetkey.vault.root_key import CredentialRootKey, FileRootKey, default_path
 from valetkey.vault.sealing import RootKey
 
 
@@ -46,9 +46,21 @@ def root_key_path(home: Home, settings: Settings, environment: Mapping[str, str]
     return default_path(home.id, environment)
 
 
+def root_key_provider(
+    home: Home, settings: Settings, environment: Mapping[str, str] = os.environ
+) -> FileRootKey | CredentialRootKey:
+    """What reads the root key: its file, or the credential of systemd where that is named. Raises `RootKeyRefused`."""
+    path = root_key_path(home, settings, environment)
+    if CredentialRootKey.holds(path, environment):
+        return CredentialRootKey(environment, path.name)
+    return FileRootKey(path, home.folder)
+
+
 def open_home(home: Home, settings: Settings) -> Opened:
     """Open a home; an empty one is made. Raises `ValetkeyError` with a sentence for everything that is wrong."""
-    provider = FileRootKey(root_key_path(home, settings), home.folder)
+    provider = root_key_provider(home, settings)
+    # A credential is there or its reading says that it is not: none is ever made.
+    lacking = isinstance(provider, FileRootKey) and not provider.path.exists()
     store = Store.open(settings.database_url or sqlite_url(home.database))
     with store.read() as connection:
         workspace = connection.execute(select(tables.workspaces.c.id)).scalar()
@@ -58,11 +70,12 @@ def open_home(home: Home, settings: Settings) -> Opened:
                 "The database is empty, but the journal of this home is not: the database was lost.",
                 "Restore it from a backup, or start with another folder in VALETKEY_HOME.",
             )
-        root = provider.load() if provider.path.exists() else provider.create()
+        root = provider.create() if lacking and isinstance(provider, FileRootKey) else provider.load()
         return _create(store, root)
-    if not provider.path.exists():
+    if lacking:
         raise Unavailable(
-            f"There is no root key at {provider.path}; without it nothing sealed in this home can be opened.",
+            f"There is no root key at {root_key_path(home, settings)}; without it nothing sealed in this home can "
+            "be opened.",
             f"Run as {home.owner_name()}, who owns this home; or put the key back, or name its place in "
             "VALETKEY_ROOT_KEY_FILE.",
         )

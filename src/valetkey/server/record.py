@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import select, update
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from sqlalchemy import Connection, select, update
 
+from valetkey.access.clock import Newest, read_newest, store_newest
 from valetkey.gateway.logged import note_failure
 from valetkey.journal.admission import read_admission
 from valetkey.journal.chain import SegmentName, segment_path, segments_in
-from valetkey.journal.checkpoint import Checkpointer, last_checkpoint
+from valetkey.journal.checkpoint import Checkpointer, Heads, last_checkpoint
 from valetkey.journal.errors import JournalError, JournalFailed, SegmentLive
 from valetkey.journal.notes import Notary
 from valetkey.journal.personal import Erasure, erase_personal
 from valetkey.journal.randomness import RandomPool
-from valetkey.journal.records import Audit, Closed, Erased, Flood, Opened
-from valetkey.journal.recover import Recovery, recover_segment
+from valetkey.journal.records import Audit, Erased, time_of
+from valetkey.journal.recover import Recovery, finish_erasures, recover_segment
 from valetkey.journal.segment import SegmentWriter
-from valetkey.journal.tail import Batch, Tailer, newest_time
+from valetkey.journal.tail import Batch, Tailer
 from valetkey.journal.usage import Rollups, Use
-from valetkey.journal.verify import verify_journal
 from valetkey.server.home import Home
+from valetkey.server.proving import prove
 from valetkey.server.usage import forget, read_positions, store_use
+from valetkey.server.witness import Witnesses
 from valetkey.store import tables
 from valetkey.store.engine import Store, StoreError
 
@@ -56,6 +59,7 @@ class Recorder:
         generation: int,
         writer: ThreadPoolExecutor,
         wall: Callable[[], float] = time.time,
+        witnesses: Iterable[str] = (),
     ) -> None:
         self._home = home
         self._store = store
@@ -73,12 +77,14 @@ class Recorder:
         """What is wrong with the journal, each thing once, in the order it was met."""
         with store.read() as connection:
             positions, open_calls = read_positions(connection)
+            known = read_newest(connection) or Newest(0.0, None)
         self._rollups = Rollups(open_calls)
         public_key = signing_key.public_key()
         self.admission = read_admission(home.journal, [public_key])
         """Which segments belong to the journal; a file that someone else put there does not."""
-        self.newest = newest_time(home.journal, admit=self.admission) or 0.0
-        """Newest instant any record names: a clock far behind it must not open windows again."""
+        self._newest = known
+        """Newest instant that a record read so far names: a clock far behind it must not open windows again."""
+        finish_erasures(home.journal, [public_key])
         self._tailer = Tailer(home.journal, positions, admit=self.admission)
         self._stored = positions
         previous = last_checkpoint(home.journal, public_key, admit=self.admission)
@@ -87,6 +93,17 @@ class Recorder:
         self._notary = Notary(signing_key, self._segment)
         self.admission.announce(self._notary.started_itself(int(wall() * 1000)))
         self._checkpointer = Checkpointer(signing_key, self._segment, previous, time.monotonic_ns())
+        self.witnesses = Witnesses(witnesses, home.journal)
+
+    @property
+    def signed_by(self) -> Ed25519PublicKey:
+        """What proves the checkpoints."""
+        return self._signing_key.public_key()
+
+    @property
+    def newest(self) -> float:
+        """Newest instant that records name, or the one accepted since."""
+        return self._newest.time
 
     @property
     def failed(self) -> bool:
@@ -117,14 +134,12 @@ class Recorder:
         """Read everything that stands in the journal now, and store it."""
         await self._in_turn(lambda: self._tick(store=True))
 
-    async def verify(self) -> dict[str, Any]:
-        """Checkpoint, then prove up to it."""
+    async def verify(self, witness: Path | None = None) -> dict[str, Any]:
+        """Checkpoint, then prove up to it, also against the file of a witness. Raises `Invalid` for a file that
+        is none."""
         heads = await self._in_turn(self._checkpoint_now)
-        report = await asyncio.to_thread(
-            verify_journal, self._home.journal, [self._signing_key.public_key()], heads, upto=heads
-        )
-        answer: dict[str, Any] = msgspec.to_builtins(report)
-        return answer
+        public_key = self._signing_key.public_key()
+        return await asyncio.to_thread(prove, self._home.journal, public_key, heads, heads, witness)
 
     async def announce(self, slot: int, generation: int, segment: str) -> None:
         """Admit the segment of a worker that joins, under a signature. Raises `ValueError` for another's name."""
@@ -165,6 +180,7 @@ class Recorder:
     async def close(self) -> None:
         """Last tick, last checkpoint, seal."""
         await self._in_turn(self._seal)
+        await asyncio.to_thread(self.witnesses.close)
 
     async def _in_turn(self, work: Callable[[], Made]) -> Made:
         async with self._lock:
@@ -183,7 +199,7 @@ class Recorder:
         monotonic = time.monotonic_ns()
         try:
             if self._checkpointer.due(heads, monotonic):
-                self._checkpointer.make(heads, int(self._wall() * 1000), monotonic)
+                self._sign(heads, monotonic)
             self._sync()
         except JournalFailed:
             return
@@ -194,8 +210,9 @@ class Recorder:
         batch = self._tailer.poll()
         for entry in batch.entries:
             self._rollups.add(entry.record, entry.personal)
-            if isinstance(entry.record, Opened | Closed | Flood):
-                self.newest = max(self.newest, entry.record.time)
+            named = time_of(entry.record)
+            if named > self._newest.time:
+                self._newest = Newest(named, self._newest.accepted)
         for problem in batch.problems:
             where = problem.segment if problem.seq is None else f"{problem.segment} record {problem.seq}"
             self._note(f"{where}: {problem.detail}")
@@ -205,10 +222,15 @@ class Recorder:
         self._tick(store=True)
         self._poll()
         heads = self._tailer.heads()
-        self._checkpointer.make(heads, int(self._wall() * 1000), time.monotonic_ns())
+        self._sign(heads, time.monotonic_ns())
         self._poll()
         self._store_use()
         return dict(self._checkpointer.signed)
+
+    def _sign(self, heads: Heads, monotonic: int) -> None:
+        checkpoint = self._checkpointer.make(heads, int(self._wall() * 1000), monotonic)
+        if checkpoint is not None:
+            self.witnesses.offer(checkpoint)
 
     def _store_use(self) -> None:
         self._stored_at = time.monotonic()
@@ -218,8 +240,17 @@ class Recorder:
             return
         with self._store.write() as connection:
             store_use(connection, self._workspace, self._pending, self._rollups.open_calls, positions)
+            self._newest = self.newest_in(connection)
+            store_newest(connection, self._newest)
         self._pending = Use()
         self._stored = positions
+
+    def newest_in(self, connection: Connection) -> Newest:
+        """What no clock may be far behind, as of this transaction: an acceptance that it holds comes first."""
+        stored = read_newest(connection)
+        if stored is None or stored.accepted == self._newest.accepted:
+            return self._newest
+        return stored
 
     def _sync(self) -> None:
         if self._segment.count != self._synced:
@@ -300,9 +331,10 @@ class Recorder:
         self._tick(store=True)
         self._segment.seal(self._wall())
         self._poll()
-        self._checkpointer.make(self._tailer.heads(), int(self._wall() * 1000), time.monotonic_ns())
+        self._sign(self._tailer.heads(), time.monotonic_ns())
         self._poll()
         self._store_use()
+        self._sync()
         self._segment.close()
 
 

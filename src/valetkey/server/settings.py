@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from valetkey.errors import Invalid
 from valetkey.server.home import Home
-from valetkey.settings import Settings
+from valetkey.settings import Settings, is_url
 
 _FROM_ENVIRONMENT = {
     "VALETKEY_CONTROL_PORT": "control_port",
@@ -48,12 +49,19 @@ def load_settings(
             f"Take it out of {home.config}; see docs/reference/settings.md.",
         )
     try:
-        return msgspec.convert(values, Settings)
+        settings = msgspec.convert(values, Settings)
     except msgspec.ValidationError as error:
         raise Invalid(
             f"A setting cannot be used: {error}.",
             f"Correct it in {home.config}, the environment or the flags of serve.",
         ) from None
+    for place in settings.witness:
+        if not is_url(place) and Path(place).resolve().is_relative_to(home.folder.resolve()):
+            raise Invalid(
+                f"The witness {place} lies in the data folder: who changes the journal can change it too.",
+                "Name a file on another disk, or a URL of another machine.",
+            )
+    return settings
 
 
 def settings_to_flags(settings: Settings) -> str:

@@ -16,7 +16,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from valetkey import log
 from valetkey.errors import Unavailable
+from valetkey.journal.chain import segments_in
 from valetkey.server.home import Home
 from valetkey.server.settings import settings_to_flags
 from valetkey.settings import Settings
@@ -27,6 +29,8 @@ START_SECONDS = 60.0
 """A control process that is not ready by then will not be."""
 QUICK_DEATH_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 2.0
+_ENDLESS = 2**32 - 2**20
+"""Generations beyond are nobody's: a million starts away from what a counter can hold."""
 
 
 @dataclass(slots=True)
@@ -55,7 +59,9 @@ class Supervisor:
         self._workers: dict[int, Child] = {}
         self._ready_workers: set[int] = set()
         self._all_ready = asyncio.Event()
-        self._generation = int(time.time())
+        # No generation comes twice, not even where the clock was set back since.
+        used = [name.generation for name in segments_in(home.journal)] if home.journal.is_dir() else []
+        self._generation = max([int(time.time()), *(number for number in used if number < _ENDLESS)])
         self._writer: asyncio.StreamWriter | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.ports: dict[str, int] = {}
@@ -143,6 +149,8 @@ class Supervisor:
                 )
                 self._stopping.set()
                 return
+            if not self._stopping.is_set():
+                log.warning("control_ended", "It is started anew.", status=process.returncode)
             backoff = _next_backoff(backoff, child)
             await asyncio.sleep(backoff)
 
@@ -172,6 +180,7 @@ class Supervisor:
                 "--parent", str(os.getpid()), stdin=asyncio.subprocess.PIPE,
             )  # fmt: skip
             self._hand_settings(process)
+            log.debug("worker_started", slot=slot, generation=generation, pid=process.pid)
             child = self._workers[slot] = Child(f"worker {slot}", process, time.monotonic(), generation)
             self._tell_control({"worker": slot, "generation": child.generation, "alive": True})
             await process.wait()
@@ -179,7 +188,13 @@ class Supervisor:
             self._tell_control({"worker": slot, "generation": child.generation, "alive": False})
             if self._stopping.is_set():
                 return
-            print(f"valetkey: worker {slot} ended ({process.returncode}), starting it anew", file=sys.stderr)
+            log.warning(
+                "worker_ended",
+                "It is started anew.",
+                slot=slot,
+                generation=generation,
+                status=process.returncode,
+            )
             backoff = _next_backoff(backoff, child)
             await asyncio.sleep(backoff)
 
@@ -191,6 +206,7 @@ class Supervisor:
     async def _fence(self, slot: int, generation: int) -> None:
         child = self._workers.get(slot)
         if child is not None and child.generation == generation and not child.dead.is_set():
+            log.warning("worker_fenced", "It did not acknowledge in time.", slot=slot, generation=generation)
             child.process.kill()
 
     def _tell_control(self, message: dict[str, object]) -> None:

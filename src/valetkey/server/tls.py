@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from valetkey import log
 from valetkey.settings import Settings
 from valetkey.wire.certificate import WatchedPair
 
@@ -23,7 +23,7 @@ def watched_pair(settings: Settings, note: Callable[[str], None] = lambda _: Non
 
 def say(sentence: str) -> None:
     """A line for the operator."""
-    print(f"valetkey: {sentence}", file=sys.stderr, flush=True)
+    log.warning("certificate", sentence)
 
 
 async def every(seconds: float, do: Callable[[], None]) -> None:

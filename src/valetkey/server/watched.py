@@ -7,7 +7,7 @@ import os
 from collections.abc import Coroutine
 from typing import Any
 
-from valetkey.gateway.logged import note_failure
+from valetkey import log
 
 
 class WatchedTasks:
@@ -35,6 +35,7 @@ class WatchedTasks:
             return
         error = task.exception()
         if error is not None:
-            note_failure(error)
+            log.note_failure(error)
         if error is not None or not may_end:
+            log.current().flush()
             os._exit(1)

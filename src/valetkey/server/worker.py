@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from valetkey import log
 from valetkey.decision.codes import Code
 from valetkey.gateway.app import Gateway
 from valetkey.gateway.counters import SharedCounters
@@ -115,12 +116,12 @@ class WorkerProcess:
         if not node.journal.failed:
             node.journal.seal(time.time())
             node.journal.close()
-        sys.stderr.flush()
+        log.current().flush()
         os._exit(0)  # nothing may linger
 
     async def _join(self) -> None:
         """Connect, take the snapshot, build the node."""
-        welcome, index = await self._connect()
+        index = await self._connect()
         counters = SharedCounters.open(self._home.counters, self._slot, self._generation)
         journal = SegmentWriter(
             self._home.journal,
@@ -130,7 +131,6 @@ class WorkerProcess:
             durable=self._settings.fsync_interval_ms == 0,
         )
         node = self._node = Node(index=index, counters=counters, journal=journal, settings=self._settings)
-        node.wall_floor = welcome.wall_floor
         own = OwnListeners(
             frozenset((self._settings.gateway_port, self._settings.control_port)),
             frozenset((self._settings.listen,)),
@@ -145,7 +145,7 @@ class WorkerProcess:
         assert self._channel is not None
         self._channel.send(Renew(asked))
 
-    async def _connect(self) -> tuple[Welcome, KeyIndex]:
+    async def _connect(self) -> KeyIndex:
         while True:
             try:
                 reader, writer = await asyncio.open_unix_connection(self._home.worker_socket)
@@ -173,7 +173,7 @@ class WorkerProcess:
                 index.apply(facts.facts)
             else:
                 self._channel = channel
-                return welcome, index
+                return index
             channel.close()
 
     async def _listen(self) -> None:
@@ -188,6 +188,7 @@ class WorkerProcess:
                 if isinstance(message, Change):
                     node.turn.flush()  # what was decided before the change is recorded before it
                     touched = node.index.apply(message.facts)
+                    node.look_around()  # an accepted clock counts at once
                     cut = 0 if message.let_finish else node.cut_dead(touched, time.time())
                     channel.send(Acknowledged(message.sequence, cut + cut_on_joining))
                     cut_on_joining = 0
@@ -196,17 +197,17 @@ class WorkerProcess:
                 elif isinstance(message, Lease):
                     node.lease_until = max(node.lease_until, message.asked + int(LEASE_SECONDS * 1e9))
             channel.close()
-            welcome, index = await self._connect()
+            index = await self._connect()
             # What changed while we were apart is judged before the lease is asked for.
             node.turn.flush()
             node.index = index
-            node.wall_floor = welcome.wall_floor
             cut_on_joining = node.cut_dead(list(node.open), time.time())
             gc.collect()
             gc.freeze()
             self._tell_ready()
 
     def _tell_ready(self) -> None:
+        log.debug("worker_ready", generation=self._generation)
         assert self._channel is not None
         self._channel.send(Ready())
         self._channel.send(Renew(boottime_ns()))
@@ -230,17 +231,14 @@ class WorkerProcess:
             if node.journal.failed:
                 # Nothing can be recorded, so nothing is answered; a new worker may find the disk mended.
                 node.cut_all(End.INTERRUPTED, Code.NOT_READY)
-                print(
-                    f"valetkey: the journal cannot be written ({node.journal.reason}); the worker ends",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                log.error("journal_failed", "The worker ends.", reason=node.journal.reason)
                 os._exit(1)
             node.look_around()
             node.cut_late(time.monotonic())
             node.cut_expired(time.time())
             if time.monotonic() - floods_at > 1.0:
                 floods_at = time.monotonic()
+                log.current().settle()
                 gateway.floods.sweep(node.clock.now())
                 gateway.drop_unused()
 
@@ -280,13 +278,13 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     given = parser.parse_args()
     begin_child(given.parent)
-    process = WorkerProcess(
-        Home(given.home), settings_from_flags(sys.stdin.readline()), given.slot, given.generation
-    )
+    settings = settings_from_flags(sys.stdin.readline())
+    log.configure(f"worker-{given.slot}", style=settings.log_format, level=settings.log_level)
+    process = WorkerProcess(Home(given.home), settings, given.slot, given.generation)
     try:
         uvloop.run(process.run())
     except (JournalFailed, CertificateRefused) as error:
-        print(f"valetkey: {error}", file=sys.stderr)
+        log.error("worker_failed", str(error))
         raise SystemExit(1) from None
 
 

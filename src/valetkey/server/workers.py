@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from valetkey import log
 from valetkey.gateway.facts import (
     Acknowledged,
     Change,
@@ -61,7 +62,6 @@ class Workers:
         *,
         workspace: str,
         index_key: bytes,
-        wall_floor: Callable[[], float],
         snapshot: Callable[[], Awaitable[list[Fact]]],
         enlist: Callable[[int, int], None],
         announce: Callable[[int, int, str], Awaitable[None]],
@@ -72,7 +72,6 @@ class Workers:
         """`exposed` is told of a key that came in plain text, and calls `noted` when that is written down."""
         self._workspace = workspace
         self._index_key = index_key
-        self._wall_floor = wall_floor
         self._snapshot = snapshot
         self._enlist = enlist
         self._announce = announce
@@ -134,7 +133,9 @@ class Workers:
         """Wait for acknowledgements; who does not answer within its lease is killed."""
         results = await asyncio.gather(*(self._settled(worker, future) for worker, future in sent))
         cuts = [cut for cut in results if cut is not None]
-        return Settled(len(cuts), len(results) - len(cuts), sum(cuts))
+        settled = Settled(len(cuts), len(results) - len(cuts), sum(cuts))
+        log.debug("change_settled", **msgspec.structs.asdict(settled))
+        return settled
 
     async def _settled(self, worker: Worker, future: asyncio.Future[int]) -> int | None:
         patience = max(0.0, (worker.lease_until - boottime_ns()) / 1e9)
@@ -165,7 +166,7 @@ class Workers:
                 worker.pid, worker.channel = hello.pid, channel
                 facts = await self._snapshot()
                 pieces = range(0, len(facts), SNAPSHOT_CHUNK)
-                channel.send(Welcome(self._workspace, self._index_key, len(pieces), self._wall_floor()))
+                channel.send(Welcome(self._workspace, self._index_key, len(pieces)))
                 for start in pieces:
                     channel.send(Facts(facts[start : start + SNAPSHOT_CHUNK]))
                 # What was sent while it was away is in the snapshot: in force once the worker says so.

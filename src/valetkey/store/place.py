@@ -35,7 +35,7 @@ def read_url(text: str) -> URL:
         # What stands before that @ is the rest of the password, which no message may show.
         raise StoreError("The database URL has more than one @.", "Write an @ inside the password as %40.")
     url = url.set(drivername="postgresql+psycopg")
-    if "sslmode" not in url.query and not _is_local(url):
+    if "sslmode" not in url.query and not is_local(url):
         # libpq's own default falls back to plain text when whoever answers says that it has no TLS.
         url = url.update_query_dict({"sslmode": "require"})
     return url
@@ -49,7 +49,8 @@ def place_of(url: URL) -> str:
     return f"{url.host or 'this machine'}{port}/{url.database or ''}"
 
 
-def _is_local(url: URL) -> bool:
+def is_local(url: URL) -> bool:
+    """Whether the database is on this machine."""
     hosts: list[str] = [url.host] if url.host else []
     for name in ("host", "hostaddr"):
         given = url.query.get(name, ())

@@ -166,6 +166,20 @@ networks = Table(
     sqlite_strict=True,
 )
 
+limits = Table(
+    "limits",
+    metadata,
+    _id(),
+    _workspace(),
+    # 'holder', 'service' or 'workspace', and its id.
+    Column("level", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("block", Whole, nullable=False),
+    UniqueConstraint("workspace_id", "level", "subject"),
+    sqlite_strict=True,
+)
+
 policies = Table(
     "policies",
     metadata,
@@ -279,6 +293,8 @@ rollups = Table(
     Column("hour", Whole, nullable=False),
     Column("calls", Whole, nullable=False),
     Column("allowed", Whole, nullable=False),
+    # Of those allowed: calls whose bytes never left, so that they count against no limit.
+    Column("given_back", Whole, nullable=False, server_default="0"),
     Column("bytes_in", Whole, nullable=False),
     Column("bytes_out", Whole, nullable=False),
     Column("cost", Whole, nullable=False),

@@ -165,6 +165,12 @@ class CredentialRootKey:
         self._folder = environ.get("CREDENTIALS_DIRECTORY")
         self._name = name
 
+    @staticmethod
+    def holds(path: Path, environ: Mapping[str, str]) -> bool:
+        """Whether `path` is one of the credentials that systemd handed to this process."""
+        folder = environ.get("CREDENTIALS_DIRECTORY")
+        return bool(folder) and path.parent == Path(folder or "")
+
     def load(self) -> RootKey:
         """The key in the credential."""
         if not self._folder:

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from valetkey.api.routes import audit, events, keys, networks, parties, secrets, server, services, tokens
+from valetkey.api.routes import (
+    audit,
+    clock,
+    events,
+    keys,
+    limits,
+    networks,
+    parties,
+    secrets,
+    server,
+    services,
+    tokens,
+)
 
 UNDER_API = [
     *services.ROUTES,
     *secrets.ROUTES,
     *networks.ROUTES,
     *parties.ROUTES,
+    *limits.ROUTES,
     *keys.ROUTES,
     *events.ROUTES,
     *audit.ROUTES,
     *tokens.ROUTES,
+    *clock.ROUTES,
     *server.ROUTES,
 ]
 """Routes below /api/v1."""

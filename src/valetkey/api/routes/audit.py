@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Annotated, cast
 
 from litestar import get, post
+from litestar.openapi.spec import Example
+from litestar.params import Body
 
 from valetkey.api.answers import AuditPage, JournalVerdict
-from valetkey.api.parameters import Cursor, Limit, TheDesk
+from valetkey.api.bodies import Verification
+from valetkey.api.parameters import Asking, Cursor, Limit, TheDesk
+
+_VERIFY = Body(
+    examples=[Example(summary="Against a witness", value={"witness": "/mnt/other-disk/valetkey-witness"})]
+)
 
 
 @get("/audit", summary="List management actions")
@@ -17,9 +24,11 @@ async def list_page(desk: TheDesk, limit: Limit = 50, cursor: Cursor = None) -> 
 
 
 @post("/audit/verify", summary="Verify the journal", status_code=200)
-async def verify(desk: TheDesk) -> JournalVerdict:
-    """Make a checkpoint, then check every record."""
-    return cast(JournalVerdict, await desk.verify_journal())
+async def verify(
+    desk: TheDesk, actor: Asking, data: Annotated[Verification | None, _VERIFY] = None
+) -> JournalVerdict:
+    """Make a checkpoint, then check every record, also against what a witness outside holds."""
+    return cast(JournalVerdict, await desk.verify_journal(actor, None if data is None else data.witness))
 
 
 ROUTES = [list_page, verify]

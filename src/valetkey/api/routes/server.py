@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any, cast
 
+import msgspec
 from litestar import Request, Response, get
 
 from valetkey.api.answers import Health, Status
 from valetkey.api.parameters import TheDesk
-from valetkey.errors import Unavailable
+from valetkey.doctor.findings import Report
+from valetkey.errors import NotReady
 
 
 @get("/status", summary="Show the server's state")
 async def status(desk: TheDesk) -> Status:
     """What runs here and whether it is ready."""
     return cast(Status, desk.status())
+
+
+@get("/doctor", summary="Find what is weak here")
+async def doctor(desk: TheDesk) -> Report:
+    """What is weak about this installation: where keys lie, clock, disk, listeners, keys, secrets, record."""
+    return cast(Report, await desk.examine())
 
 
 @get("/openapi.json", summary="Describe this API")
@@ -35,15 +42,13 @@ async def alive() -> Health:
 
 @get("/readyz", summary="Is the server ready?")
 async def ready(desk: TheDesk) -> Health:
-    """503 until the gateway can decide. What is missing is told to those who are signed in."""
-    now = desk.status()
-    if not (now["ready"] if isinstance(now, Mapping) else now.ready):
-        raise Unavailable(
-            "The server is not ready yet.",
-            "Try again in a moment; what is missing stands in: valetkey status",
-        )
-    return Health("ok")
+    """503 until the gateway can decide, with a few coarse words for what is missing; `degraded` when it can, but
+    something beside it does not work. Details stand in the status."""
+    now = msgspec.convert(desk.status(), Status, from_attributes=True)
+    if not now.ready:
+        raise NotReady(now.not_ready)
+    return Health("degraded" if now.degraded else "ok")
 
 
-ROUTES = [status, description]
+ROUTES = [status, doctor, description]
 OPEN = [alive, ready]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
+
+import click
 
 from valetkey.cli.client import Client, connect
 from valetkey.cli.failure import ExitCode, NoServer
@@ -59,34 +62,60 @@ def list_audit(limit: int | None, cursor: str | None, as_json: bool) -> None:
     )
 
 
-@audit.command("verify", examples=("valetkey audit verify", "valetkey audit verify --json"))
+@audit.command(
+    "verify",
+    examples=(
+        "valetkey audit verify",
+        "valetkey audit verify --json",
+        "valetkey audit verify --witness /mnt/other-disk/valetkey-witness",
+        "VALETKEY_HOME=copy valetkey audit verify --key 3b6a27bc... --witness witness.jsonl",
+    ),
+)
+@click.option(
+    "--witness",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Check it against what a witness outside holds.",
+)
+@click.option(
+    "--key",
+    "public_key",
+    metavar="PUBLICKEY",
+    help="Prove a copy of the data folder's journal with this public key alone.",
+)
 @json_flag
-def verify(as_json: bool) -> int:
+def verify(witness: Path | None, public_key: str | None, as_json: bool) -> int:
     """Prove the journal; works without a server too.
 
-    Integrity: no record was changed. Completeness: none is missing. Each is ok, broken or unproven.
+    Integrity: no record was changed. Completeness: none is missing. Each is ok, broken or unproven. Whoever holds
+    the signing key can write a journal anew: only a witness outside shows that.
     """
     client = connect()
     with working("Verifying every record of the journal"):
-        report = _verify(client)
+        report = _verify(client, None if witness is None else witness.expanduser().absolute(), public_key)
     if as_json:
         say_json(report)
     else:
-        _tell(report)
+        _tell(report, witness)
     broken = "broken" in (report["integrity"], report["completeness"])
     return ExitCode.FAILED if broken else ExitCode.DONE
 
 
-def _verify(client: Client) -> dict[str, Any]:
+def _verify(client: Client, witness: Path | None, public_key: str | None) -> dict[str, Any]:
+    if public_key is not None:
+        from valetkey.server.offline import verify_copy
+
+        return verify_copy(client.home, public_key, witness)
     try:
         # A long journal takes as long as it takes.
-        report: dict[str, Any] = client.post("/audit/verify", patience=None)
+        body = None if witness is None else {"witness": str(witness)}
+        report: dict[str, Any] = client.post("/audit/verify", body, patience=None)
     except NoServer:
         if client.remote is not None or not client.home.exists:
             raise
         from valetkey.server.offline import verify_home
 
-        report = verify_home(client.home)
+        report = verify_home(client.home, witness)
     return report
 
 
@@ -101,16 +130,23 @@ _FINDINGS = {
     "stranger": "there is a file that is not of this journal",
     "checkpoint signature bad": "the signature of a checkpoint is wrong",
     "checkpoint missing": "a signed checkpoint is missing",
+    "rewritten": "it is not what the witness saw",
+    "witness bad": "a line of the witness proves nothing",
     "unproven": "this cannot be proved yet",
 }
 """What was found, in words; other words of a newer server are shown as they are."""
 
 
-def _tell(report: dict[str, Any]) -> None:
+def _tell(report: dict[str, Any], witness: Path | None) -> None:
     verdicts = (str(report["integrity"]), str(report["completeness"]))
     say_state("integrity     ", verdicts[0])
     say_state("completeness  ", verdicts[1])
     say(f"records       {report['records']}")
+    if witness is not None:
+        agreeing = report.get("witnessed", 0)
+        say(f"witness       {agreeing} {'checkpoint agrees' if agreeing == 1 else 'checkpoints agree'}")
+    if report.get("public_key"):
+        say(f"signed by     {report['public_key']}")
     problems = report.get("problems") or ()
     if problems:
         say()

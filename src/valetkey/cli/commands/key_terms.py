@@ -49,20 +49,37 @@ TERM_SECTIONS = {
 """Headings under which the help shows the flags."""
 
 
+LIMIT_FLAGS = ("rate", "burst", "concurrency", "quota", "budget")
+"""The flags that say how much, for all that several keys can share."""
+LIMIT_SECTION = {"How much": ("rate", "burst", "concurrency", "quotas", "budgets")}
+
+
 def terms_flags(function: Decorated) -> Decorated:
     """Adds every flag of the terms, under the terms' own names."""
+    return _add(function, CLEARABLE)
+
+
+def limit_flags(function: Decorated) -> Decorated:
+    """Adds `LIMIT_FLAGS`."""
+    return _add(function, LIMIT_FLAGS)
+
+
+def _add(function: Decorated, flags: tuple[str, ...]) -> Decorated:
     options: list[Callable[[Decorated], Decorated]] = [
         *(
             click.option(f"--{flag}", field, multiple=True, metavar=metavar, help=text)
             for flag, (field, metavar, text) in _LISTS.items()
+            if flag in flags
         ),
         *(
             click.option(f"--{flag}", field, metavar=metavar, help=text)
             for flag, (field, metavar, text) in _TEXTS.items()
+            if flag in flags
         ),
         *(
             click.option(f"--{flag}", field, type=click.IntRange(1), metavar="N", help=text)
             for flag, (field, text) in _FIGURES.items()
+            if flag in flags
         ),
     ]
     for option in reversed(options):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 import msgspec
 
+from valetkey.cli.failure import ExitCode
 from valetkey.cli.grammar import Command, given, json_flag
 from valetkey.cli.terminal import hint, say, say_json
+from valetkey.errors import ValetkeyError
 from valetkey.server.home import Home
 from valetkey.settings import Settings
 
@@ -27,6 +28,7 @@ HELP = {
     "trusted_proxy": "A network whose forwarding headers are believed. Repeatable.",
     "fsync_interval_ms": "A loss of power costs at most so much of the journal; 0: nothing, slowly.",
     "personal_days": "After so many days addresses and user agents of calls are erased.",
+    "witness": "A file on another disk, or an https URL, that gets each signed checkpoint. Repeatable.",
     "database_url": "Another database than the data folder's own.",
     "root_key_file": "Where the root key lies.",
     "max_body_mb": "Largest request body in megabytes.",
@@ -34,6 +36,8 @@ HELP = {
     "connect_timeout": "Seconds for reaching an upstream.",
     "first_byte_timeout": "Seconds until an upstream must begin to answer.",
     "idle_timeout": "Seconds an answer may stall.",
+    "log_format": "How messages to the operator are written.",
+    "log_level": "Messages below it are left out.",
 }
 """One line a setting; a test holds it to `Settings`."""
 
@@ -48,6 +52,7 @@ METAVARS = {
     "trusted_proxy": "CIDR",
     "fsync_interval_ms": "MILLISECONDS",
     "personal_days": "DAYS",
+    "witness": "FILE|URL",
     "database_url": "URL",
     "root_key_file": "FILE",
     "max_body_mb": "MEGABYTES",
@@ -84,6 +89,8 @@ def _option(name: str, hint_: Any, default: Any) -> click.Option:
     if get_origin(hint_) is tuple:
         return click.Option([flag, name], multiple=True, metavar=metavar, help=text)
     kind: click.ParamType[Any] = click.STRING
+    if get_origin(hint_) is Literal:
+        return click.Option([flag, name], type=click.Choice(get_args(hint_)), help=text)
     if hint_ is int:
         kind = click.IntRange(**bounds) if bounds else click.INT
     elif hint_ is float:
@@ -91,15 +98,24 @@ def _option(name: str, hint_: Any, default: Any) -> click.Option:
     return click.Option([flag, name], type=kind, metavar=metavar, help=text)
 
 
-def _serve(**flags: Any) -> None:
+def _serve(**flags: Any) -> int:
     """Run the server: gateway and control.
 
     An empty data folder is made ready without a question. Every flag is also a setting in config.toml.
     """
+    from valetkey import log
     from valetkey.server import main
 
-    main.serve(Home.from_environment(os.environ), given(**flags))
-    print("Stopped.", file=sys.stderr)
+    try:
+        main.serve(Home.from_environment(os.environ), given(**flags))
+    except ValetkeyError as error:
+        if log.current().style != "json":
+            raise
+        log.error("start_refused", error.sentence, code=error.code, next_step=error.next_step)
+        return ExitCode.FAILED
+    log.current().flush()
+    log.current().announce("stopped", ("Stopped.",))
+    return ExitCode.DONE
 
 
 serve = Command(

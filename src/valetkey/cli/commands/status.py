@@ -21,6 +21,8 @@ def status(as_json: bool) -> None:
     say_state(f"Valetkey {answer['version']}: ", "ready" if answer["ready"] else "not ready")
     for missing in answer.get("missing") or ():
         say(f"  {missing}")
+    for degraded in answer.get("degraded") or ():
+        say(f"  {degraded}")
     say()
     facts(
         (

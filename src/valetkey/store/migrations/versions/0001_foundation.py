@@ -96,6 +96,21 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_table(
+        "limits",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("workspace_id", sa.Text(), nullable=False),
+        sa.Column("level", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("block", WHOLE, nullable=False),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_limits_workspace_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_limits")),
+        sa.UniqueConstraint(
+            "workspace_id", "level", "subject", name=op.f("uq_limits_workspace_id_level_subject")
+        ),
+        sqlite_strict=True,
+    )
+    op.create_table(
         "networks",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("workspace_id", sa.Text(), nullable=False),
@@ -166,6 +181,7 @@ def upgrade() -> None:
         sa.Column("hour", WHOLE, nullable=False),
         sa.Column("calls", WHOLE, nullable=False),
         sa.Column("allowed", WHOLE, nullable=False),
+        sa.Column("given_back", WHOLE, server_default="0", nullable=False),
         sa.Column("bytes_in", WHOLE, nullable=False),
         sa.Column("bytes_out", WHOLE, nullable=False),
         sa.Column("cost", WHOLE, nullable=False),
@@ -272,6 +288,7 @@ def upgrade() -> None:
         sa.Column("parent_id", sa.Text(), nullable=True),
         sa.Column("agreement_id", sa.Text(), nullable=True),
         sa.Column("session_id", sa.Text(), nullable=True),
+        sa.Column("exposed", INSTANT, nullable=True),
         sa.ForeignKeyConstraint(["environment_id"], ["environments.id"], name=op.f("fk_keys_environment_id")),
         sa.ForeignKeyConstraint(["holder_id"], ["parties.id"], name=op.f("fk_keys_holder_id")),
         sa.ForeignKeyConstraint(["parent_id"], ["keys.id"], name=op.f("fk_keys_parent_id")),
