@@ -22,7 +22,7 @@ VERBS = {
     "init": "", "serve": "", "demo": "", "status": "", "doctor": "", "events": "", "usage": "", "completion": "",
     "help": "",
     "service": "add list show change lock unlock remove credential credentials", "secret": "set list versions retire",
-    "network": "add list", "party": "add list", "key": "issue list find show check change suspend resume revoke",
+    "network": "add list", "party": "add list", "key": "issue derive list find show check change suspend resume revoke",
     "audit": "list verify", "token": "issue list revoke", "limit": "change list", "clock": "accept",
 }  # fmt: skip
 FLAGS = {

@@ -14,7 +14,7 @@ from valetkey.doctor.findings import Kind, found, report
 from valetkey.journal.event import Event, Page
 from valetkey.keys.checking import CheckedKey
 from valetkey.keys.credentials import Credential, CredentialView
-from valetkey.keys.operations import IssuedKey
+from valetkey.keys.making import IssuedKey
 from valetkey.keys.queries import KeyPage, KeyView
 from valetkey.limits.operations import LimitsView, Shared
 from valetkey.networks.operations import Network

@@ -15,6 +15,9 @@ from valetkey.decision.restrictions import RESTRICTIONS, AnyRestriction, Endpoin
 from valetkey.decision.restrictions.base import CompileContext, InvalidRestriction, Judge
 from valetkey.decision.restrictions.endpoints import CompiledEndpoints
 
+MAX_DEPTH = 3
+"""A key, its parent, its grandparent: derived keys go no deeper."""
+
 
 class Policy(msgspec.Struct, frozen=True):
     """What a key opens and how much. Equal policies are stored and compiled once."""

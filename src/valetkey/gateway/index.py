@@ -12,6 +12,7 @@ from math import inf
 import msgspec
 
 from valetkey.decision.policy import (
+    MAX_DEPTH,
     CompiledKey,
     CompiledPolicy,
     Policy,
@@ -37,9 +38,6 @@ from valetkey.gateway.facts import (
 )
 from valetkey.services.catalogue import compile_context
 from valetkey.services.service import Service
-
-MAX_DEPTH = 3
-"""A key, its parent, its grandparent: derived keys go no deeper."""
 
 
 class KeyEntry(msgspec.Struct, gc=False):

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
-from valetkey.access.actor import ActorKind
 from valetkey.access.operation import Unit, operation
-from valetkey.decision.policy import Policy, State, compile_policy
-from valetkey.decision.restrictions import Endpoints, Hosts, InvalidRestriction
-from valetkey.decision.restrictions.patterns import EndpointPattern
-from valetkey.durations import parse_instant, parse_span
+from valetkey.decision.policy import State
+from valetkey.durations import parse_instant
 from valetkey.errors import Conflict, Invalid
 from valetkey.journal.actions import AuditAction
 from valetkey.keys.drafting import Terms, change_policy, draft_policy
-from valetkey.keys.format import generate
 from valetkey.keys.kinds import KeyKind, defaults_of
+from valetkey.keys.making import IssuedKey, check_names, holder_named, make_key, policy_id
 from valetkey.keys.queries import KeyView, get_key
 from valetkey.labels import check_label
-from valetkey.networks.operations import list_networks
-from valetkey.parties.operations import PartyKind, find_party, get_party, make_party
-from valetkey.services.catalogue import compile_context
 from valetkey.services.queries import StoredService, get_environment, get_service
-from valetkey.services.service import Kind, Service
 from valetkey.store import tables
-from valetkey.store.blocks import next_block
-from valetkey.vault.fingerprint import fingerprint
-from valetkey.vault.keyring import INDEX, service_index
-from valetkey.vault.queries import has_living_secret
 from valetkey.vault.sealing import IssuedKeyContext
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -48,28 +36,6 @@ class IssueKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secret: str = "default"  # noqa: S105 - a name
     expires: str | None = None
     terms: Terms = Terms()
-
-
-class IssuedKey(msgspec.Struct, frozen=True):
-    """What issuing answers: the only time the value of a key that is not public is shown."""
-
-    id: str
-    key: str | None
-    kind: str
-    service: str
-    holder: str
-    environment: str
-    label: str
-    last4: str
-    expires: float | None
-    sentences: tuple[str, ...]
-    holder_made: bool = False
-    """Whether the holder was not known before and was made."""
-    replayed: bool = False
-    warnings: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"IssuedKey(id={self.id!r}, key=***)"
 
 
 class ChangeKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,69 +66,23 @@ def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
     stored = get_service(unit.connection, unit.workspace, request.service)
     environment_id = get_environment(unit.connection, unit.workspace, request.environment)
     policy = draft_policy(request.terms, request.kind)
-    _check_names(unit, policy, stored.service)
+    check_names(unit, policy, stored.service)
     expires = _expiry(unit, request)
     if request.kind is KeyKind.TEMPORARY and expires is None and policy.limits.uses is None:
         raise Invalid("A temporary key must end.", "Give --expires or --uses.")
-    holder, made = _holder(unit, request.holder)
+    holder, made = holder_named(unit, request.holder)
     _check_unique(unit, stored, environment_id, holder.id, request)
-    plain = generate("vk", request.kind, unit.random)
-    value = plain.reveal()
-    identifier = unit.new_id("key")
-    defaults = defaults_of(request.kind)
-    own = stored.service.kind is Kind.OWN
-    unit.connection.execute(
-        insert(tables.keys).values(
-            id=identifier,
-            workspace_id=unit.workspace,
-            environment_id=environment_id,
-            service_id=stored.id,
-            kind=request.kind.value,
-            fingerprint=fingerprint(value, unit.keyring.key(unit.connection, INDEX)),
-            service_fingerprint=fingerprint(
-                value, unit.keyring.key(unit.connection, service_index(stored.id))
-            )
-            if own
-            else None,
-            last4=plain.last4,
-            label=request.label,
-            holder_id=holder.id,
-            policy_id=_policy_id(unit, policy),
-            secret_name=request.secret,
-            state=State.ACTIVE.value,
-            block=next_block(unit.connection),
-            created=unit.wall,
-            expires=expires,
-            review=None if defaults.review is None else unit.wall + parse_span(defaults.review),
-            sealed=unit.keyring.seal(
-                plain, IssuedKeyContext(unit.workspace, stored.id, environment_id, identifier)
-            )
-            if request.kind is KeyKind.PUBLIC
-            else None,
-        )
-    )
-    unit.subject = f"key:{identifier}"
-    unit.details |= {
-        "service": request.service,
-        "kind": request.kind.value,
-        "holder": holder.name,
-        "policy": msgspec.to_builtins(policy),
-        "expires": expires,
-    }
-    unit.touch("key", identifier)
-    return IssuedKey(
-        identifier,
-        plain.reveal_text(),
-        request.kind.value,
-        request.service,
-        holder.name,
-        request.environment,
-        request.label,
-        plain.last4,
-        expires,
-        policy.sentences(),
-        made,
-        warnings=_warnings(unit, policy, stored, environment_id, request.secret),
+    return make_key(
+        unit,
+        stored,
+        kind=request.kind,
+        environment=request.environment,
+        holder=holder,
+        holder_made=made,
+        policy=policy,
+        secret=request.secret,
+        label=request.label,
+        expires=expires,
     )
 
 
@@ -172,8 +92,8 @@ def change_key(unit: Unit, request: ChangeKey) -> KeyView:
     view = _living(unit, request.id)
     policy = change_policy(view.policy, request.terms, KeyKind(view.kind))
     stored = get_service(unit.connection, unit.workspace, view.service)
-    _check_names(unit, policy, stored.service)
-    values: dict[str, Any] = {"policy_id": _policy_id(unit, policy)}
+    check_names(unit, policy, stored.service)
+    values: dict[str, Any] = {"policy_id": policy_id(unit, policy)}
     if request.label is not None:
         values["label"] = check_label(request.label)
     if request.expires is not None:
@@ -290,21 +210,6 @@ def _expiry(unit: Unit, request: IssueKey) -> float | None:
     return None if text is None else parse_instant(text, unit.wall)
 
 
-def _holder(unit: Unit, name: str | None):  # type: ignore[no-untyped-def]
-    if name is not None:
-        found = find_party(unit.connection, unit.workspace, name)
-        if found is not None:
-            return found, False
-        return make_party(unit, name, PartyKind.APPLICATION), True
-    own = unit.actor.name
-    found = find_party(unit.connection, unit.workspace, own)
-    if found is None:
-        if unit.actor.kind is not ActorKind.LOCAL_OWNER:
-            return get_party(unit.connection, unit.workspace, own), False
-        found = make_party(unit, own, PartyKind.PERSON)
-    return found, False
-
-
 def _check_unique(
     unit: Unit, stored: StoredService, environment_id: str, holder_id: str, request: IssueKey
 ) -> None:
@@ -316,6 +221,7 @@ def _check_unique(
             keys.c.holder_id == holder_id,
             keys.c.environment_id == environment_id,
             keys.c.label == request.label,
+            keys.c.parent_id.is_(None),
             keys.c.state != State.REVOKED.value,
             (keys.c.expires.is_(None)) | (keys.c.expires > unit.wall),
         )
@@ -327,76 +233,3 @@ def _check_unique(
             "Give --label to issue another beside it, or revoke that one first.",
             field="label",
         )
-
-
-def _check_names(unit: Unit, policy: Policy, service: Service) -> None:
-    """Names in restrictions must mean something now; later changes of what they name are followed live."""
-    networks = {network.name: network.blocks for network in list_networks(unit.connection, unit.workspace)}
-    try:
-        compile_policy(policy, compile_context(service, networks))
-    except InvalidRestriction as error:
-        sentence, _, next_step = str(error).partition(". ")
-        raise Invalid(sentence.rstrip(".") + ".", next_step) from None
-    hosts = policy.find(Hosts)
-    known = ", ".join(service.hosts) or "none"
-    for name in hosts.allow if isinstance(hosts, Hosts) else ():
-        if name not in service.hosts:
-            raise Invalid(f"{service.name} has no host {name!r}.", f"It has: {known}.", field="hosts")
-    for pattern in _patterns(policy):
-        if pattern.host is not None and pattern.host not in service.hosts:
-            raise Invalid(
-                f"{pattern.text!r} begins with a host that {service.name} does not have.",
-                f"Begin the path with a slash, or name one of its hosts: {known}.",
-                field="endpoints",
-            )
-
-
-def _patterns(policy: Policy) -> list[EndpointPattern]:
-    """The endpoint patterns that a policy spells out; names of the catalogue are left to the compiler."""
-    endpoints = policy.find(Endpoints)
-    if not isinstance(endpoints, Endpoints):
-        return []
-    return [EndpointPattern(text) for text in (*endpoints.allow, *endpoints.deny) if "/" in text]
-
-
-def _warnings(
-    unit: Unit, policy: Policy, stored: StoredService, environment_id: str, secret: str
-) -> tuple[str, ...]:
-    """What will surprise: said at issue, so that no caller finds out first."""
-    service = stored.service
-    said = []
-    if service.kind is not Kind.OWN and not has_living_secret(
-        unit.connection, stored.id, environment_id, secret, unit.wall
-    ):
-        name = service.name if secret == "default" else f"{service.name}/{secret}"  # noqa: S105
-        said.append(f"{name} has no secret yet, so calls are refused. Set it: valetkey secret set {name}")
-    if policy.limits.budgets and service.price_micros is None and service.kind is not Kind.OWN:
-        said.append(
-            f"{service.name} has no price, so a budget refuses every call. "
-            f"Set one: valetkey service change {service.name} --price 0.01"
-        )
-    if any(pattern.segments[:1] == (service.name,) for pattern in _patterns(policy)):
-        said.append(f"Endpoints are written without the service's name: /v1/…, not /{service.name}/v1/…")
-    return tuple(said)
-
-
-def _policy_id(unit: Unit, policy: Policy) -> str:
-    document = _encode(policy)
-    digest = hashlib.sha256(document).digest()
-    table = tables.policies
-    found = unit.connection.execute(
-        select(table.c.id).where(table.c.workspace_id == unit.workspace, table.c.digest == digest)
-    ).scalar()
-    if found is not None:
-        return str(found)
-    identifier = unit.new_id("pol")
-    unit.connection.execute(
-        insert(table).values(
-            id=identifier, workspace_id=unit.workspace, digest=digest, document=document.decode()
-        )
-    )
-    unit.touch("policy", identifier)
-    return identifier
-
-
-__all__ = ["ChangeKey", "InvalidRestriction", "IssueKey", "IssuedKey", "KeyName", "issue_key", "revoke_key"]

@@ -9,12 +9,13 @@ from valetkey.decision.call import Call, Now
 from valetkey.decision.codes import CODES, Code
 from valetkey.decision.decide import decide, refuse
 from valetkey.decision.path import PathRefused, judge_path
+from valetkey.decision.policy import MAX_DEPTH
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.durations import read_time
 from valetkey.errors import Invalid, NotFound
 from valetkey.gateway.client_address import address_bytes
 from valetkey.gateway.counters import SharedCounters
-from valetkey.gateway.index import MAX_DEPTH, KeyIndex
+from valetkey.gateway.index import KeyIndex
 from valetkey.gateway.node import refused_by_limit
 from valetkey.keys.checking import CheckedKey, CheckKey
 from valetkey.server.facts import FactLoader

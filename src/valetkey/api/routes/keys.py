@@ -13,13 +13,14 @@ from litestar.params import Body, QueryParameter
 from valetkey.access.actor import Actor
 from valetkey.access.operation import Operation
 from valetkey.api.answers import KeyStopped
-from valetkey.api.bodies import Ending, KeyChanges, KeyValue
+from valetkey.api.bodies import Derivation, Ending, KeyChanges, KeyValue
 from valetkey.api.desk import Desk
 from valetkey.api.parameters import Asking, Cursor, IdInPath, Limit, Named, ReplayToken, TheDesk, performs
 from valetkey.keys.checking import CallToCheck, CheckedKey, CheckKey
+from valetkey.keys.derivation import DeriveKey, derive_key
+from valetkey.keys.making import IssuedKey
 from valetkey.keys.operations import (
     ChangeKey,
-    IssuedKey,
     IssueKey,
     KeyName,
     change_key,
@@ -40,6 +41,18 @@ _ISSUE = Body(
                 "holder": "ci-runner",
                 "expires": "1h",
                 "terms": {"endpoints": ["GET /v1/models"], "rate": "5/s", "quotas": ["1000/day"]},
+            },
+        )
+    ]
+)
+_DERIVE = Body(
+    examples=[
+        Example(
+            summary="For an agent, for an hour",
+            value={
+                "holder": "agent",
+                "expires": "1h",
+                "terms": {"endpoints": ["GET /v1/models"], "uses": 100},
             },
         )
     ]
@@ -155,6 +168,20 @@ async def value(desk: TheDesk, actor: Asking, key_id: IdInPath) -> IssuedKey:
     return (await desk.perform(show_key_value, KeyName(key_id), actor)).answer  # type: ignore[no-any-return]
 
 
+@post("/keys/{key_id:str}/derive", summary="Derive a key", opt=performs(derive_key))
+async def derive(
+    desk: TheDesk,
+    actor: Asking,
+    key_id: IdInPath,
+    data: Annotated[Derivation | None, _DERIVE] = None,
+    replay_token: ReplayToken = None,
+) -> IssuedKey:
+    """A temporary key, never wider than the one it comes from, and dead with it. Its value is shown this once."""
+    asked = Derivation() if data is None else data
+    request = DeriveKey(id=key_id, **msgspec.structs.asdict(asked))
+    return (await desk.perform(derive_key, request, actor, replay_token=replay_token)).answer  # type: ignore[no-any-return]
+
+
 async def _stop(
     desk: Desk, operation: Operation[Any, Any], key_id: str, actor: Actor, ending: Ending | None
 ) -> KeyStopped:
@@ -166,4 +193,4 @@ async def _stop(
     )
 
 
-ROUTES = [list_page, issue, find, show, change, suspend, resume, revoke, check, value]
+ROUTES = [list_page, issue, find, show, change, suspend, resume, revoke, check, derive, value]

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from valetkey.cli.client import connect, segment
-from valetkey.cli.commands.key_issue import change, issue
+from valetkey.cli.commands.key_issue import change, derive, issue
 from valetkey.cli.commands.key_list import find, list_keys
 from valetkey.cli.commands.key_view import show_key
 from valetkey.cli.figures import clock, counted, parse_moment
@@ -27,6 +27,7 @@ def key() -> None:
 
 
 key.add_command(issue)
+key.add_command(derive)
 
 
 key.add_command(list_keys)

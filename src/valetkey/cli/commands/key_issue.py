@@ -76,6 +76,44 @@ def issue(
 
 
 @click.command(
+    "derive",
+    cls=Command,
+    examples=(
+        "valetkey key derive key_8f3k2m --holder agent --expires 1h",
+        "valetkey key derive key_8f3k2m --endpoint 'GET /v1/models' --uses 100",
+    ),
+    sections={"Whose": ("holder", "label"), **TERM_SECTIONS},
+)
+@click.argument("key_id", metavar="ID")
+@click.option("--holder", metavar="PARTY", help="Who it is for (who holds the key that it comes from).")
+@click.option("--label", metavar="L", help="Tells keys of one holder apart.")
+@click.option("--expires", metavar="WHEN", help="Until when: 1h, 30d or 2026-12-31 (1h).")
+@terms_flags
+@click.option("--idempotency-key", metavar="TEXT", help="The same text again derives no second key.")
+@json_flag
+def derive(
+    key_id: str,
+    holder: str | None,
+    label: str | None,
+    expires: str | None,
+    idempotency_key: str | None,
+    as_json: bool,
+    **terms: Any,
+) -> None:
+    """Make a temporary key from a key, as for an agent.
+
+    It is never wider than the key that it comes from, at no later moment, counts at it, and dies with it.
+    """
+    body = given(holder=holder, label=label, expires=expires, terms=terms_of(terms) or None)
+    client = connect()
+    answer = client.post(f"/keys/{segment(key_id)}/derive", body, headers=_idempotency(idempotency_key))
+    if as_json:
+        say_json(answer)
+        return
+    _tell(client, answer)
+
+
+@click.command(
     "change",
     cls=Command,
     examples=(

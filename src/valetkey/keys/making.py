@@ -1,0 +1,224 @@
+"""How a key comes to be, whoever asks for it: the row, the audit entry, what is shown once."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+from sqlalchemy import insert, select
+
+from valetkey.access.actor import ActorKind
+from valetkey.access.operation import Unit
+from valetkey.decision.policy import Policy, State, compile_policy
+from valetkey.decision.restrictions import Endpoints, Hosts, InvalidRestriction
+from valetkey.decision.restrictions.patterns import EndpointPattern
+from valetkey.durations import parse_span
+from valetkey.errors import Invalid
+from valetkey.keys.format import generate
+from valetkey.keys.kinds import KeyKind, defaults_of
+from valetkey.networks.operations import list_networks
+from valetkey.parties.operations import Party, PartyKind, find_party, get_party, make_party
+from valetkey.services.catalogue import compile_context
+from valetkey.services.queries import StoredService, get_environment
+from valetkey.services.service import Kind, Service
+from valetkey.store import tables
+from valetkey.store.blocks import next_block
+from valetkey.vault.fingerprint import fingerprint
+from valetkey.vault.keyring import INDEX, service_index
+from valetkey.vault.queries import has_living_secret
+from valetkey.vault.sealing import IssuedKeyContext
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class IssuedKey(msgspec.Struct, frozen=True):
+    """What issuing answers: the only time the value of a key that is not public is shown."""
+
+    id: str
+    key: str | None
+    kind: str
+    service: str
+    holder: str
+    environment: str
+    label: str
+    last4: str
+    expires: float | None
+    sentences: tuple[str, ...]
+    parent: str | None = None
+    """The key that it comes from, of a derived one."""
+    holder_made: bool = False
+    """Whether the holder was not known before and was made."""
+    replayed: bool = False
+    warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"IssuedKey(id={self.id!r}, key=***)"
+
+
+def make_key(
+    unit: Unit,
+    stored: StoredService,
+    *,
+    kind: KeyKind,
+    environment: str,
+    holder: Party,
+    policy: Policy,
+    secret: str,
+    label: str,
+    expires: float | None,
+    holder_made: bool = False,
+    parent: str | None = None,
+) -> IssuedKey:
+    """Write a key's row. Whether it may be, the caller has found out."""
+    environment_id = get_environment(unit.connection, unit.workspace, environment)
+    plain = generate("vk", kind, unit.random)
+    value = plain.reveal()
+    identifier = unit.new_id("key")
+    review = defaults_of(kind).review
+    own = stored.service.kind is Kind.OWN
+    unit.connection.execute(
+        insert(tables.keys).values(
+            id=identifier,
+            workspace_id=unit.workspace,
+            environment_id=environment_id,
+            service_id=stored.id,
+            kind=kind.value,
+            fingerprint=fingerprint(value, unit.keyring.key(unit.connection, INDEX)),
+            service_fingerprint=fingerprint(
+                value, unit.keyring.key(unit.connection, service_index(stored.id))
+            )
+            if own
+            else None,
+            last4=plain.last4,
+            label=label,
+            holder_id=holder.id,
+            policy_id=policy_id(unit, policy),
+            secret_name=secret,
+            state=State.ACTIVE.value,
+            block=next_block(unit.connection),
+            created=unit.wall,
+            expires=expires,
+            review=None if review is None else unit.wall + parse_span(review),
+            parent_id=parent,
+            sealed=unit.keyring.seal(
+                plain, IssuedKeyContext(unit.workspace, stored.id, environment_id, identifier)
+            )
+            if kind is KeyKind.PUBLIC
+            else None,
+        )
+    )
+    service = stored.service.name
+    unit.subject = f"key:{identifier}"
+    unit.details |= {
+        "service": service,
+        "kind": kind.value,
+        "holder": holder.name,
+        "policy": msgspec.to_builtins(policy),
+        "expires": expires,
+    }
+    sentences = policy.sentences()
+    if parent is not None:
+        unit.details["parent"] = parent
+        sentences += (f"Never more than {parent}, which it comes from and ends with.",)
+    unit.touch("key", identifier)
+    return IssuedKey(
+        identifier,
+        plain.reveal_text(),
+        kind.value,
+        service,
+        holder.name,
+        environment,
+        label,
+        plain.last4,
+        expires,
+        sentences,
+        parent,
+        holder_made,
+        warnings=_warnings(unit, policy, stored, environment_id, secret),
+    )
+
+
+def holder_named(unit: Unit, name: str | None) -> tuple[Party, bool]:
+    """The party of that name, made where nobody has it; None is the caller. And whether it was made."""
+    if name is not None:
+        found = find_party(unit.connection, unit.workspace, name)
+        if found is not None:
+            return found, False
+        return make_party(unit, name, PartyKind.APPLICATION), True
+    own = unit.actor.name
+    found = find_party(unit.connection, unit.workspace, own)
+    if found is None:
+        if unit.actor.kind is not ActorKind.LOCAL_OWNER:
+            return get_party(unit.connection, unit.workspace, own), False
+        found = make_party(unit, own, PartyKind.PERSON)
+    return found, False
+
+
+def check_names(unit: Unit, policy: Policy, service: Service) -> None:
+    """Names in restrictions must mean something now; later changes of what they name are followed live."""
+    networks = {network.name: network.blocks for network in list_networks(unit.connection, unit.workspace)}
+    try:
+        compile_policy(policy, compile_context(service, networks))
+    except InvalidRestriction as error:
+        sentence, _, next_step = str(error).partition(". ")
+        raise Invalid(sentence.rstrip(".") + ".", next_step) from None
+    hosts = policy.find(Hosts)
+    known = ", ".join(service.hosts) or "none"
+    for name in hosts.allow if isinstance(hosts, Hosts) else ():
+        if name not in service.hosts:
+            raise Invalid(f"{service.name} has no host {name!r}.", f"It has: {known}.", field="hosts")
+    for pattern in _patterns(policy):
+        if pattern.host is not None and pattern.host not in service.hosts:
+            raise Invalid(
+                f"{pattern.text!r} begins with a host that {service.name} does not have.",
+                f"Begin the path with a slash, or name one of its hosts: {known}.",
+                field="endpoints",
+            )
+
+
+def _patterns(policy: Policy) -> list[EndpointPattern]:
+    """The endpoint patterns that a policy spells out; names of the catalogue are left to the compiler."""
+    endpoints = policy.find(Endpoints)
+    if not isinstance(endpoints, Endpoints):
+        return []
+    return [EndpointPattern(text) for text in (*endpoints.allow, *endpoints.deny) if "/" in text]
+
+
+def _warnings(
+    unit: Unit, policy: Policy, stored: StoredService, environment_id: str, secret: str
+) -> tuple[str, ...]:
+    """What will surprise: said at issue, so that no caller finds out first."""
+    service = stored.service
+    said = []
+    if service.kind is not Kind.OWN and not has_living_secret(
+        unit.connection, stored.id, environment_id, secret, unit.wall
+    ):
+        name = service.name if secret == "default" else f"{service.name}/{secret}"  # noqa: S105
+        said.append(f"{name} has no secret yet, so calls are refused. Set it: valetkey secret set {name}")
+    if policy.limits.budgets and service.price_micros is None and service.kind is not Kind.OWN:
+        said.append(
+            f"{service.name} has no price, so a budget refuses every call. "
+            f"Set one: valetkey service change {service.name} --price 0.01"
+        )
+    if any(pattern.segments[:1] == (service.name,) for pattern in _patterns(policy)):
+        said.append(f"Endpoints are written without the service's name: /v1/…, not /{service.name}/v1/…")
+    return tuple(said)
+
+
+def policy_id(unit: Unit, policy: Policy) -> str:
+    document = _encode(policy)
+    digest = hashlib.sha256(document).digest()
+    table = tables.policies
+    found = unit.connection.execute(
+        select(table.c.id).where(table.c.workspace_id == unit.workspace, table.c.digest == digest)
+    ).scalar()
+    if found is not None:
+        return str(found)
+    identifier = unit.new_id("pol")
+    unit.connection.execute(
+        insert(table).values(
+            id=identifier, workspace_id=unit.workspace, digest=digest, document=document.decode()
+        )
+    )
+    unit.touch("policy", identifier)
+    return identifier
