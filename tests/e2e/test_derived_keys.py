@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 
 import pytest
 
-from running_server import Refused, RunningServer, ValetKey
+from running_server import Answer, Refused, RunningServer, ValetKey
 from standins.raw_upstream import RawUpstream
 
 pytestmark = pytest.mark.real
@@ -96,3 +97,67 @@ def test_the_end_of_a_child_is_no_later_than_its_parents(server: RunningServer) 
         derive(server, root)
     entry = next(e for e in server.manage("GET", "/audit")["items"] if e["action"] == "key:derive")
     assert entry["details"]["parent"] == root.id
+
+
+def ask_gateway(server: RunningServer, key: ValetKey | str, body: object = None) -> Answer:
+    return server.call("POST", "/v1/derive", key, body="" if body is None else json.dumps(body))
+
+
+def test_whoever_holds_a_key_derives_one_at_the_gateway(server: RunningServer) -> None:
+    with RawUpstream() as upstream:
+        service = server.open_service("secret-of-hands", base_url=upstream.url)
+        root = server.issue(service, endpoints=["GET /a"], quotas=["4/day"])
+        answer = ask_gateway(server, root, {"expires": "10m", "label": "agent", "terms": {"uses": 2}})
+        assert answer.status == 201, answer.body
+        assert answer.header("cache-control") == "no-store"
+        child = ValetKey(answer.json["id"], answer.json["key"])
+        assert (answer.json["parent"], answer.json["kind"]) == (root.id, "temporary")
+        got = [server.call("GET", f"/{service}/a", child).code for _ in range(3)]
+        assert got == ["VALID", "VALID", "USES_EXHAUSTED"]
+        assert server.call("GET", f"/{service}/a", root).code == "VALID"
+        assert server.call("GET", f"/{service}/a", root).code == "QUOTA_EXCEEDED", (
+            "to derive counts as a call"
+        )
+        refused = ask_gateway(server, root)
+        assert (refused.status, refused.code) == (403, "QUOTA_EXCEEDED")
+        event = next(
+            e for e in server.closed_events(root, 3) if e["method"] == "POST" and e["code"] == "VALID"
+        )
+        assert (event["status"], event["end"]) == (201, "complete")
+        entry = next(e for e in server.manage("GET", "/audit")["items"] if e["subject"] == f"key:{child.id}")
+        assert (entry["actor"], entry["action"]) == (f"key:{root.id}", "key:derive")
+        server.stop_key(root)
+        assert server.call("GET", f"/{service}/a", child).code == "REVOKED"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code_"),
+    [
+        ("{", 400, "INVALID"),
+        ('{"holder": "ben"}', 400, "INVALID"),
+        ('{"terms": {"endpoints": ["nothing"]}}', 400, "INVALID"),
+        ('{"expires": "soon"}', 400, "INVALID"),
+        ("x" * 70_000, 413, "TOO_LARGE"),
+    ],
+)
+def test_bad_derivations_are_told_why(server: RunningServer, body: str, status: int, code_: str) -> None:
+    service = server.open_service(f"secret-of-bad-{status}", base_url="http://127.0.0.1:1")
+    root = server.issue(service)
+    answer = server.call("POST", "/v1/derive", root, body=body)
+    assert (answer.status, answer.json["code"]) == (status, code_), answer.body
+    assert answer.header("content-type") == "application/problem+json"
+    assert root.value.encode() not in answer.everything
+
+
+def test_who_may_not_call_may_not_derive(server: RunningServer) -> None:
+    service = server.open_service("secret-of-elsewhere", base_url="http://127.0.0.1:1")
+    elsewhere = server.issue(service, networks=["198.51.100.0/24"])
+    assert ask_gateway(server, elsewhere).code == "NETWORK_DENIED"
+    suspended = server.issue(service)
+    server.stop_key(suspended, "suspend")
+    assert ask_gateway(server, suspended).code == "SUSPENDED"
+    public = server.issue(service, kind="public", endpoints=["GET /a"])
+    assert ask_gateway(server, public).json["code"] == "INVALID"
+    assert ask_gateway(server, "vk_prv_nobody").code == "UNKNOWN_KEY"
+    assert server.call("POST", "/v1/derive").code == "MALFORMED"
+    assert server.call("GET", "/v1/derive", suspended).code == "METHOD_REFUSED"

@@ -14,6 +14,8 @@ class ActorKind(StrEnum):
     """The operating-system user who owns the data folder, through the Unix socket."""
     TOKEN = "token"  # noqa: S105 - a kind, not a token
     """The holder of an API token."""
+    KEY = "key"
+    """Whoever holds a key, by a call with it. The name is the key's id."""
     SYSTEM = "system"
     """Valetkey itself, for what it does on its own."""
 

@@ -18,6 +18,8 @@ def require_permission(actor: Actor, action: AuditAction) -> None:
     """Raise `NotPermitted` unless this actor may do this."""
     if actor.kind is not ActorKind.SYSTEM and action in _SYSTEM_ONLY:
         raise NotPermitted("That is noted by the server alone.", "Look at the key: valetkey key show ID")
+    if actor.kind is ActorKind.KEY and action is not AuditAction.KEY_DERIVE:
+        raise NotPermitted("A key manages nothing.", "Ask whoever gave it out.")
     if actor.kind is ActorKind.TOKEN and action in _LOCAL_ONLY:
         raise NotPermitted(
             "An API token cannot make or revoke tokens.",

@@ -30,6 +30,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     address: Address | None = None
     origin: str | None = None
     """Value of the Origin header as sent, None when there was none."""
+    derives: bool = False
+    """Whether a key is to be derived: it goes to no host and no endpoint, what it makes is held to them."""
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):

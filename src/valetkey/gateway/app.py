@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from valetkey.decision.address import Address
-from valetkey.decision.call import Call, Decision, Now
+from valetkey.decision.call import Call, Decision
 from valetkey.decision.codes import Code
 from valetkey.decision.decide import UNKNOWN, refuse
-from valetkey.decision.path import JudgedPath, PathRefused, judge_path
-from valetkey.decision.reservation import Reserved
+from valetkey.decision.path import PathRefused, judge_path
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
+from valetkey.gateway.arrival import Arrival, Refused
 from valetkey.gateway.client_address import AddressUnclear, ClientAddress, address_bytes, is_loopback
-from valetkey.gateway.credentials import Intake, IntakeRefused, Taken
+from valetkey.gateway.credentials import Intake, IntakeRefused
+from valetkey.gateway.derive import OPERATION, AskControl, Derive, nobody_to_ask
 from valetkey.gateway.exchange import Exchange
-from valetkey.gateway.facts import SecretVersion
 from valetkey.gateway.floods import Floods
 from valetkey.gateway.index import KeyEntry, ServiceEntry
 from valetkey.gateway.logged import header_text, masked, note_failure, query_names
@@ -67,42 +66,10 @@ _NOWHERE = Service(
 )
 
 
-class _Refused(Exception):
-    """The call is refused with a decision; carries what is known of it so far."""
-
-    def __init__(self, decision: Decision) -> None:
-        self.decision = decision
-
-
-class _Arrival:
-    """What is known of one call while it is judged."""
-
-    __slots__ = (
-        "address", "call", "entry", "fingerprint", "headers", "label", "now", "path", "query", "reserved", "runtime",
-        "secret", "service", "taken",
-    )  # fmt: skip
-
-    def __init__(self, now: Now) -> None:
-        self.now = now
-        self.headers: dict[bytes, bytes] = {}
-        self.address: Address | None = None
-        self.service: ServiceEntry | None = None
-        self.runtime: ServiceRuntime | None = None
-        self.label: str | None = None
-        self.path: JudgedPath | None = None
-        self.call: Call | None = None
-        self.entry: KeyEntry | None = None
-        self.taken: Taken | None = None
-        self.secret: SecretVersion | None = None
-        self.reserved: Reserved | None = None
-        self.fingerprint: str | None = None
-        self.query: bytes = b""
-
-
 class Gateway:
     """Answers every request of the gateway port."""
 
-    def __init__(self, node: Node, *, own: OwnListeners) -> None:
+    def __init__(self, node: Node, *, own: OwnListeners, ask_control: AskControl = nobody_to_ask) -> None:
         self._node = node
         self._own = own
         self._client_address = ClientAddress(node.settings.trusted_proxy)
@@ -111,6 +78,7 @@ class Gateway:
         self._nowhere = Intake.compile(_NOWHERE)
         self._ceiling = min(DEFAULT_CEILING, node.settings.max_body_mb * 1_000_000)
         self._verify = Verify(node, self._new_call_id)
+        self._derive = Derive(node, ask_control, self._opened, self._refuse)
         self.floods = Floods(node, self._new_call_id)
 
     def _new_call_id(self, wall: float) -> str:
@@ -125,14 +93,16 @@ class Gateway:
             if raw in (b"/healthz", b"/readyz"):
                 return request.answer(self._health(request))
         node = self._node
-        arrival = _Arrival(node.clock.now())
+        arrival = Arrival(node.clock.now())
         if node.unready() is not None:
             return request.answer(problem(refuse(Code.NOT_READY), None))
         try:
+            if raw == b"/v1/derive" and request.fault is None:
+                return self._hear_derivation(arrival, request)
             self._read_form(arrival, request)
             decision = self._judge(arrival, request.method)
             self._accept(arrival, request, decision)
-        except _Refused as refused:
+        except Refused as refused:
             self._refuse(arrival, request, refused.decision)
         except Exception as error:
             # Whatever we did not foresee refuses, with a record, and tells the operator where; never the values.
@@ -141,21 +111,18 @@ class Gateway:
 
     # -- the order of the checks
 
-    def _read_form(self, arrival: _Arrival, request: Request) -> None:
+    def _read_form(self, arrival: Arrival, request: Request) -> None:
         """Everything about the call's form, up to its size."""
         facts = arrival.headers
-        for name, value in request.headers:
-            if name in _WANTED:
-                facts[name] = facts[name] + b", " + value if name in facts else value
-        form = self._find_address(arrival, request.peer)
+        form = self._read_headers(arrival, request)
         if request.fault is not None:
             if request.fault is Fault.PLAIN:
                 self._find_exposed(arrival, request)
-            raise _Refused(refuse(_FAULTS[request.fault], request.fault.value))
+            raise Refused(refuse(_FAULTS[request.fault], request.fault.value))
         if not self._node.answers_to(facts.get(b"host", b"")):
-            raise _Refused(refuse(Code.HOST_UNKNOWN))
+            raise Refused(refuse(Code.HOST_UNKNOWN))
         if request.method not in KNOWN_METHODS:
-            raise _Refused(refuse(Code.METHOD_REFUSED))
+            raise Refused(refuse(Code.METHOD_REFUSED))
         if b"websocket" in facts.get(b"upgrade", b"").lower():
             form = refuse(Code.NOT_SUPPORTED)
         service, arrival.label, rest = self._route(request.raw_path)
@@ -170,19 +137,50 @@ class Gateway:
             if form is None or error.code is Code.METHOD_REFUSED:
                 form = refuse(error.code, error.reason)
         if form is not None:
-            raise _Refused(form)
+            raise Refused(form)
         try:
             arrival.path = judge_path(
                 rest, encoded_slash=service is not None and service.service.encoded_slash
             )
         except PathRefused as error:
-            raise _Refused(refuse(Code.PATH_REFUSED, str(error))) from None
+            raise Refused(refuse(Code.PATH_REFUSED, str(error))) from None
         # A service that does not exist takes as much as others do.
         ceiling = self._ceiling if runtime is None else runtime.ceiling
         if request.length is not None and request.length > ceiling:
-            raise _Refused(refuse(Code.TOO_LARGE))
+            raise Refused(refuse(Code.TOO_LARGE))
 
-    def _find_exposed(self, arrival: _Arrival, request: Request) -> None:
+    def _read_headers(self, arrival: Arrival, request: Request) -> Decision | None:
+        """Note what the call is judged by, and the caller's address, or return why that cannot be known."""
+        facts = arrival.headers
+        for name, value in request.headers:
+            if name in _WANTED:
+                facts[name] = facts[name] + b", " + value if name in facts else value
+        return self._find_address(arrival, request.peer)
+
+    def _hear_derivation(self, arrival: Arrival, request: Request) -> None:
+        """A key is to be made from the one that the call carries."""
+        form = self._read_headers(arrival, request)
+        if not self._node.answers_to(arrival.headers.get(b"host", b"")):
+            raise Refused(refuse(Code.HOST_UNKNOWN))
+        if request.method != "POST":
+            raise Refused(refuse(Code.METHOD_REFUSED, "A key is derived by POST."))
+        arrival.operation = OPERATION
+        try:
+            taken = self._nowhere.take(request.headers, request.query)
+        except IntakeRefused as error:
+            form = refuse(error.code, error.reason)
+        if form is not None:
+            raise Refused(form)
+
+        def look_up() -> None:
+            arrival.entry = self._look_up(arrival, taken.value)
+            if arrival.entry is not None:
+                name = self._node.index.service_name(arrival.entry.service_id)
+                arrival.service = self._node.index.services.get(name)
+
+        self._derive.answer(arrival, request, look_up)
+
+    def _find_exposed(self, arrival: Arrival, request: Request) -> None:
         """Whose key came in plain text: that stands in the record; and over a network others may have read it."""
         service, _, _ = self._route(request.raw_path)
         runtime = None if service is None else self.runtime(service)
@@ -197,16 +195,16 @@ class Gateway:
         if entry is not None and not (self._node.settings.allow_plain or is_loopback(request.peer)):
             self._node.exposed.add(entry.id)
 
-    def _judge(self, arrival: _Arrival, method: str) -> Decision:
+    def _judge(self, arrival: Arrival, method: str) -> Decision:
         """Whose key it is, and whether it may do this now."""
         node, service = self._node, arrival.service
         assert arrival.taken is not None
         entry = arrival.entry = self._look_up(arrival, arrival.taken.value)
         if entry is None:
-            raise _Refused(UNKNOWN)
+            raise Refused(UNKNOWN)
         if service is None or entry.service_id != service.id:
             # The journal keeps the true code; the stranger learns only that the key is unknown here.
-            raise _Refused(refuse(Code.SERVICE_DENIED))
+            raise Refused(refuse(Code.SERVICE_DENIED))
         origin = arrival.headers.get(b"origin")
         call = arrival.call = Call(
             method,
@@ -220,13 +218,13 @@ class Gateway:
             entry, call, arrival.now, service.service.price_micros, address_bytes(arrival.address)
         )
         if decision.code is not Code.VALID:
-            raise _Refused(decision)
+            raise Refused(decision)
         arrival.secret = node.index.secret(entry, arrival.now.wall)
         if arrival.secret is None:
-            raise _Refused(refuse(Code.SECRET_UNAVAILABLE))
+            raise Refused(refuse(Code.SECRET_UNAVAILABLE))
         return decision
 
-    def _accept(self, arrival: _Arrival, request: Request, decision: Decision) -> None:
+    def _accept(self, arrival: Arrival, request: Request, decision: Decision) -> None:
         """Have the call recorded, and carried when its record stands."""
         runtime, entry, call, taken = arrival.runtime, arrival.entry, arrival.call, arrival.taken
         service, secret = arrival.service, arrival.secret
@@ -256,7 +254,7 @@ class Gateway:
         )
         self._node.enter(exchange)
 
-    def _find_address(self, arrival: _Arrival, peer: str) -> Decision | None:
+    def _find_address(self, arrival: Arrival, peer: str) -> Decision | None:
         """Note the caller's address, or return why it cannot be known."""
         facts = arrival.headers
         try:
@@ -283,7 +281,7 @@ class Gateway:
             return None, None, rest
         return service, host or None, rest
 
-    def _look_up(self, arrival: _Arrival, value: str) -> KeyEntry | None:
+    def _look_up(self, arrival: Arrival, value: str) -> KeyEntry | None:
         raw = value.encode()
         index = self._node.index
         print_ = fingerprint(raw, index.index_key)
@@ -318,7 +316,7 @@ class Gateway:
 
     # -- the record
 
-    def _opened(self, arrival: _Arrival, method: str, decision: Decision) -> tuple[Opened, Personal]:
+    def _opened(self, arrival: Arrival, method: str, decision: Decision) -> tuple[Opened, Personal]:
         entry, service, path = arrival.entry, arrival.service, arrival.path
         facts = arrival.headers
         index = self._node.index
@@ -337,6 +335,7 @@ class Gateway:
             endpoint=decision.endpoint,
             query_names=query_names(arrival.query) if arrival.query else (),
             host=None if arrival.call is None else arrival.call.host,
+            operation=arrival.operation,
             secret=None if arrival.secret is None else arrival.secret.id,
             policy=None if entry is None else entry.policy_id,
             limit=decision.limit,
@@ -352,7 +351,7 @@ class Gateway:
         )
         return opened, personal
 
-    def _refuse(self, arrival: _Arrival, request: Request, decision: Decision) -> None:
+    def _refuse(self, arrival: Arrival, request: Request, decision: Decision) -> None:
         """Record what the journal is to know of a refusal, then tell the caller what it is."""
         if arrival.reserved is not None:
             self._node.counters.give_back(arrival.reserved, arrival.now)

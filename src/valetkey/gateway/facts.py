@@ -165,7 +165,18 @@ class Noted(msgspec.Struct, frozen=True, tag="noted"):
     key_id: str
 
 
-ToWorker: TypeAlias = Welcome | Facts | Change | Lease | Noted
+class Derived(msgspec.Struct, frozen=True, tag="derived"):
+    """Answer to `Derive`: status and body for the caller. The body may hold a plain key."""
+
+    number: int
+    status: int
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"Derived(number={self.number}, body=***)"
+
+
+ToWorker: TypeAlias = Welcome | Facts | Change | Lease | Noted | Derived
 
 
 # Worker -> control process
@@ -204,4 +215,12 @@ class Exposed(msgspec.Struct, frozen=True, tag="exposed"):
     key_id: str
 
 
-FromWorker: TypeAlias = Hello | Ready | Acknowledged | Renew | Exposed
+class Derive(msgspec.Struct, frozen=True, tag="derive"):
+    """Whoever holds a key asks for one derived from it; the worker has judged that it may."""
+
+    number: int
+    key_id: str
+    body: bytes
+
+
+FromWorker: TypeAlias = Hello | Ready | Acknowledged | Renew | Exposed | Derive

@@ -131,13 +131,8 @@ class Verify:
 
     async def _wait(self, request: Request, credential: bytes) -> None:
         """Answer when the question is here, by what holds then."""
-        body: bytes | None = b""
         try:
-            try:
-                async with asyncio.timeout(QUESTION_SECONDS):
-                    body = await _read(request)
-            except TimeoutError:
-                body = None
+            body = await request.read_whole(MAX_QUESTION, QUESTION_SECONDS)
             # A change may have come meanwhile: what is judged now is recorded before the next one.
             known = self._node.index.credential(credential)
             if known is None:
@@ -286,17 +281,6 @@ def _answer(decision: Decision, identifier: str, entry: KeyEntry | None, holder:
         retry_after=decision.retry_after,
         next_step=None if decision.allowed else CODES[decision.code].next_step,
     )
-
-
-async def _read(request: Request) -> bytes | None:
-    """The body; None when it is too long. Raises `CallerGone`."""
-    pieces: list[bytes] = []
-    while request.received <= MAX_QUESTION:
-        piece = await request.read()
-        if not piece:
-            return b"".join(pieces)
-        pieces.append(piece)
-    return None
 
 
 def _micros(cost: float | str | None) -> int | None:

@@ -27,6 +27,7 @@ from valetkey.gateway.logged import note_failure
 from valetkey.journal.chain import segments_in
 from valetkey.keys.operations import KeyName, expose_key
 from valetkey.keys.queries import get_key
+from valetkey.server.deriving import derive_with_key
 from valetkey.server.desk import Desk
 from valetkey.server.facts import FactLoader
 from valetkey.server.hardening import begin_child, go_first
@@ -122,6 +123,7 @@ class ControlProcess:
             fence=lambda slot, generation: self._say({"fence": slot, "generation": generation}),
             serving=lambda slot: self._say({"serving": slot}),
             exposed=self._hear_of_exposed,
+            derive=self._hear_derivation,
         )
         await self._begin(reader)
         await self._recorder.recover(None, self._live_segments())
@@ -218,6 +220,15 @@ class ControlProcess:
             note_failure(error)  # it is said again
         finally:
             self._exposing.discard(key_id)
+
+    def _hear_derivation(self, key_id: str, body: bytes, answer: Callable[[int, bytes], None]) -> None:
+        """Beside: what it waits for is the worker that asks, too."""
+
+        async def derive(desk: Desk) -> None:
+            answer(*await derive_with_key(desk, key_id, body))
+
+        if self._desk is not None:
+            self._tasks.start(derive(self._desk), may_end=True)
 
     def _enlist(self, slot: int, generation: int) -> None:
         if self._counters.next_generation(slot) <= generation:

@@ -24,6 +24,8 @@ from valetkey.gateway.counters import SharedCounters
 from valetkey.gateway.facts import (
     Acknowledged,
     Change,
+    Derive,
+    Derived,
     Exposed,
     Facts,
     Hello,
@@ -73,6 +75,9 @@ class WorkerProcess:
         self._stopping = asyncio.Event()
         self._channel: Channel[ToWorker] | None = None
         self._node: Node | None = None
+        self._number = 0
+        self._asked: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
+        """Derivations that the control process has not answered yet."""
         self._gateway: Gateway | None = None
         self._decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 
@@ -135,7 +140,7 @@ class WorkerProcess:
             frozenset((self._settings.gateway_port, self._settings.control_port)),
             frozenset((self._settings.listen,)),
         )
-        self._gateway = Gateway(node, own=own)
+        self._gateway = Gateway(node, own=own, ask_control=self._ask)
         node.loaded = True
         # The collector would otherwise walk all keys again and again: 100 ms pauses, measured.
         gc.set_threshold(*GC_THRESHOLDS)
@@ -194,9 +199,17 @@ class WorkerProcess:
                     cut_on_joining = 0
                 elif isinstance(message, Noted):
                     node.exposed.noted(message.key_id)
+                elif isinstance(message, Derived):
+                    asked = self._asked.pop(message.number, None)
+                    if asked is not None and not asked.done():
+                        asked.set_result((message.status, message.body))
                 elif isinstance(message, Lease):
                     node.lease_until = max(node.lease_until, message.asked + int(LEASE_SECONDS * 1e9))
             channel.close()
+            for asked in self._asked.values():
+                if not asked.done():
+                    asked.set_exception(ConnectionError())
+            self._asked.clear()
             index = await self._connect()
             # What changed while we were apart is judged before the lease is asked for.
             node.turn.flush()
@@ -205,6 +218,16 @@ class WorkerProcess:
             gc.collect()
             gc.freeze()
             self._tell_ready()
+
+    async def _ask(self, key_id: str, body: bytes) -> tuple[int, bytes]:
+        """Have a key derived. Raises ConnectionError when the control process is gone."""
+        if self._channel is None:
+            raise ConnectionError
+        self._number += 1
+        asked: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+        self._asked[self._number] = asked
+        self._channel.send(Derive(self._number, key_id, body))
+        return await asked
 
     def _tell_ready(self) -> None:
         log.debug("worker_ready", generation=self._generation)

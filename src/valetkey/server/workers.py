@@ -13,6 +13,8 @@ from valetkey import log
 from valetkey.gateway.facts import (
     Acknowledged,
     Change,
+    Derive,
+    Derived,
     Exposed,
     Fact,
     Facts,
@@ -68,6 +70,9 @@ class Workers:
         fence: Callable[[int, int], None],
         serving: Callable[[int], None],
         exposed: Callable[[str, Callable[[], None]], None] = lambda key_id, noted: None,
+        derive: Callable[[str, bytes, Callable[[int, bytes], None]], None] = lambda key_id, body, answer: (
+            None
+        ),
     ) -> None:
         """`exposed` is told of a key that came in plain text, and calls `noted` when that is written down."""
         self._workspace = workspace
@@ -78,6 +83,7 @@ class Workers:
         self._fence = fence
         self._serving = serving
         self._exposed = exposed
+        self._derive = derive
         self._decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
         self._sequence = 0
         self._server: asyncio.Server | None = None
@@ -192,8 +198,15 @@ class Workers:
                         future.set_result(message.cut)
             elif isinstance(message, Exposed):
                 self._exposed(message.key_id, partial(channel.send, Noted(message.key_id)))
+            elif isinstance(message, Derive):
+                answer = partial(_tell_derived, channel, message.number)
+                self._derive(message.key_id, message.body, answer)
             elif isinstance(message, Ready):
                 worker.ready = True
                 self._serving(worker.slot)
         if worker.channel is channel:
             worker.channel = None
+
+
+def _tell_derived(channel: Channel[FromWorker], number: int, status: int, body: bytes) -> None:
+    channel.send(Derived(number, status, body))

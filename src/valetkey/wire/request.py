@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from enum import Enum
 from http import HTTPStatus
 from typing import Protocol
@@ -153,6 +154,20 @@ class Request(Pieces):
         if was_backlogged and not self.backlogged:
             self._line.read_on()
         return piece
+
+    async def read_whole(self, most: int, seconds: float) -> bytes | None:
+        """The whole body; None when it is longer than `most`, or not here in time. Raises `CallerGone`."""
+        pieces: list[bytes] = []
+        try:
+            async with asyncio.timeout(seconds):
+                while self.received <= most:
+                    piece = await self.read()
+                    if not piece:
+                        return b"".join(pieces)
+                    pieces.append(piece)
+        except TimeoutError:
+            pass
+        return None
 
     @property
     def backlogged(self) -> bool:

@@ -88,6 +88,8 @@ class CompiledEndpoints:
         self._named = PatternIndex(catalogue)
 
     def __call__(self, call: Call, wall: float) -> bool:
+        if call.derives:
+            return True
         method, host, path = call.method, call.host, call.path
         if method is None or path is None or method not in KNOWN_METHODS:
             return False

@@ -41,7 +41,7 @@ class Hosts(Restriction, frozen=True, tag="hosts", forbid_unknown_fields=True):
         allowed = frozenset(self.allow)
 
         def judge(call: Call, wall: float) -> bool:
-            return call.host in allowed
+            return call.derives or call.host in allowed
 
         return judge
 

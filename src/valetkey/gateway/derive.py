@@ -1,0 +1,144 @@
+"""POST /v1/derive: who holds a key makes a temporary one from it, as for an agent, authenticated by the key alone.
+
+The worker judges and records the call; the control process makes the key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from valetkey.decision.call import Call, Decision
+from valetkey.decision.codes import Code
+from valetkey.decision.decide import UNKNOWN, refuse
+from valetkey.gateway.arrival import Arrival, Refused
+from valetkey.gateway.client_address import address_bytes
+from valetkey.gateway.logged import note_failure
+from valetkey.gateway.node import Node, milliseconds
+from valetkey.gateway.refusal import problem
+from valetkey.journal.records import Closed, End, Opened, Personal
+from valetkey.wire.request import CallerGone, Request, WholeAnswer
+
+AskControl = Callable[[str, bytes], Awaitable[tuple[int, bytes]]]
+"""Key id and body of the request -> status and body of the answer. Raises ConnectionError without a control process."""
+OPERATION = "derive"
+"""How records name such a call."""
+MAX_BODY = 65_536
+"""A body names a few terms; so much is read of it."""
+BODY_SECONDS = 10.0
+
+
+async def nobody_to_ask(key_id: str, body: bytes) -> tuple[int, bytes]:
+    """Stands for a control process that is not there. Raises ConnectionError."""
+    raise ConnectionError
+
+
+class Derive:
+    """The endpoint, behind the same form checks, floods and records as every call."""
+
+    def __init__(
+        self,
+        node: Node,
+        ask: AskControl,
+        opened: Callable[[Arrival, str, Decision], tuple[Opened, Personal]],
+        refuse_call: Callable[[Arrival, Request, Decision], None],
+    ) -> None:
+        self._node = node
+        self._ask = ask
+        self._opened = opened
+        self._refuse = refuse_call
+        self._waiting: set[asyncio.Task[None]] = set()
+
+    def answer(self, arrival: Arrival, request: Request, look_up: Callable[[], None]) -> None:
+        """Answer when the body is here. `look_up` finds the key anew, by what holds then."""
+        task = asyncio.get_running_loop().create_task(self._answer(arrival, request, look_up))
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+
+    async def _answer(self, arrival: Arrival, request: Request, look_up: Callable[[], None]) -> None:
+        try:
+            try:
+                body = await request.read_whole(MAX_BODY, BODY_SECONDS)
+                if body is None:
+                    raise Refused(refuse(Code.TOO_LARGE))
+                arrival.now = self._node.clock.now()
+                look_up()
+                decision = self._judge(arrival)
+            except Refused as refused:
+                return self._refuse(arrival, request, refused.decision)
+            await self._derive(arrival, request, decision, body)
+        except CallerGone:
+            pass
+        except Exception as error:
+            note_failure(error)
+            request.abort()
+
+    def _judge(self, arrival: Arrival) -> Decision:
+        node, entry = self._node, arrival.entry
+        if node.unready() is not None:
+            raise Refused(refuse(Code.NOT_READY))
+        if entry is None:
+            raise Refused(UNKNOWN)
+        origin = arrival.headers.get(b"origin")
+        call = arrival.call = Call(
+            "POST",
+            None,
+            node.index.service_name(entry.service_id),
+            None,
+            arrival.address,
+            None if origin is None else origin.decode("latin-1"),
+            derives=True,
+        )
+        # It counts as a call of the key, and costs no money.
+        decision, arrival.reserved = node.judge(entry, call, arrival.now, 0, address_bytes(arrival.address))
+        if not decision.allowed:
+            raise Refused(decision)
+        return decision
+
+    async def _derive(self, arrival: Arrival, request: Request, decision: Decision, body: bytes) -> None:
+        node, entry = self._node, arrival.entry
+        assert entry is not None
+        opened, personal = self._opened(arrival, "POST", decision)
+        if not await self._recorded(opened, personal):
+            if arrival.reserved is not None:
+                node.counters.give_back(arrival.reserved, arrival.now)
+            return request.answer(problem(refuse(Code.NOT_READY), None))
+        end, code = End.COMPLETE, None
+        answer: WholeAnswer
+        try:
+            status, told = await self._ask(entry.id, body)
+            kind = b"application/json" if status < 400 else b"application/problem+json"
+            answer = status, [(b"content-type", kind), (b"cache-control", b"no-store")], told
+        except ConnectionError:
+            end, code = End.INTERRUPTED, Code.NOT_READY
+            answer = problem(refuse(Code.NOT_READY), opened.call)
+        if arrival.reserved is not None:
+            node.counters.settle(arrival.reserved)
+        now = node.clock.now()
+        node.turn.record(
+            Closed(
+                opened.call,
+                now.wall,
+                end,
+                code=code,
+                status=answer[0],
+                bytes_in=len(body),
+                bytes_out=len(answer[2]),
+                last_byte_ms=milliseconds(arrival.now.monotonic, now),
+                cost=0,
+            ),
+            then=lambda: request.answer(answer),
+            otherwise=request.abort,
+            failed=request.abort,
+        )
+
+    async def _recorded(self, opened: Opened, personal: Personal) -> bool:
+        stands: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._node.turn.record(
+            opened,
+            personal=personal,
+            then=lambda: stands.set_result(True),
+            otherwise=lambda: stands.set_result(False),
+            accepts=True,
+        )
+        return await stands
