@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from valetkey.agreements.operations import PartnerView
 from valetkey.keys.credentials import CredentialView
 from valetkey.limits.operations import LimitsView
 from valetkey.networks.operations import Network
@@ -35,6 +36,25 @@ class VersionPage(msgspec.Struct, frozen=True):
 
     items: list[VersionView]
     next: str | None = None
+
+
+class PartnerPage(msgspec.Struct, frozen=True):
+    """All partners with agreements, by name."""
+
+    items: list[PartnerView]
+    next: str | None = None
+
+
+class PartnerChanged(msgspec.Struct, frozen=True):
+    """A partner after its agreement was changed or ended: in force everywhere when this is answered."""
+
+    partner: PartnerView
+    acknowledged: int
+    """Workers that have applied it."""
+    fenced: int
+    """Workers that did not answer and were shut out."""
+    cut: int
+    """Open exchanges that were ended."""
 
 
 class LimitsPage(msgspec.Struct, frozen=True):

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from valetkey.agreements.agreement import AgreedService, Agreement, sentences, understand
+from valetkey.agreements.operations import PartnerView
 from valetkey.api import answers
 from valetkey.decision.limits import Limits, parse_budget, parse_rate
 from valetkey.decision.policy import Policy
@@ -99,6 +101,16 @@ _USE = answers.UsageItem(
     _KEY, "", "ci-runner", "openai", 12, 11, 1, 0, 61_440, 0, [0, 12], {"ENDPOINT_DENIED": 1}
 )
 _TOKEN = TokenView("tok_aaaaaaaaaaaaaaaa", "ci-runner", "deployment", "a1B2", _TIME, None)
+_AGREEMENT = Agreement("2027-12-31", (AgreedService("weather", ("GET /v1/**",)),), title="Weather for Acme")
+_PARTNER = PartnerView(
+    "agr_aaaaaaaaaaaaaaaa",
+    "acme",
+    _AGREEMENT,
+    None,
+    _TIME,
+    None,
+    sentences(_AGREEMENT, understand(_AGREEMENT, _TIME)),
+)
 _SHARED = Limits(budgets=(parse_budget("20.00/month"),))
 _LIMITS = LimitsView(Shared.HOLDER, "ana", _SHARED, _SHARED.sentences())
 _NETWORK = Network("net_aaaaaaaaaaaaaaaa", "office", ("203.0.113.0/24",))
@@ -115,6 +127,9 @@ _OBJECTS: tuple[Any, ...] = (
     answers.VersionPage([VersionView("ver_aaaaaaaaaaaaaaaa", 2, _TIME, None, None, "in use")]),
     _NETWORK,
     answers.NetworkPage([_NETWORK]),
+    _PARTNER,
+    answers.PartnerPage([_PARTNER]),
+    answers.PartnerChanged(_PARTNER, 1, 0, 2),
     _LIMITS,
     answers.LimitsPage([_LIMITS]),
     answers.ClockAccepted(_TIME, 1, 0),

@@ -37,6 +37,7 @@ Cursor = Annotated[
 Named = Annotated[str | None, QueryParameter(min_length=1, max_length=120)]
 """A filter by name."""
 ServiceInPath = Annotated[str, PathParameter(description="Name of a service.")]
+NameInPath = Annotated[str, PathParameter(description="Name, as lists show it.")]
 IdInPath = Annotated[str, PathParameter(description="Identifier, as lists show it.")]
 
 

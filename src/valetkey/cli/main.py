@@ -35,6 +35,7 @@ _SECTIONS = {
     },
     "Rules": {
         "party": Entry(f"{_ROOM}.party:party", "People, machines and applications that hold keys."),
+        "partner": Entry(f"{_ROOM}.partner:partner", "Partners, and what was agreed with them."),
         "limit": Entry(f"{_ROOM}.limit:limit", "Limits that the keys of a holder or service share."),
         "network": Entry(f"{_ROOM}.network:network", "Names for address blocks."),
         "token": Entry(f"{_ROOM}.token:token", "Tokens for programs that manage this server."),

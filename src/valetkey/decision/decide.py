@@ -32,7 +32,7 @@ def decide(key: CompiledKey | None, call: Call, wall: float) -> Decision:
     for standing in key.standings:
         if standing.state is State.REVOKED:
             return refuse(Code.REVOKED)
-        if standing.state is State.SUSPENDED:
+        if standing.state is State.SUSPENDED or wall < standing.begins:
             dead = Code.SUSPENDED
         elif dead is None and standing.expires <= wall:
             dead = Code.EXPIRED

@@ -53,6 +53,8 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     state: State = State.ACTIVE
     expires: float = inf
     """Seconds since the epoch; the instant itself is already too late."""
+    begins: float = -inf
+    """Seconds since the epoch; before it nothing stands yet."""
 
 
 class CompiledPolicy(msgspec.Struct, frozen=True):

@@ -330,6 +330,7 @@ class Gateway:
             key_kind=None if entry is None else entry.kind,
             fingerprint=arrival.fingerprint,
             holder=None if entry is None else index.holder_name(entry),
+            agreement=None if entry is None else index.agreement_id(entry),
             method=method if method in KNOWN_METHODS else None,
             path=None if path is None else masked(path.text),
             endpoint=decision.endpoint,

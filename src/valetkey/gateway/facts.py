@@ -79,6 +79,21 @@ class LimitsFact(msgspec.Struct, frozen=True, array_like=True, tag="limits", gc=
     block: int
 
 
+class AgreementFact(msgspec.Struct, frozen=True, array_like=True, tag="agreement", gc=False):
+    """What was agreed with a partner."""
+
+    id: str
+    party_id: str
+    policies: dict[str, str]
+    """Service id -> id of the policy that its keys must stay within."""
+    limits: Limits
+    block: int
+    begins: float | None
+    ends: float
+    ended: bool
+    """Whether it was ended before its time."""
+
+
 class ClockFact(msgspec.Struct, frozen=True, array_like=True, tag="clock", gc=False):
     """What the clock must not be far behind: the newest record's time, or what an administrator accepted since."""
 
@@ -119,6 +134,7 @@ Fact: TypeAlias = (
     | PolicyFact
     | PartyFact
     | LimitsFact
+    | AgreementFact
     | KeyFact
     | CredentialFact
 )

@@ -24,6 +24,7 @@ from valetkey.decision.policy import (
 from valetkey.decision.reservation import Level
 from valetkey.decision.restrictions import CompileContext, Networks
 from valetkey.gateway.facts import (
+    AgreementFact,
     ClockFact,
     CredentialFact,
     Fact,
@@ -93,6 +94,8 @@ class KeyIndex:
         self._credentials: dict[bytes, CredentialFact] = {}
         self._limits: dict[tuple[str, str], Level] = {}
         """Limits that several keys share, by level and subject."""
+        self._agreements: dict[str, AgreementFact] = {}
+        """By partner."""
         self.newest = 0.0
         """What the clock must not be far behind."""
         self._shared: dict[str, str] = {}
@@ -101,6 +104,7 @@ class KeyIndex:
         self._appliers: dict[type, Callable[..., Iterable[str]]] = {
             ClockFact: self._apply_clock,
             LimitsFact: self._apply_limits,
+            AgreementFact: self._apply_agreement,
             ServiceFact: self._apply_service,
             SecretFact: self._apply_secret,
             NetworkFact: self._apply_network,
@@ -123,6 +127,11 @@ class KeyIndex:
     def credential(self, fingerprint: bytes) -> CredentialFact | None:
         """The living service credential with this fingerprint."""
         return self._credentials.get(fingerprint)
+
+    def agreement_id(self, entry: KeyEntry) -> str | None:
+        """The agreement of the key's holder, if that is a partner with one."""
+        found = self._agreements.get(entry.holder_id)
+        return None if found is None else found.id
 
     def service_name(self, service_id: str) -> str:
         """Name of a service, or its id when it is gone."""
@@ -267,6 +276,12 @@ class KeyIndex:
             self._forget(e.id for e in entries if fact.level == "workspace" or e.service_id == fact.subject)
         return ()  # a limit decides who comes in, and cuts nobody who is in
 
+    def _apply_agreement(self, fact: AgreementFact) -> Iterable[str]:
+        self._agreements[fact.party_id] = fact
+        return self._forget_with_descendants(
+            e.id for e in self._by_id.values() if e.holder_id == fact.party_id
+        )
+
     def _apply_credential(self, fact: CredentialFact) -> Iterable[str]:
         if fact.living:
             self._credentials[fact.fingerprint] = fact
@@ -279,7 +294,10 @@ class KeyIndex:
             return []
         for pair in [pair for pair in self._compiled_policies if pair[0] in policy_ids]:
             del self._compiled_policies[pair]
-        return self._forget_with_descendants(e.id for e in self._by_id.values() if e.policy_id in policy_ids)
+        bound = {a.party_id for a in self._agreements.values() if policy_ids & set(a.policies.values())}
+        return self._forget_with_descendants(
+            e.id for e in self._by_id.values() if e.policy_id in policy_ids or e.holder_id in bound
+        )
 
     def _forget_with_descendants(self, key_ids: Iterable[str]) -> list[str]:
         return self._forget({below for key_id in key_ids for below in self.descendants(key_id)})
@@ -325,18 +343,27 @@ class KeyIndex:
                 standings.append(Standing(State.REVOKED))
         if lineage[-1].parent_id is not None:
             return self._dead(entry, name, standings)
+        agreed = [self._agreements[h] for h in _holders(lineage) if h in self._agreements]
+        for agreement in agreed:
+            lives = not agreement.ended and service.id in agreement.policies
+            begins = -inf if agreement.begins is None else agreement.begins
+            standings.append(Standing(State.ACTIVE if lives else State.REVOKED, agreement.ends, begins))
+        if any(service.id not in agreement.policies for agreement in agreed):
+            return self._dead(entry, name, standings)
         try:
             policies = [self._policy(link.policy_id, service) for link in lineage]
+            bound = [self._policy(agreement.policies[service.id], service) for agreement in agreed]
             levels = [
                 Level.compile("key" if place == 0 else "ancestor", link.block, policies[place].policy.limits)
                 for place, link in enumerate(lineage)
             ]
+            levels += [Level.compile("agreement", a.block, a.limits) for a in agreed]
             levels += self._shared_levels(lineage)
             return compile_key(
                 service=name,
                 service_locked=service.locked,
                 standings=standings,
-                policies=policies,
+                policies=[*policies, *bound],
                 levels=[level for level in levels if level.limited],
             )
         except (LookupError, ValueError):
@@ -347,7 +374,7 @@ class KeyIndex:
         """Holders of the key and of what it comes from, each once; then the service, then the workspace."""
         if not self._limits:
             return []
-        subjects = [("holder", holder) for holder in dict.fromkeys(link.holder_id for link in lineage)]
+        subjects = [("holder", holder) for holder in _holders(lineage)]
         subjects += [("service", lineage[0].service_id), ("workspace", "")]
         return [level for subject in subjects if (level := self._limits.get(subject)) is not None]
 
@@ -361,6 +388,10 @@ class KeyIndex:
             policies=[_EMPTY],
             levels=[],
         )
+
+
+def _holders(lineage: list[KeyEntry]) -> Iterable[str]:
+    return dict.fromkeys(link.holder_id for link in lineage)
 
 
 _EMPTY = compile_policy(Policy(), CompileContext())

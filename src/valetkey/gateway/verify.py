@@ -222,6 +222,7 @@ class Verify:
             key_kind=None if entry is None else entry.kind,
             fingerprint=judged.fingerprint if entry is None else None,
             holder=holder,
+            agreement=None if entry is None else index.agreement_id(entry),
             method=question.method if question.method in KNOWN_METHODS else None,
             path=None if judged.path is None else masked(judged.path.text),
             endpoint=decision.endpoint,

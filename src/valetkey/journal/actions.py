@@ -36,6 +36,8 @@ class AuditAction(StrEnum):
 
     PARTY_ADD = "party:add"
     PARTNER_ADD = "partner:add"
+    PARTNER_CHANGE = "partner:change"
+    PARTNER_END = "partner:end"
 
     KEY_ISSUE = "key:issue"
     KEY_DERIVE = "key:derive"

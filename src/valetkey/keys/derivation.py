@@ -12,9 +12,10 @@ from valetkey.errors import Conflict, Invalid
 from valetkey.journal.actions import AuditAction
 from valetkey.keys.drafting import Terms, draft_policy
 from valetkey.keys.kinds import KeyKind, defaults_of
-from valetkey.keys.making import IssuedKey, check_names, holder_named, make_key
+from valetkey.keys.making import IssuedKey, holder_named, make_key
 from valetkey.keys.queries import KeyView, get_key
 from valetkey.labels import check_label
+from valetkey.services.policies import check_names
 from valetkey.services.queries import get_service
 from valetkey.store import tables
 

@@ -26,9 +26,16 @@ class Terms(LimitTerms, frozen=True, forbid_unknown_fields=True, kw_only=True):
     uses: int | None = None
 
 
-def draft_policy(terms: Terms, kind: KeyKind) -> Policy:
-    """The policy of a new key. Raises `Invalid` for flags that cannot be, and where the kind insists on more."""
+def draft_policy(terms: Terms, kind: KeyKind, agreed: Limits | None = None) -> Policy:
+    """The policy of a new key. Raises `Invalid` for flags that cannot be, and where the kind insists on more.
+
+    `agreed`: limits of the partner's agreement. The kind's defaults are for what it leaves open.
+    """
     defaults = defaults_of(kind)
+    if agreed is not None and agreed.rate is not None:
+        defaults = msgspec.structs.replace(defaults, rate=None, burst=None)
+    if agreed is not None and agreed.concurrency is not None:
+        defaults = msgspec.structs.replace(defaults, concurrency=None)
     if terms.clear:
         raise Invalid(
             "A new key has nothing that could be cleared.", "Issue it, then change it.", field="clear"

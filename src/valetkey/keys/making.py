@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import msgspec
-from sqlalchemy import insert, select
+from sqlalchemy import insert
 
 from valetkey.access.actor import ActorKind
 from valetkey.access.operation import Unit
-from valetkey.decision.policy import Policy, State, compile_policy
-from valetkey.decision.restrictions import Endpoints, Hosts, InvalidRestriction
-from valetkey.decision.restrictions.patterns import EndpointPattern
+from valetkey.decision.policy import Policy, State
 from valetkey.durations import parse_span
-from valetkey.errors import Invalid
 from valetkey.keys.format import generate
 from valetkey.keys.kinds import KeyKind, defaults_of
-from valetkey.networks.operations import list_networks
 from valetkey.parties.operations import Party, PartyKind, find_party, get_party, make_party
-from valetkey.services.catalogue import compile_context
+from valetkey.services.policies import patterns, policy_id
 from valetkey.services.queries import StoredService, get_environment
-from valetkey.services.service import Kind, Service
+from valetkey.services.service import Kind
 from valetkey.store import tables
 from valetkey.store.blocks import next_block
 from valetkey.vault.fingerprint import fingerprint
 from valetkey.vault.keyring import INDEX, service_index
 from valetkey.vault.queries import has_living_secret
 from valetkey.vault.sealing import IssuedKeyContext
-
-_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class IssuedKey(msgspec.Struct, frozen=True):
@@ -154,36 +146,6 @@ def holder_named(unit: Unit, name: str | None) -> tuple[Party, bool]:
     return found, False
 
 
-def check_names(unit: Unit, policy: Policy, service: Service) -> None:
-    """Names in restrictions must mean something now; later changes of what they name are followed live."""
-    networks = {network.name: network.blocks for network in list_networks(unit.connection, unit.workspace)}
-    try:
-        compile_policy(policy, compile_context(service, networks))
-    except InvalidRestriction as error:
-        sentence, _, next_step = str(error).partition(". ")
-        raise Invalid(sentence.rstrip(".") + ".", next_step) from None
-    hosts = policy.find(Hosts)
-    known = ", ".join(service.hosts) or "none"
-    for name in hosts.allow if isinstance(hosts, Hosts) else ():
-        if name not in service.hosts:
-            raise Invalid(f"{service.name} has no host {name!r}.", f"It has: {known}.", field="hosts")
-    for pattern in _patterns(policy):
-        if pattern.host is not None and pattern.host not in service.hosts:
-            raise Invalid(
-                f"{pattern.text!r} begins with a host that {service.name} does not have.",
-                f"Begin the path with a slash, or name one of its hosts: {known}.",
-                field="endpoints",
-            )
-
-
-def _patterns(policy: Policy) -> list[EndpointPattern]:
-    """The endpoint patterns that a policy spells out; names of the catalogue are left to the compiler."""
-    endpoints = policy.find(Endpoints)
-    if not isinstance(endpoints, Endpoints):
-        return []
-    return [EndpointPattern(text) for text in (*endpoints.allow, *endpoints.deny) if "/" in text]
-
-
 def _warnings(
     unit: Unit, policy: Policy, stored: StoredService, environment_id: str, secret: str
 ) -> tuple[str, ...]:
@@ -200,25 +162,6 @@ def _warnings(
             f"{service.name} has no price, so a budget refuses every call. "
             f"Set one: valetkey service change {service.name} --price 0.01"
         )
-    if any(pattern.segments[:1] == (service.name,) for pattern in _patterns(policy)):
+    if any(pattern.segments[:1] == (service.name,) for pattern in patterns(policy)):
         said.append(f"Endpoints are written without the service's name: /v1/…, not /{service.name}/v1/…")
     return tuple(said)
-
-
-def policy_id(unit: Unit, policy: Policy) -> str:
-    document = _encode(policy)
-    digest = hashlib.sha256(document).digest()
-    table = tables.policies
-    found = unit.connection.execute(
-        select(table.c.id).where(table.c.workspace_id == unit.workspace, table.c.digest == digest)
-    ).scalar()
-    if found is not None:
-        return str(found)
-    identifier = unit.new_id("pol")
-    unit.connection.execute(
-        insert(table).values(
-            id=identifier, workspace_id=unit.workspace, digest=digest, document=document.decode()
-        )
-    )
-    unit.touch("policy", identifier)
-    return identifier

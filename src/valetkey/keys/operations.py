@@ -8,15 +8,17 @@ import msgspec
 from sqlalchemy import Connection, select, update
 
 from valetkey.access.operation import Unit, operation
+from valetkey.agreements.operations import agreed_limits
 from valetkey.decision.policy import State
 from valetkey.durations import parse_instant
 from valetkey.errors import Conflict, Invalid
 from valetkey.journal.actions import AuditAction
 from valetkey.keys.drafting import Terms, change_policy, draft_policy
 from valetkey.keys.kinds import KeyKind, defaults_of
-from valetkey.keys.making import IssuedKey, check_names, holder_named, make_key, policy_id
+from valetkey.keys.making import IssuedKey, holder_named, make_key
 from valetkey.keys.queries import KeyView, get_key
 from valetkey.labels import check_label
+from valetkey.services.policies import check_names, policy_id
 from valetkey.services.queries import StoredService, get_environment, get_service
 from valetkey.store import tables
 from valetkey.vault.sealing import IssuedKeyContext
@@ -56,18 +58,18 @@ class KeyName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @operation(AuditAction.KEY_ISSUE)
 def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
     """Make a key. Raises `Invalid`, `NotFound` and `Conflict`."""
-    if request.kind is KeyKind.PARTNER:
-        raise Invalid(
-            "Partner keys need an agreement, which this version cannot hold yet.",
-            "Issue a private key for the partner instead.",
-            field="kind",
-        )
     check_label(request.label)
     stored = get_service(unit.connection, unit.workspace, request.service)
     environment_id = get_environment(unit.connection, unit.workspace, request.environment)
-    policy = draft_policy(request.terms, request.kind)
-    check_names(unit, policy, stored.service)
     expires = _expiry(unit, request)
+    agreed = None
+    if request.kind is KeyKind.PARTNER:
+        if request.holder is None:
+            raise Invalid("A partner key belongs to a partner.", "Name it: --holder PARTNER", field="holder")
+        agreed, ends = agreed_limits(unit.connection, unit.workspace, request.holder, stored.id, unit.wall)
+        expires = ends if expires is None else min(expires, ends)
+    policy = draft_policy(request.terms, request.kind, agreed)
+    check_names(unit, policy, stored.service)
     if request.kind is KeyKind.TEMPORARY and expires is None and policy.limits.uses is None:
         raise Invalid("A temporary key must end.", "Give --expires or --uses.")
     holder, made = holder_named(unit, request.holder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from sqlalchemy import Connection, select
 
 from valetkey.decision.address import parse_address
@@ -123,6 +124,16 @@ def index_of_key(connection: Connection, workspace: str, loader: FactLoader, key
         )
     ).scalars()
     changes += [("limits", identifier) for identifier in limits]
+    agreements = connection.execute(
+        select(tables.agreements.c.id, tables.agreements.c.policies).where(
+            tables.agreements.c.workspace_id == workspace, tables.agreements.c.party_id.in_(subjects)
+        )
+    ).all()
+    for identifier, policies in agreements:
+        changes.append(("agreement", identifier))
+        changes += [
+            ("policy", policy) for policy in msgspec.json.decode(policies, type=dict[str, str]).values()
+        ]
     networks = connection.execute(
         select(tables.networks.c.id).where(tables.networks.c.workspace_id == workspace)
     ).scalars()

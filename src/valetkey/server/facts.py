@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 from valetkey.decision.limits import Limits
 from valetkey.decision.policy import State
 from valetkey.gateway.facts import (
+    AgreementFact,
     ClockFact,
     CredentialFact,
     Fact,
@@ -30,7 +31,18 @@ from valetkey.store import tables
 from valetkey.vault.keyring import Keyring
 from valetkey.vault.sealing import SecretContext
 
-_ORDER = ("clock", "network", "service", "party", "limits", "policy", "secret", "credential", "key")
+_ORDER = (
+    "clock",
+    "network",
+    "service",
+    "party",
+    "limits",
+    "agreement",
+    "policy",
+    "secret",
+    "credential",
+    "key",
+)
 """What others refer to comes first."""
 
 RETIRED_SECONDS = 86_400
@@ -77,6 +89,7 @@ class FactLoader:
         loaders = {
             "clock": self._clock,
             "limits": self._limits,
+            "agreement": self._agreements,
             "network": self._networks,
             "service": self._services,
             "party": self._parties,
@@ -102,6 +115,24 @@ class FactLoader:
         for level, subject, document, block in self._rows(connection, table, columns, ids):
             shared_by = "" if level == "workspace" else subject
             yield LimitsFact(level, shared_by, msgspec.json.decode(document, type=Limits), block)
+
+    def _agreements(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
+        table = tables.agreements
+        columns = (
+            table.c.id, table.c.party_id, table.c.policies, table.c.limits, table.c.block, table.c.begins, table.c.ends,
+            table.c.ended,
+        )  # fmt: skip
+        for row in self._rows(connection, table, columns, ids):
+            yield AgreementFact(
+                row.id,
+                row.party_id,
+                msgspec.json.decode(row.policies, type=dict[str, str]),
+                msgspec.json.decode(row.limits, type=Limits),
+                row.block,
+                row.begins,
+                row.ends,
+                row.ended is not None,
+            )
 
     def _networks(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
         table = tables.networks

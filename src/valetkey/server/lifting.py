@@ -37,6 +37,13 @@ def lift_counters(
                 wall,
                 _descending(select(keys.c.id).where(keys.c.id == identifier)),
             )
+        elif kind == "agreement":
+            held = select(keys.c.id).where(
+                keys.c.holder_id.in_(
+                    select(tables.agreements.c.party_id).where(tables.agreements.c.id == identifier)
+                )
+            )
+            _lift(connection, workspace, counters, wall, _descending(held))
         elif kind == "limits":
             row = connection.execute(
                 select(limits.c.level, limits.c.subject).where(limits.c.id == identifier)
@@ -71,6 +78,13 @@ def _lift(
             )
         )
     }
+    agreements = tables.agreements
+    shared |= {
+        ("agreement", party): block
+        for party, block in connection.execute(
+            select(agreements.c.party_id, agreements.c.block).where(agreements.c.workspace_id == workspace)
+        )
+    }
     ancestors = _ancestors(connection, used)
     totals: dict[int, list[int]] = defaultdict(lambda: [0] * 7)
     for key, amounts in used:
@@ -78,7 +92,7 @@ def _lift(
         while (parent := line[-1].parent_id) is not None and parent in ancestors:
             line.append(ancestors[parent])
         blocks = {link.block for link in line}
-        subjects = [("holder", link.holder_id) for link in line]
+        subjects = [(level, link.holder_id) for link in line for level in ("holder", "agreement")]
         subjects += [("service", key.service_id), ("workspace", workspace)]
         blocks.update(shared[subject] for subject in subjects if subject in shared)
         for block in blocks:

@@ -180,6 +180,26 @@ limits = Table(
     sqlite_strict=True,
 )
 
+agreements = Table(
+    "agreements",
+    metadata,
+    _id(),
+    _workspace(),
+    # One a partner: every key that it holds is held to it.
+    Column("party_id", ForeignKey("parties.id"), nullable=False),
+    # As it was written down; and what it means: policy ids by service id, limits.
+    Column("document", Text, nullable=False),
+    Column("policies", Text, nullable=False),
+    Column("limits", Text, nullable=False),
+    Column("block", Whole, nullable=False),
+    _time("begins", nullable=True),
+    _time("ends"),
+    _time("created"),
+    _time("ended", nullable=True),
+    UniqueConstraint("workspace_id", "party_id"),
+    sqlite_strict=True,
+)
+
 policies = Table(
     "policies",
     metadata,
@@ -217,7 +237,6 @@ keys = Table(
     Column("sealed", LargeBinary, nullable=True),
     # Room for derived, partner and session-tied keys.
     Column("parent_id", ForeignKey("keys.id"), nullable=True),
-    Column("agreement_id", Text, nullable=True),
     Column("session_id", Text, nullable=True),
     # Since when others may have read it: it came in plain text over a network.
     _time("exposed", nullable=True),

@@ -244,6 +244,25 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_table(
+        "agreements",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("workspace_id", sa.Text(), nullable=False),
+        sa.Column("party_id", sa.Text(), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("policies", sa.Text(), nullable=False),
+        sa.Column("limits", sa.Text(), nullable=False),
+        sa.Column("block", WHOLE, nullable=False),
+        sa.Column("begins", INSTANT, nullable=True),
+        sa.Column("ends", INSTANT, nullable=False),
+        sa.Column("created", INSTANT, nullable=False),
+        sa.Column("ended", INSTANT, nullable=True),
+        sa.ForeignKeyConstraint(["party_id"], ["parties.id"], name=op.f("fk_agreements_party_id")),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_agreements_workspace_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_agreements")),
+        sa.UniqueConstraint("workspace_id", "party_id", name=op.f("uq_agreements_workspace_id_party_id")),
+        sqlite_strict=True,
+    )
+    op.create_table(
         "credentials",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("workspace_id", sa.Text(), nullable=False),
@@ -286,7 +305,6 @@ def upgrade() -> None:
         sa.Column("ended", INSTANT, nullable=True),
         sa.Column("sealed", sa.LargeBinary(), nullable=True),
         sa.Column("parent_id", sa.Text(), nullable=True),
-        sa.Column("agreement_id", sa.Text(), nullable=True),
         sa.Column("session_id", sa.Text(), nullable=True),
         sa.Column("exposed", INSTANT, nullable=True),
         sa.ForeignKeyConstraint(["environment_id"], ["environments.id"], name=op.f("fk_keys_environment_id")),
