@@ -117,6 +117,20 @@ def test_what_is_reserved_before_the_file_grew_is_settled_after(counters: Shared
     assert (cells[OPEN_CALLS], cells[BUDGETS + 1] & AMOUNT_MASK) == (1 << 32, 5)
 
 
+def test_an_accepted_clock_reaches_blocks_that_another_process_made(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    control, worker = SharedCounters.open(path), SharedCounters.open(path, 0, 1)
+    control.enlist(0, 1)
+    plan = plan_of(Limits(quotas=(parse_quota("2/day"),)), GROWTH_BLOCKS + 7)
+    ahead, tomorrow = NOON + 40 * 86_400, NOON + 86_400
+    for _ in range(2):
+        assert isinstance(worker.reserve(plan, 0, Now(ahead, 1)), Reserved)
+    assert isinstance(worker.reserve(plan, 0, Now(NOON, 2)), LimitRefusal)
+    control.accept_clock(NOON)
+    assert isinstance(worker.reserve(plan, 0, Now(NOON, 3)), LimitRefusal), "what was spent counts today"
+    assert isinstance(worker.reserve(plan, 0, Now(tomorrow, 4)), Reserved)
+
+
 def test_after_a_boot_no_worker_lives_and_rates_go_on(tmp_path: Path) -> None:
     path, boot = tmp_path / "counters", this_boot()
     limits = Limits(rate=parse_rate("1/hour"), concurrency=1)

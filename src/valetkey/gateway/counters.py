@@ -333,6 +333,9 @@ class SharedCounters:
     def accept_clock(self, wall: float) -> None:
         """An administrator takes the clock as right: windows that lie in its future go on in the one of now."""
         with self._threads:
+            self._usable()
+            self._map()  # another process may have made the file grow
+            self._look()
             for block in range(self._capacity):
                 if any(self._blocks.read(block)[QUOTAS:OPEN_CALLS]):
                     with self._held(_range(_FIRST_BYTE + block * _BLOCK_BYTES, _BLOCK_BYTES)):
