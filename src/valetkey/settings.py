@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from valetkey.loopback import is_loopback
+
 MAX_WORKERS = 16
 """Concurrency counters have a cell for so many workers."""
 
@@ -34,15 +36,8 @@ def check_witness(place: str) -> None:
         raise ValueError("the URL of a witness has neither user, password nor fragment")
     if not place.isascii() or any(sign <= " " for sign in place):
         raise ValueError("the URL of a witness is plain ASCII without blanks")
-    if parts.scheme == "http" and not _loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ValueError("a witness that is not on this machine needs https")
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

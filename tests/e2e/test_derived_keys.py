@@ -149,6 +149,19 @@ def test_bad_derivations_are_told_why(server: RunningServer, body: str, status: 
     assert root.value.encode() not in answer.everything
 
 
+def test_what_was_pasted_into_a_derivation_is_not_repeated(server: RunningServer) -> None:
+    service = server.open_service("secret-of-pasting", base_url="http://127.0.0.1:1")
+    root = server.issue(service)
+    for body in (
+        f'{{"{root.value}": 1}}',
+        f'{{"expires": "{root.value}x" , "label": 5}}',
+        "[" * 50_000,
+    ):
+        answer = server.call("POST", "/v1/derive", root, body=body)
+        assert (answer.status, answer.json["code"]) == (400, "INVALID"), answer.body
+        assert root.value.encode() not in answer.everything
+
+
 def test_who_may_not_call_may_not_derive(server: RunningServer) -> None:
     service = server.open_service("secret-of-elsewhere", base_url="http://127.0.0.1:1")
     elsewhere = server.issue(service, networks=["198.51.100.0/24"])

@@ -106,15 +106,7 @@ def understand(agreement: Agreement, wall: float) -> Terms:
             endpoints = made("services", lambda s=service: Endpoints(s.endpoints, s.deny_endpoints))  # type: ignore[misc]
             restrictions = (*networks, endpoints)
         policies[service.name] = Policy(restrictions)
-    agreed = agreement.limits
-    limits = limits_of(
-        rate=agreed.rate,
-        burst=agreed.burst,
-        concurrency=agreed.concurrency,
-        quotas=agreed.quotas,
-        budgets=agreed.budgets,
-    )
-    return Terms(begins, ends, policies, limits)
+    return Terms(begins, ends, policies, limits_of(**msgspec.structs.asdict(agreement.limits)))
 
 
 def _begin(text: str) -> float:

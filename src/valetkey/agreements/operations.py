@@ -17,15 +17,8 @@ from valetkey.store import tables
 from valetkey.store.blocks import next_block
 
 
-class AddPartner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A partner and what was agreed; also for a party that is a partner already and has no agreement yet."""
-
-    name: str
-    agreement: Agreement
-
-
-class ChangePartner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is agreed from now on, in the place of what was."""
+class PartnerTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A partner and what is agreed."""
 
     name: str
     agreement: Agreement
@@ -52,8 +45,10 @@ class PartnerView(msgspec.Struct, frozen=True):
 
 
 @operation(AuditAction.PARTNER_ADD)
-def add_partner(unit: Unit, request: AddPartner) -> PartnerView:
-    """Make the partner known, with its agreement. Raises `Invalid`, `NotFound` and `Conflict`."""
+def add_partner(unit: Unit, request: PartnerTerms) -> PartnerView:
+    """Make the partner known, with its agreement; also a party that is a partner already and has none yet.
+
+    Raises `Invalid`, `NotFound` and `Conflict`."""
     party = find_party(unit.connection, unit.workspace, request.name)
     if party is None:
         party = make_party(unit, request.name, PartyKind.PARTNER)
@@ -82,7 +77,7 @@ def add_partner(unit: Unit, request: AddPartner) -> PartnerView:
 
 
 @operation(AuditAction.PARTNER_CHANGE)
-def change_partner(unit: Unit, request: ChangePartner) -> PartnerView:
+def change_partner(unit: Unit, request: PartnerTerms) -> PartnerView:
     """Another agreement in the place of the one there is; one that was ended lives again with it."""
     row = _get(unit.connection, unit.workspace, request.name)
     terms = understand(request.agreement, unit.wall)

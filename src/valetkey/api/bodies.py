@@ -40,17 +40,6 @@ class KeyChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     terms: Terms = Terms()
 
 
-class Derivation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A temporary key from a key; what is left out is the default of temporary keys."""
-
-    holder: str | None = None
-    """Name of the party; left out: the holder of the key that it comes from."""
-    label: str = ""
-    expires: str | None = None
-    """A span, a day or an RFC 3339 time; never later than the key that it comes from."""
-    terms: Terms = Terms()
-
-
 class KeyValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A plain key, to learn which it is. It is compared by its fingerprint and kept nowhere."""
 

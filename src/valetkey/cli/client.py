@@ -6,7 +6,6 @@ Standard library only. Redirects are never followed and proxy variables are igno
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from valetkey.cli.failure import ExitCode, Failure, NoServer
+from valetkey.loopback import is_loopback
 from valetkey.server.home import Home
 from valetkey.unix_http import UnixConnection
 
@@ -256,7 +256,7 @@ class _Remote:
                 ExitCode.USAGE,
             )
         self.secure = parts.scheme == "https"
-        if not self.secure and not _is_loopback(host):
+        if not self.secure and not is_loopback(host):
             raise Failure(
                 "VALETKEY_URL would send the token over the network unencrypted.",
                 "Use https://, or a tunnel that ends on localhost.",
@@ -313,15 +313,6 @@ def segment(name: str) -> str:
 def _with_query(path: str, query: Mapping[str, Any]) -> str:
     given = {name: value for name, value in query.items() if value is not None}
     return f"{path}?{urlencode(given)}" if given else path
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _read_token(file: Path) -> str:

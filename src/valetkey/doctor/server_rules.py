@@ -17,6 +17,7 @@ from valetkey.doctor.facts import (
     SettingsFacts,
 )
 from valetkey.doctor.findings import Finding, Kind, found
+from valetkey.loopback import is_loopback
 from valetkey.settings import Settings
 
 DAY = 86_400
@@ -112,17 +113,12 @@ def settings_findings(facts: SettingsFacts) -> Iterator[Finding]:
         )
     if facts.refused is not None:
         yield found(Kind.SETTING_REFUSED, f"The settings cannot be used: {facts.refused}")
-    unused = []
-    if settings.allow_plain and _is_loopback(settings.listen):
-        unused.append("allow_plain")
-    if (getattr(settings, "tls_cert", None) is None) != (getattr(settings, "tls_key", None) is None):
-        unused.append("tls_cert" if getattr(settings, "tls_key", None) is None else "tls_key")
-    if unused:
+    if settings.allow_plain and is_loopback(settings.listen):
         yield found(
             Kind.SETTING_UNUSED,
-            f"{unused[0]} has no effect beside the other settings.",
+            "allow_plain has no effect beside the other settings.",
             None,
-            unused,
+            ["allow_plain"],
         )
     unknown = sorted(set(facts.variables) - KNOWN_VARIABLES)
     if unknown:
@@ -148,7 +144,7 @@ def settings_findings(facts: SettingsFacts) -> Iterator[Finding]:
 def listener_findings(facts: SettingsFacts, wall: float) -> Iterator[Finding]:
     """What the network sees."""
     settings = facts.settings
-    elsewhere = not _is_loopback(settings.listen)
+    elsewhere = not is_loopback(settings.listen)
     if elsewhere and facts.certificate is None:
         if settings.trusted_proxy:
             yield found(
@@ -194,7 +190,7 @@ def _certificate_findings(
             f"chmod 600 {shlex.quote(certificate.key.path)}",
         )
     if certificate.development:
-        if not _is_loopback(settings.listen):
+        if not is_loopback(settings.listen):
             yield found(
                 Kind.CERTIFICATE_DEVELOPMENT,
                 f"A certificate for development is served on {settings.listen}; no caller elsewhere trusts it.",
@@ -266,10 +262,6 @@ def backup_findings(backup: BackupFacts, folder: FolderFacts, wall: float) -> It
             )
     elif wall - backup.noted > BACKUP_DAYS * DAY:
         yield found(Kind.BACKUP_OLD, f"The last backup was noted on {_day(backup.noted)}.", note)
-
-
-def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address).is_loopback
 
 
 def _is_wide(network: str) -> bool:

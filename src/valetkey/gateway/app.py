@@ -20,7 +20,7 @@ from valetkey.gateway.derive import OPERATION, AskControl, Derive, nobody_to_ask
 from valetkey.gateway.exchange import Exchange
 from valetkey.gateway.floods import Floods
 from valetkey.gateway.index import KeyEntry, ServiceEntry
-from valetkey.gateway.logged import header_text, masked, note_failure, query_names
+from valetkey.gateway.logged import header_text, masked, query_names
 from valetkey.gateway.node import Node, milliseconds
 from valetkey.gateway.refusal import problem, readiness
 from valetkey.gateway.runtime import ServiceRuntime
@@ -28,6 +28,7 @@ from valetkey.gateway.verify import Verify
 from valetkey.journal.call_id import RANDOM_BYTES, call_id
 from valetkey.journal.randomness import RandomPool
 from valetkey.journal.records import Closed, End, Opened, Personal
+from valetkey.log import note_failure
 from valetkey.services.dialling import OwnListeners
 from valetkey.services.origin import Origin
 from valetkey.services.placement import Basic, Bearer, Header, Query
@@ -78,7 +79,7 @@ class Gateway:
         self._nowhere = Intake.compile(_NOWHERE)
         self._ceiling = min(DEFAULT_CEILING, node.settings.max_body_mb * 1_000_000)
         self._verify = Verify(node, self._new_call_id)
-        self._derive = Derive(node, ask_control, self._opened, self._refuse)
+        self._derive = Derive(node, ask_control, self._look_up, self._opened, self._refuse)
         self.floods = Floods(node, self._new_call_id)
 
     def _new_call_id(self, wall: float) -> str:
@@ -166,19 +167,12 @@ class Gateway:
             raise Refused(refuse(Code.METHOD_REFUSED, "A key is derived by POST."))
         arrival.operation = OPERATION
         try:
-            taken = self._nowhere.take(request.headers, request.query)
+            arrival.taken = self._nowhere.take(request.headers, request.query)
         except IntakeRefused as error:
             form = refuse(error.code, error.reason)
         if form is not None:
             raise Refused(form)
-
-        def look_up() -> None:
-            arrival.entry = self._look_up(arrival, taken.value)
-            if arrival.entry is not None:
-                name = self._node.index.service_name(arrival.entry.service_id)
-                arrival.service = self._node.index.services.get(name)
-
-        self._derive.answer(arrival, request, look_up)
+        self._derive.answer(arrival, request)
 
     def _find_exposed(self, arrival: Arrival, request: Request) -> None:
         """Whose key came in plain text: that stands in the record; and over a network others may have read it."""
@@ -393,5 +387,4 @@ class Gateway:
     def _health(self, request: Request) -> WholeAnswer:
         if not self._node.answers_to(request.joined(b"host")):
             return problem(refuse(Code.HOST_UNKNOWN), None)
-        missing = self._node.missing() if request.raw_path == b"/readyz" else []
-        return readiness(missing)
+        return readiness(self._node.missing() if request.raw_path == b"/readyz" else [])

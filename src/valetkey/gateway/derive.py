@@ -13,10 +13,11 @@ from valetkey.decision.codes import Code
 from valetkey.decision.decide import UNKNOWN, refuse
 from valetkey.gateway.arrival import Arrival, Refused
 from valetkey.gateway.client_address import address_bytes
-from valetkey.gateway.logged import note_failure
+from valetkey.gateway.index import KeyEntry
 from valetkey.gateway.node import Node, milliseconds
 from valetkey.gateway.refusal import problem
 from valetkey.journal.records import Closed, End, Opened, Personal
+from valetkey.log import note_failure
 from valetkey.wire.request import CallerGone, Request, WholeAnswer
 
 AskControl = Callable[[str, bytes], Awaitable[tuple[int, bytes]]]
@@ -40,29 +41,30 @@ class Derive:
         self,
         node: Node,
         ask: AskControl,
+        look_up: Callable[[Arrival, str], KeyEntry | None],
         opened: Callable[[Arrival, str, Decision], tuple[Opened, Personal]],
         refuse_call: Callable[[Arrival, Request, Decision], None],
     ) -> None:
         self._node = node
         self._ask = ask
+        self._look_up = look_up
         self._opened = opened
         self._refuse = refuse_call
         self._waiting: set[asyncio.Task[None]] = set()
 
-    def answer(self, arrival: Arrival, request: Request, look_up: Callable[[], None]) -> None:
-        """Answer when the body is here. `look_up` finds the key anew, by what holds then."""
-        task = asyncio.get_running_loop().create_task(self._answer(arrival, request, look_up))
+    def answer(self, arrival: Arrival, request: Request) -> None:
+        """Answer when the body is here, by what holds then."""
+        task = asyncio.get_running_loop().create_task(self._answer(arrival, request))
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
 
-    async def _answer(self, arrival: Arrival, request: Request, look_up: Callable[[], None]) -> None:
+    async def _answer(self, arrival: Arrival, request: Request) -> None:
         try:
             try:
                 body = await request.read_whole(MAX_BODY, BODY_SECONDS)
                 if body is None:
                     raise Refused(refuse(Code.TOO_LARGE))
                 arrival.now = self._node.clock.now()
-                look_up()
                 decision = self._judge(arrival)
             except Refused as refused:
                 return self._refuse(arrival, request, refused.decision)
@@ -74,16 +76,20 @@ class Derive:
             request.abort()
 
     def _judge(self, arrival: Arrival) -> Decision:
-        node, entry = self._node, arrival.entry
+        node = self._node
+        assert arrival.taken is not None
+        entry = arrival.entry = self._look_up(arrival, arrival.taken.value)
         if node.unready() is not None:
             raise Refused(refuse(Code.NOT_READY))
         if entry is None:
             raise Refused(UNKNOWN)
+        service = node.index.service_name(entry.service_id)
+        arrival.service = node.index.services.get(service)
         origin = arrival.headers.get(b"origin")
         call = arrival.call = Call(
             "POST",
             None,
-            node.index.service_name(entry.service_id),
+            service,
             None,
             arrival.address,
             None if origin is None else origin.decode("latin-1"),

@@ -17,13 +17,13 @@ from valetkey.decision.reservation import Reserved
 from valetkey.gateway.answer import sieve
 from valetkey.gateway.credentials import Taken
 from valetkey.gateway.facts import SecretVersion
-from valetkey.gateway.logged import note_failure
 from valetkey.gateway.node import milliseconds
 from valetkey.gateway.refusal import problem
 from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber, scrub_bytes
 from valetkey.gateway.turn import Step, nothing
 from valetkey.gateway.upstream import UpstreamFailed
 from valetkey.journal.records import Closed, End
+from valetkey.log import note_failure
 from valetkey.services.origin import Origin
 from valetkey.services.placement import SecretRefused
 from valetkey.wire.request import CallerGone, Request

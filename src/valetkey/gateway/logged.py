@@ -5,7 +5,6 @@ from __future__ import annotations
 from urllib.parse import unquote_to_bytes
 
 from valetkey.keys.format import mask_keys
-from valetkey.log import note_failure as note_failure
 
 MAX_LOGGED = 512
 """Longest value of a caller's header that the journal keeps beside a record."""

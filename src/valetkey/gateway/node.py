@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from valetkey.decision.call import Call, Decision, Now
@@ -96,32 +96,26 @@ class Node:
         return answers
 
     def unready(self) -> Missing | None:
-        """Why this node cannot decide now, or None: the first of `missing`, without a list for every call."""
-        if not self.loaded:
-            return Missing.KEYS
-        if self.boottime() >= self.lease_until:
-            return Missing.CONTROL
-        if self.journal.failed:
-            return Missing.JOURNAL
-        if self.draining:
-            return Missing.STOPPING
-        if self.disk_low:
-            return Missing.DISK
-        if self.clock_behind:
-            return Missing.CLOCK
-        return None
+        """Why this node cannot decide now, or None: the first of `missing`."""
+        return next(self._lacks(), None)
 
     def missing(self) -> list[Missing]:
         """All that keeps this node from deciding."""
-        lacks = {
-            Missing.KEYS: not self.loaded,
-            Missing.CONTROL: self.boottime() >= self.lease_until,
-            Missing.JOURNAL: self.journal.failed,
-            Missing.STOPPING: self.draining,
-            Missing.DISK: self.disk_low,
-            Missing.CLOCK: self.clock_behind,
-        }
-        return [what for what, lacking in lacks.items() if lacking]
+        return list(self._lacks())
+
+    def _lacks(self) -> Iterator[Missing]:
+        if not self.loaded:
+            yield Missing.KEYS
+        if self.boottime() >= self.lease_until:
+            yield Missing.CONTROL
+        if self.journal.failed:
+            yield Missing.JOURNAL
+        if self.draining:
+            yield Missing.STOPPING
+        if self.disk_low:
+            yield Missing.DISK
+        if self.clock_behind:
+            yield Missing.CLOCK
 
     def look_around(self) -> None:
         """Look at the clock and the disk; called by the worker's timer, so that no call pays for it."""

@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
-from valetkey.gateway.logged import note_failure
 from valetkey.journal.errors import JournalFailed
 from valetkey.journal.records import Personal, Record
 from valetkey.journal.segment import Entry, SegmentWriter
+from valetkey.log import note_failure
 
 Step = Callable[[], object]
 

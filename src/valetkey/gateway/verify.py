@@ -16,10 +16,11 @@ from valetkey.decision.reservation import Reserved
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.client_address import address_bytes
 from valetkey.gateway.index import KeyEntry
-from valetkey.gateway.logged import free_text, masked, note_failure
+from valetkey.gateway.logged import free_text, masked
 from valetkey.gateway.node import Node, milliseconds
 from valetkey.gateway.refusal import plain_answer, problem
 from valetkey.journal.records import Closed, End, Opened, Personal
+from valetkey.log import note_failure
 from valetkey.vault.fingerprint import fingerprint
 from valetkey.wire.request import CallerGone, Request
 

@@ -7,12 +7,11 @@ from sqlalchemy import Connection, func, or_, select
 
 from valetkey.access.operation import Unit, operation
 from valetkey.decision.policy import MAX_DEPTH, State
-from valetkey.durations import parse_instant
 from valetkey.errors import Conflict, Invalid
 from valetkey.journal.actions import AuditAction
 from valetkey.keys.drafting import Terms, draft_policy
-from valetkey.keys.kinds import KeyKind, defaults_of
-from valetkey.keys.making import IssuedKey, holder_named, make_key
+from valetkey.keys.kinds import KeyKind
+from valetkey.keys.making import IssuedKey, asked_end, holder_named, make_key
 from valetkey.keys.queries import KeyView, get_key
 from valetkey.labels import check_label
 from valetkey.services.policies import check_names
@@ -23,15 +22,26 @@ MAX_CHILDREN = 1_000
 """Living keys derived from one key: more are a loop that went wrong, or worse."""
 
 
-class DeriveKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Derivation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What whoever holds a key may say of one that is derived from it; left out: the defaults of temporary keys."""
+
+    label: str = ""
+    expires: str | None = None
+    """A span, a day or an RFC 3339 time; never later than the key that it comes from."""
+    terms: Terms = Terms()
+
+
+class HeldDerivation(Derivation, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What whoever manages may say: also for whom it is."""
+
+    holder: str | None = None
+    """Name of the party; left out: the holder of the key that it comes from."""
+
+
+class DeriveKey(HeldDerivation, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A key for an hour's work, from the key with this id."""
 
     id: str
-    holder: str | None = None
-    """Name of the party; None is the holder of the key that it comes from."""
-    label: str = ""
-    expires: str | None = None
-    terms: Terms = Terms()
 
 
 @operation(AuditAction.KEY_DERIVE)
@@ -91,13 +101,8 @@ def _living_line(unit: Unit, key: KeyView) -> list[KeyView]:
 
 def _end(unit: Unit, request: DeriveKey, line: list[KeyView]) -> float | None:
     """When it ends: as asked or the kind's default, and never later than what it comes from."""
-    text = request.expires
-    if text is None and request.terms.uses is None:
-        text = defaults_of(KeyKind.TEMPORARY).expires
-    ends = [link.expires for link in line if link.expires is not None]
-    if text is not None:
-        ends.append(parse_instant(text, unit.wall))
-    return min(ends, default=None)
+    asked = asked_end(unit, KeyKind.TEMPORARY, request.expires, request.terms)
+    return min((end for end in (asked, *(link.expires for link in line)) if end is not None), default=None)
 
 
 def _living_children(connection: Connection, key_id: str, wall: float) -> int:

@@ -8,7 +8,8 @@ from sqlalchemy import insert
 from valetkey.access.actor import ActorKind
 from valetkey.access.operation import Unit
 from valetkey.decision.policy import Policy, State
-from valetkey.durations import parse_span
+from valetkey.durations import parse_instant, parse_span
+from valetkey.keys.drafting import Terms
 from valetkey.keys.format import generate
 from valetkey.keys.kinds import KeyKind, defaults_of
 from valetkey.parties.operations import Party, PartyKind, find_party, get_party, make_party
@@ -45,6 +46,14 @@ class IssuedKey(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"IssuedKey(id={self.id!r}, key=***)"
+
+
+def asked_end(unit: Unit, kind: KeyKind, expires: str | None, terms: Terms) -> float | None:
+    """When a new key is to end, as asked or by its kind's default. Raises `Invalid`."""
+    if expires is None and terms.uses is None:
+        # A temporary key that ends by uses needs no time; one that says nothing gets the default of both.
+        expires = defaults_of(kind).expires
+    return None if expires is None else parse_instant(expires, unit.wall)
 
 
 def make_key(

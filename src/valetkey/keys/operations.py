@@ -14,8 +14,8 @@ from valetkey.durations import parse_instant
 from valetkey.errors import Conflict, Invalid
 from valetkey.journal.actions import AuditAction
 from valetkey.keys.drafting import Terms, change_policy, draft_policy
-from valetkey.keys.kinds import KeyKind, defaults_of
-from valetkey.keys.making import IssuedKey, holder_named, make_key
+from valetkey.keys.kinds import KeyKind
+from valetkey.keys.making import IssuedKey, asked_end, holder_named, make_key
 from valetkey.keys.queries import KeyView, get_key
 from valetkey.labels import check_label
 from valetkey.services.policies import check_names, policy_id
@@ -61,7 +61,7 @@ def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
     check_label(request.label)
     stored = get_service(unit.connection, unit.workspace, request.service)
     environment_id = get_environment(unit.connection, unit.workspace, request.environment)
-    expires = _expiry(unit, request)
+    expires = asked_end(unit, request.kind, request.expires, request.terms)
     agreed = None
     if request.kind is KeyKind.PARTNER:
         if request.holder is None:
@@ -202,14 +202,6 @@ def _set_state(unit: Unit, view: KeyView, state: State) -> KeyView:
     unit.details |= {"service": view.service, "holder": view.holder, "before": view.state}
     unit.touch("key", view.id)
     return msgspec.structs.replace(view, state=state.value, ended=values.get("ended", view.ended))
-
-
-def _expiry(unit: Unit, request: IssueKey) -> float | None:
-    text = request.expires
-    if text is None and request.terms.uses is None:
-        # A temporary key that ends by uses needs no time; one that says nothing gets the default of both.
-        text = defaults_of(request.kind).expires
-    return None if text is None else parse_instant(text, unit.wall)
 
 
 def _check_unique(

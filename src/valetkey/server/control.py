@@ -23,10 +23,10 @@ from valetkey.access.operation import Frame
 from valetkey.errors import ValetkeyError
 from valetkey.gateway.counters import SharedCounters
 from valetkey.gateway.facts import Fact
-from valetkey.gateway.logged import note_failure
 from valetkey.journal.chain import segments_in
 from valetkey.keys.operations import KeyName, expose_key
 from valetkey.keys.queries import get_key
+from valetkey.log import note_failure
 from valetkey.server.deriving import derive_with_key
 from valetkey.server.desk import Desk
 from valetkey.server.facts import FactLoader

@@ -2,57 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from valetkey.access.actor import Actor, ActorKind
-from valetkey.errors import Invalid, Unavailable, ValetkeyError
-from valetkey.keys.derivation import DeriveKey, derive_key
-from valetkey.keys.drafting import Terms
-from valetkey.log import note_failure
+from valetkey.keys.derivation import Derivation, DeriveKey, derive_key
 from valetkey.server.desk import Desk
 
 
-class Derivation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a key's holder may say. The holder of the new key is theirs: parties are for whoever manages."""
-
-    label: str = ""
-    expires: str | None = None
-    terms: Terms = Terms()
-
-
 async def derive_with_key(desk: Desk, key_id: str, body: bytes) -> tuple[int, bytes]:
-    """Status and body of the answer; never raises."""
+    """Status and body of the answer, errors as the API tells them; never raises.
+
+    The holder of the new key is the key's own: parties are for whoever manages.
+    """
+    # Not at the start, where the workers' first decision waits for this process.
+    from valetkey.api.problems import problem, told
+    from valetkey.api.reading import decode
+
     try:
-        asked = _read(body)
-        request = DeriveKey(key_id, label=asked.label, expires=asked.expires, terms=asked.terms)
+        asked = decode(body or b"{}", Derivation)
+        request = DeriveKey(id=key_id, **msgspec.structs.asdict(asked))
         outcome = await desk.perform(derive_key, request, Actor(ActorKind.KEY, key_id))
         return 201, msgspec.json.encode(outcome.answer)
-    except ValetkeyError as error:
-        return error.status, _problem(error)
     except Exception as error:
-        note_failure(error)
-        unknown = Unavailable("The server failed at this request.", "Try again in a moment.")
-        return unknown.status, _problem(unknown)
-
-
-def _read(body: bytes) -> Derivation:
-    try:
-        return msgspec.json.decode(body or b"{}", type=Derivation)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        # Its words name fields and types, never a value.
-        raise Invalid(f"The body cannot be read: {error}.", 'Send {"expires": "1h", "terms": {…}}.') from None
-
-
-def _problem(error: ValetkeyError) -> bytes:
-    document: dict[str, Any] = {
-        "title": error.sentence,
-        "status": error.status,
-        "code": error.code,
-        "detail": error.sentence,
-        "next_step": error.next_step,
-    }
-    if error.field is not None:
-        document["field"] = error.field
-    return msgspec.json.encode(document)
+        status, _, answer = problem(told(error))
+        return status, answer

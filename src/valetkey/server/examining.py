@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -250,10 +249,10 @@ def _settings(home: Home, settings: Settings, environment: Mapping[str, str]) ->
     )
 
 
-def _certificate(settings: Any) -> CertificateFacts | None:
-    if getattr(settings, "tls_dev", False):
+def _certificate(settings: Settings) -> CertificateFacts | None:
+    if settings.tls_dev:
         return CertificateFacts("tls_dev", development=True)
-    path, key = getattr(settings, "tls_cert", None), getattr(settings, "tls_key", None)
+    path, key = settings.tls_cert, settings.tls_key
     return None if path is None else look.certificate(Path(path), None if key is None else Path(key))
 
 

@@ -12,6 +12,9 @@ from valetkey.decision.limits import AMOUNT_BITS, AMOUNT_MASK, window_numbers, w
 from valetkey.gateway.counters import SharedCounters
 from valetkey.store import tables
 
+_CELLS = (*range(QUOTAS, QUOTAS + 3), *range(BUDGETS, BUDGETS + 3))
+"""Calls and cost by the hour, day and month, within a block."""
+
 
 def lift_counters(
     connection: Connection,
@@ -27,32 +30,29 @@ def lift_counters(
     if changed is None:
         _lift(connection, workspace, counters, wall, None)
         return
-    keys, limits = tables.keys, tables.limits
     for kind, identifier in changed:
-        if kind == "key":
-            _lift(
-                connection,
-                workspace,
-                counters,
-                wall,
-                _descending(select(keys.c.id).where(keys.c.id == identifier)),
-            )
-        elif kind == "agreement":
-            held = select(keys.c.id).where(
-                keys.c.holder_id.in_(
-                    select(tables.agreements.c.party_id).where(tables.agreements.c.id == identifier)
-                )
-            )
-            _lift(connection, workspace, counters, wall, _descending(held))
-        elif kind == "limits":
-            row = connection.execute(
-                select(limits.c.level, limits.c.subject).where(limits.c.id == identifier)
-            ).one()
-            chosen = {
-                "holder": _descending(select(keys.c.id).where(keys.c.holder_id == row.subject)),
-                "service": select(keys.c.id).where(keys.c.service_id == row.subject),
-            }
-            _lift(connection, workspace, counters, wall, chosen.get(row.level))
+        if kind in _COUNTED:
+            _lift(connection, workspace, counters, wall, _counted_at(connection, kind, identifier))
+
+
+_COUNTED = ("key", "agreement", "limits")
+"""Kinds of rows that have limits."""
+
+
+def _counted_at(connection: Connection, kind: str, identifier: str) -> Select[tuple[str]] | None:
+    """The keys whose calls count at this row; None: all of them."""
+    keys, agreements, limits = tables.keys, tables.agreements, tables.limits
+    if kind == "key":
+        return _descending(select(keys.c.id).where(keys.c.id == identifier))
+    if kind == "agreement":
+        partner = select(agreements.c.party_id).where(agreements.c.id == identifier)
+        return _descending(select(keys.c.id).where(keys.c.holder_id.in_(partner)))
+    level, subject = connection.execute(
+        select(limits.c.level, limits.c.subject).where(limits.c.id == identifier)
+    ).one()
+    if level == "holder":
+        return _descending(select(keys.c.id).where(keys.c.holder_id == subject))
+    return select(keys.c.id).where(keys.c.service_id == subject) if level == "service" else None
 
 
 def _descending(chosen: Select[tuple[str]]) -> Select[tuple[str]]:
@@ -85,7 +85,7 @@ def _lift(
             select(agreements.c.party_id, agreements.c.block).where(agreements.c.workspace_id == workspace)
         )
     }
-    ancestors = _ancestors(connection, used)
+    ancestors = _parents(connection, workspace)
     totals: dict[int, list[int]] = defaultdict(lambda: [0] * 7)
     for key, amounts in used:
         line = [key]
@@ -106,9 +106,6 @@ def _lift(
             for number, amount in zip((*numbers, *numbers), amounts, strict=True)
         ]
         counters.raise_to(block, {USES: uses, **dict(zip(_CELLS, packed, strict=True))})
-
-
-_CELLS = (*range(QUOTAS, QUOTAS + 3), *range(BUDGETS, BUDGETS + 3))
 
 
 def _used(
@@ -143,18 +140,13 @@ def _used(
     return [(row, [int(amount) for amount in row[5:]]) for row in connection.execute(query)]
 
 
-def _ancestors(connection: Connection, used: list[tuple[Row, list[int]]]) -> dict[str, Row]:  # type: ignore[type-arg]
-    """Rows of all keys that something used descends from, by id."""
-    keys = tables.keys
-    found: dict[str, Row] = {}  # type: ignore[type-arg]
-    missing = {row.parent_id for row, _ in used} - {None}
-    while missing:
-        rows = connection.execute(
-            select(keys.c.id, keys.c.block, keys.c.parent_id, keys.c.holder_id, keys.c.service_id).where(
-                keys.c.id.in_(list(missing)[:500])
-            )
-        ).all()
-        found.update({row.id: row for row in rows})
-        missing = {row.parent_id for row in found.values()} | missing
-        missing -= {None, *found}
-    return found
+def _parents(connection: Connection, workspace: str) -> dict[str, Row]:  # type: ignore[type-arg]
+    """Rows of all keys that others were derived from, by id."""
+    keys, derived = tables.keys, tables.keys.alias()
+    rows = connection.execute(
+        select(keys.c.id, keys.c.block, keys.c.parent_id, keys.c.holder_id, keys.c.service_id).where(
+            keys.c.workspace_id == workspace,
+            keys.c.id.in_(select(derived.c.parent_id).where(derived.c.parent_id.is_not(None))),
+        )
+    )
+    return {row.id: row for row in rows}

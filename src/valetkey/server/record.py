@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from sqlalchemy import Connection, select, update
 
 from valetkey.access.clock import Newest, read_newest, store_newest
-from valetkey.gateway.logged import note_failure
 from valetkey.journal.admission import read_admission
 from valetkey.journal.chain import SegmentName, segment_path, segments_in
 from valetkey.journal.checkpoint import Checkpointer, Heads, last_checkpoint
@@ -27,6 +26,7 @@ from valetkey.journal.recover import Recovery, finish_erasures, recover_segment
 from valetkey.journal.segment import SegmentWriter
 from valetkey.journal.tail import Batch, Tailer
 from valetkey.journal.usage import Rollups, Use
+from valetkey.log import note_failure
 from valetkey.server.home import Home
 from valetkey.server.proving import prove
 from valetkey.server.usage import forget, read_positions, store_use

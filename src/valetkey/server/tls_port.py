@@ -11,28 +11,19 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from valetkey.decision.codes import CODES, PROBLEM_TYPES, Code
+from valetkey.decision.codes import Code
+from valetkey.decision.decide import refuse
+from valetkey.gateway.refusal import problem
 from valetkey.wire.door import Door
 from valetkey.wire.flow import Paced
 from valetkey.wire.listener import LINGER_SECONDS, WAITING_BYTES, listening_socket
 
 BACKLOG = 1024
 MAX_CONNECTIONS = 2_000
-_INFO = CODES[Code.TLS_REQUIRED]
-_BODY = msgspec.json.encode(
-    {
-        "type": f"{PROBLEM_TYPES}{Code.TLS_REQUIRED.lower()}",
-        "title": _INFO.sentence,
-        "status": _INFO.status,
-        "code": Code.TLS_REQUIRED,
-        "next_step": _INFO.next_step,
-    }
-)
+_STATUS, _, _BODY = problem(refuse(Code.TLS_REQUIRED), None)
 _IN_PLAIN = (
     b"HTTP/1.1 %d Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
-    b"cache-control: no-store\r\nconnection: close\r\n\r\n%b" % (_INFO.status, len(_BODY), _BODY)
+    b"cache-control: no-store\r\nconnection: close\r\n\r\n%b" % (_STATUS, len(_BODY), _BODY)
 )
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from valetkey.gateway.logged import note_failure
 from valetkey.journal.chain import segment_path
 from valetkey.journal.records import Checkpoint
 from valetkey.journal.witness import line_of
+from valetkey.log import note_failure
 from valetkey.settings import is_url
 
 MOST_WAITING = 10_000

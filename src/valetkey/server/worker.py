@@ -37,13 +37,13 @@ from valetkey.gateway.facts import (
     Welcome,
 )
 from valetkey.gateway.index import KeyIndex
-from valetkey.gateway.logged import note_failure
 from valetkey.gateway.node import Node
 from valetkey.journal.chain import SegmentName
 from valetkey.journal.errors import JournalFailed
 from valetkey.journal.randomness import RandomPool
 from valetkey.journal.records import End
 from valetkey.journal.segment import SegmentWriter
+from valetkey.log import note_failure
 from valetkey.server.hardening import begin_child
 from valetkey.server.home import Home
 from valetkey.server.link import LEASE_SECONDS, RENEW_SECONDS, Channel, boottime_ns

@@ -13,11 +13,11 @@ from litestar.params import Body, QueryParameter
 from valetkey.access.actor import Actor
 from valetkey.access.operation import Operation
 from valetkey.api.answers import KeyStopped
-from valetkey.api.bodies import Derivation, Ending, KeyChanges, KeyValue
+from valetkey.api.bodies import Ending, KeyChanges, KeyValue
 from valetkey.api.desk import Desk
 from valetkey.api.parameters import Asking, Cursor, IdInPath, Limit, Named, ReplayToken, TheDesk, performs
 from valetkey.keys.checking import CallToCheck, CheckedKey, CheckKey
-from valetkey.keys.derivation import DeriveKey, derive_key
+from valetkey.keys.derivation import DeriveKey, HeldDerivation, derive_key
 from valetkey.keys.making import IssuedKey
 from valetkey.keys.operations import (
     ChangeKey,
@@ -173,11 +173,11 @@ async def derive(
     desk: TheDesk,
     actor: Asking,
     key_id: IdInPath,
-    data: Annotated[Derivation | None, _DERIVE] = None,
+    data: Annotated[HeldDerivation | None, _DERIVE] = None,
     replay_token: ReplayToken = None,
 ) -> IssuedKey:
     """A temporary key, never wider than the one it comes from, and dead with it. Its value is shown this once."""
-    asked = Derivation() if data is None else data
+    asked = HeldDerivation() if data is None else data
     request = DeriveKey(id=key_id, **msgspec.structs.asdict(asked))
     return (await desk.perform(derive_key, request, actor, replay_token=replay_token)).answer  # type: ignore[no-any-return]
 

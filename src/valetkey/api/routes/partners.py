@@ -10,9 +10,8 @@ from litestar.params import Body
 
 from valetkey.agreements.agreement import Agreement
 from valetkey.agreements.operations import (
-    AddPartner,
-    ChangePartner,
     PartnerName,
+    PartnerTerms,
     PartnerView,
     add_partner,
     change_partner,
@@ -43,7 +42,7 @@ async def list_all(desk: TheDesk) -> PartnerPage:
 
 @post("/partners", summary="Add a partner", opt=performs(add_partner))
 async def add(
-    desk: TheDesk, actor: Asking, data: Annotated[AddPartner, _ADD], replay_token: ReplayToken = None
+    desk: TheDesk, actor: Asking, data: Annotated[PartnerTerms, _ADD], replay_token: ReplayToken = None
 ) -> PartnerView:
     """Every key that the partner holds is held to the agreement."""
     return (await desk.perform(add_partner, data, actor, replay_token=replay_token)).answer  # type: ignore[no-any-return]
@@ -60,7 +59,7 @@ async def change(
     desk: TheDesk, actor: Asking, name: NameInPath, data: Annotated[Agreement, _CHANGE]
 ) -> PartnerChanged:
     """Another one in its place; what it no longer allows is cut when this is answered."""
-    done = await desk.perform(change_partner, ChangePartner(name, data), actor)
+    done = await desk.perform(change_partner, PartnerTerms(name, data), actor)
     return PartnerChanged(done.answer, done.acknowledged, done.fenced, done.cut)
 
 

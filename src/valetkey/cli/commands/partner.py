@@ -11,7 +11,7 @@ import click
 
 from valetkey.cli.client import connect, segment
 from valetkey.cli.failure import ExitCode, Failure
-from valetkey.cli.figures import day_and_time
+from valetkey.cli.figures import counted, day_and_time
 from valetkey.cli.grammar import group, json_flag
 from valetkey.cli.tables import Column, draw, state
 from valetkey.cli.terminal import hint, say, say_json
@@ -148,4 +148,4 @@ def _show(view: dict[str, Any]) -> None:
 
 def _cut(answer: dict[str, Any]) -> str:
     cut = answer["cut"]
-    return f"{cut} open {'exchange was' if cut == 1 else 'exchanges were'} cut." if cut else ""
+    return f"{counted(cut, 'open exchange was', 'open exchanges were')} cut." if cut else ""
