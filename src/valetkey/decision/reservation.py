@@ -14,7 +14,7 @@ import msgspec
 
 from valetkey.decision.call import Now
 from valetkey.decision.codes import Code
-from valetkey.decision.counter_layout import BLOCK_CELLS, BUDGETS, FIRST_BLOCK, MAX_BLOCKS, QUOTAS
+from valetkey.decision.counter_layout import BLOCK_CELLS, BUDGETS, FIRST_BLOCK, MAX_BLOCKS, QUOTAS, USES
 from valetkey.decision.limits import WINDOWS, Limits, calls
 
 CONCURRENCY_RETRY: Final = 1.0
@@ -154,6 +154,13 @@ def _spans(blocks: Iterable[int]) -> tuple[tuple[int, int], ...]:
         else:
             spans.append((block, 1))
     return tuple(spans)
+
+
+def counted_cells(limits: Limits) -> frozenset[int]:
+    """Cells of a block that count for these limits and that a journal can prove: uses, quotas and budgets."""
+    quotas = (QUOTAS + WINDOWS.index(quota.window) for quota in limits.quotas)
+    budgets = (BUDGETS + WINDOWS.index(budget.window) for budget in limits.budgets)
+    return frozenset((*quotas, *budgets, *(() if limits.uses is None else (USES,))))
 
 
 class Reserved(msgspec.Struct, gc=False, eq=False):

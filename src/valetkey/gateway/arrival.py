@@ -23,8 +23,8 @@ class Arrival:
     """Filled in the order of the checks."""
 
     __slots__ = (
-        "address", "call", "entry", "fingerprint", "headers", "label", "now", "operation", "path", "query", "reserved",
-        "runtime", "secret", "service", "taken",
+        "address", "call", "cost", "entry", "fingerprint", "headers", "label", "now", "operation", "path", "query",
+        "reserved", "runtime", "secret", "service", "taken",
     )  # fmt: skip
 
     def __init__(self, now: Now) -> None:
@@ -40,6 +40,8 @@ class Arrival:
         self.taken: Taken | None = None
         self.secret: SecretVersion | None = None
         self.reserved: Reserved | None = None
+        self.cost: int | None = None
+        """Micros that the call may cost at most."""
         self.fingerprint: str | None = None
         self.query: bytes = b""
         self.operation: str | None = None

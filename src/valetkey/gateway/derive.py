@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable
 
 from valetkey.decision.call import Call, Decision
 from valetkey.decision.codes import Code
+from valetkey.decision.counter_blocks import BeingCounted
 from valetkey.decision.decide import UNKNOWN, refuse
 from valetkey.gateway.arrival import Arrival, Refused
 from valetkey.gateway.client_address import address_bytes
 from valetkey.gateway.index import KeyEntry
-from valetkey.gateway.node import Node, milliseconds
+from valetkey.gateway.node import COUNTING_PAUSE, COUNTING_TRIES, STILL_COUNTING, Node, milliseconds
 from valetkey.gateway.refusal import problem
 from valetkey.journal.records import Closed, End, Opened, Personal
 from valetkey.log import note_failure
@@ -64,8 +65,7 @@ class Derive:
                 body = await request.read_whole(MAX_BODY, BODY_SECONDS)
                 if body is None:
                     raise Refused(refuse(Code.TOO_LARGE))
-                arrival.now = self._node.clock.now()
-                decision = self._judge(arrival)
+                decision = await self._judge_when_counted(arrival)
             except Refused as refused:
                 return self._refuse(arrival, request, refused.decision)
             await self._derive(arrival, request, decision, body)
@@ -74,6 +74,15 @@ class Derive:
         except Exception as error:
             note_failure(error)
             request.abort()
+
+    async def _judge_when_counted(self, arrival: Arrival) -> Decision:
+        for _ in range(COUNTING_TRIES):
+            arrival.now = self._node.clock.now()
+            try:
+                return self._judge(arrival)
+            except BeingCounted:
+                await asyncio.sleep(COUNTING_PAUSE)
+        raise Refused(STILL_COUNTING)
 
     def _judge(self, arrival: Arrival) -> Decision:
         node = self._node

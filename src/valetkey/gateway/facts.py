@@ -150,6 +150,8 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
     index_key: bytes
     chunks: int
     """How many `Facts` messages of the snapshot follow."""
+    counters: tuple[int, int]
+    """Device and inode of the file that everybody counts in."""
 
     def __repr__(self) -> str:
         return "Welcome(***)"

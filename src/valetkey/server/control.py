@@ -27,12 +27,12 @@ from valetkey.journal.chain import segments_in
 from valetkey.keys.operations import KeyName, expose_key
 from valetkey.keys.queries import get_key
 from valetkey.log import note_failure
+from valetkey.server.counting import Counting
 from valetkey.server.deriving import derive_with_key
 from valetkey.server.desk import Desk
 from valetkey.server.facts import FactLoader
 from valetkey.server.hardening import begin_child, go_first
 from valetkey.server.home import Home
-from valetkey.server.lifting import lift_counters
 from valetkey.server.listener import Listener
 from valetkey.server.opening import open_home
 from valetkey.server.record import Recorder
@@ -124,15 +124,21 @@ class ControlProcess:
             serving=lambda slot: self._say({"serving": slot}),
             exposed=self._hear_of_exposed,
             derive=self._hear_derivation,
+            counters=self._counters.identity,
         )
         await self._begin(reader)
         await self._recorder.recover(None, self._live_segments())
-        if not self._counters.lifted:
-            # The machine was started anew: what the counters held may never have reached the disk.
-            await self._recorder.catch_up()
-            with opened.store.read() as connection:
-                lift_counters(connection, opened.workspace, self._counters, time.time())
-            self._counters.lifted = True
+        counting = Counting(
+            path=self._home.counters,
+            store=opened.store,
+            workspace=opened.workspace,
+            wall=time.time,
+            recorder=self._recorder,
+            workers=self._workers,
+            counters=self._counters,
+            writer=self._writer,
+        )
+        await counting.begin()
         await self._workers.listen(self._home.worker_socket)
         desk = Desk(
             home=self._home,
@@ -142,6 +148,7 @@ class ControlProcess:
             workers=self._workers,
             recorder=self._recorder,
             counters=self._counters,
+            counting=counting,
             writer=self._writer,
         )
         self._desk = desk
@@ -149,7 +156,7 @@ class ControlProcess:
         for work in (
             self._recorder.run(),
             self._hear(reader),
-            self._latch(desk),
+            self._latch(desk, counting),
             self._forget(),
             every(LOOK_SECONDS, self._look_at_certificate),
         ):
@@ -165,6 +172,10 @@ class ControlProcess:
             await self._tls_port.stop(0.1)
         await self._recorder.recover(None, self._live_segments())
         await self._recorder.close()
+        try:
+            await counting.mark()
+        except StoreError as error:
+            note_failure(error)
         opened.store.close()
         log.current().flush()
         os._exit(0)
@@ -248,14 +259,30 @@ class ControlProcess:
                 return
             self._note(message)
 
-    async def _latch(self, desk: Desk) -> None:
+    async def _latch(self, desk: Desk, counting: Counting) -> None:
         while True:
             await asyncio.sleep(LATCH_SECONDS)
             log.current().settle()
             try:
+                if counting.taken_away:
+                    await self._begin_anew(counting)
                 await desk.latch_expired()
+                await counting.lift_held()
             except StoreError as error:
                 note_failure(error)
+
+    async def _begin_anew(self, counting: Counting) -> None:
+        """The counters were taken away. Nobody may go on in what is lost: a new start fills new ones."""
+        log.error(
+            "counters_gone",
+            "All workers are started anew, with counters that the journal fills.",
+            file=str(self._home.counters),
+        )
+        async with self._workers.joining:  # for good: nobody joins this process any more
+            await counting.give_up()
+            await self._workers.fence_all()
+            log.current().flush()
+            os._exit(1)
 
     async def _forget(self) -> None:
         while True:

@@ -29,7 +29,7 @@ from valetkey.journal.usage import Rollups, Use
 from valetkey.log import note_failure
 from valetkey.server.home import Home
 from valetkey.server.proving import prove
-from valetkey.server.usage import forget, read_positions, store_use
+from valetkey.server.usage import forget, read_open_calls, read_positions, store_use
 from valetkey.server.witness import Witnesses
 from valetkey.store import tables
 from valetkey.store.engine import Store, StoreError
@@ -76,7 +76,7 @@ class Recorder:
         self.problems: dict[str, None] = {}
         """What is wrong with the journal, each thing once, in the order it was met."""
         with store.read() as connection:
-            positions, open_calls = read_positions(connection)
+            positions, open_calls = read_positions(connection), read_open_calls(connection)
             known = read_newest(connection) or Newest(0.0, None)
         self._rollups = Rollups(open_calls)
         public_key = signing_key.public_key()

@@ -155,7 +155,8 @@ class Supervisor:
             await asyncio.sleep(backoff)
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
-        while line := await reader.readline():
+        """Until the control process is gone, however it went: in the middle of a line, or with one of ours unread."""
+        while (line := await _next_line(reader)).endswith(b"\n"):
             message = json.loads(line)
             if "ready" in message:
                 self.ports.update(message["ports"])
@@ -212,6 +213,13 @@ class Supervisor:
     def _tell_control(self, message: dict[str, object]) -> None:
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(json.dumps(message).encode() + b"\n")
+
+
+async def _next_line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readline()
+    except ConnectionError:
+        return b""
 
 
 def _has_terminal() -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from valetkey.errors import Invalid, NotFound
 from valetkey.journal.tail import Position
-from valetkey.journal.usage import HOUR, MOST_SEEN, KeyHour, SeenSet, Use
+from valetkey.journal.usage import HOUR, MOST_SEEN, OpenCall, SeenSet, Use
 from valetkey.store import tables
 from valetkey.store.upsert import added, newest, upsert
 
@@ -20,24 +20,27 @@ _OPEN = "open_calls"
 MAX_HOURS = 24 * 31
 
 
-def read_positions(connection: Connection) -> tuple[dict[str, Position], dict[str, KeyHour]]:
-    """How far the journal is accounted for, and which calls were open then."""
+def read_positions(connection: Connection) -> dict[str, Position]:
+    """How far the journal is accounted for."""
     table = tables.segments
     columns = (table.c.name, table.c.offset, table.c.count, table.c.head, table.c.sealed)
-    positions = {
+    return {
         name: Position(offset, count, head, bool(sealed))
         for name, offset, count, head, sealed in connection.execute(select(*columns))
     }
+
+
+def read_open_calls(connection: Connection) -> dict[str, OpenCall]:
+    """Which calls were open, as far as the journal is accounted for."""
     kept = connection.execute(select(tables.meta.c.value).where(tables.meta.c.name == _OPEN)).scalar()
-    open_calls = {} if kept is None else msgspec.json.decode(kept, type=dict[str, tuple[str | None, int]])
-    return positions, open_calls
+    return {} if kept is None else msgspec.json.decode(kept, type=dict[str, OpenCall])
 
 
 def store_use(
     connection: Connection,
     workspace: str,
     use: Use,
-    open_calls: dict[str, KeyHour],
+    open_calls: dict[str, OpenCall],
     positions: dict[str, Position],
 ) -> None:
     """Add use, and note in the same transaction how far the journal is accounted for: exactly once."""

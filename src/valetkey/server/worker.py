@@ -20,7 +20,7 @@ import uvloop
 from valetkey import log
 from valetkey.decision.codes import Code
 from valetkey.gateway.app import Gateway
-from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters import CountersUnavailable, SharedCounters
 from valetkey.gateway.facts import (
     Acknowledged,
     Change,
@@ -79,6 +79,8 @@ class WorkerProcess:
         self._asked: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
         """Derivations that the control process has not answered yet."""
         self._gateway: Gateway | None = None
+        self._counted_in = (0, 0)
+        """Which file the control process counts in."""
         self._decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 
     async def run(self) -> None:
@@ -127,7 +129,10 @@ class WorkerProcess:
     async def _join(self) -> None:
         """Connect, take the snapshot, build the node."""
         index = await self._connect()
-        counters = SharedCounters.open(self._home.counters, self._slot, self._generation)
+        # Only the control process makes the file: in a new one nothing that was used would count.
+        counters = SharedCounters.open(self._home.counters, self._slot, self._generation, make=False)
+        if counters.identity != self._counted_in:
+            raise CountersUnavailable("The counters are another file than the control process counts in.")
         journal = SegmentWriter(
             self._home.journal,
             self._segment,
@@ -169,6 +174,7 @@ class WorkerProcess:
                 channel.close()
                 await asyncio.sleep(0.05)
                 continue
+            self._counted_in = welcome.counters
             index = KeyIndex()
             index.index_key = welcome.index_key
             for _ in range(welcome.chunks):
@@ -211,6 +217,8 @@ class WorkerProcess:
                     asked.set_exception(ConnectionError())
             self._asked.clear()
             index = await self._connect()
+            if node.counters.identity != self._counted_in:
+                os._exit(1)  # a new worker counts where all do
             # What changed while we were apart is judged before the lease is asked for.
             node.turn.flush()
             node.index = index
@@ -306,7 +314,7 @@ def main() -> None:
     process = WorkerProcess(Home(given.home), settings, given.slot, given.generation)
     try:
         uvloop.run(process.run())
-    except (JournalFailed, CertificateRefused) as error:
+    except (JournalFailed, CertificateRefused, CountersUnavailable) as error:
         log.error("worker_failed", str(error))
         raise SystemExit(1) from None
 

@@ -69,6 +69,7 @@ class Workers:
         announce: Callable[[int, int, str], Awaitable[None]],
         fence: Callable[[int, int], None],
         serving: Callable[[int], None],
+        counters: tuple[int, int],
         exposed: Callable[[str, Callable[[], None]], None] = lambda key_id, noted: None,
         derive: Callable[[str, bytes, Callable[[int, bytes], None]], None] = lambda key_id, body, answer: (
             None
@@ -84,6 +85,7 @@ class Workers:
         self._serving = serving
         self._exposed = exposed
         self._derive = derive
+        self._counters = counters
         self._decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
         self._sequence = 0
         self._server: asyncio.Server | None = None
@@ -157,6 +159,13 @@ class Workers:
         finally:
             gone.cancel()
 
+    async def fence_all(self) -> None:
+        """Have every worker killed; returns when all are dead. Call it with `joining` held."""
+        living = list(self.known.values())
+        for worker in living:
+            self._fence(worker.slot, worker.generation)
+        await asyncio.gather(*(worker.dead.wait() for worker in living))
+
     async def _joined(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         channel: Channel[FromWorker] = Channel(reader, writer, self._decoder)
         try:
@@ -172,7 +181,7 @@ class Workers:
                 worker.pid, worker.channel = hello.pid, channel
                 facts = await self._snapshot()
                 pieces = range(0, len(facts), SNAPSHOT_CHUNK)
-                channel.send(Welcome(self._workspace, self._index_key, len(pieces)))
+                channel.send(Welcome(self._workspace, self._index_key, len(pieces), self._counters))
                 for start in pieces:
                     channel.send(Facts(facts[start : start + SNAPSHOT_CHUNK]))
                 # What was sent while it was away is in the snapshot: in force once the worker says so.
