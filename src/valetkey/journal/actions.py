@@ -49,6 +49,7 @@ class AuditAction(StrEnum):
     KEY_REVOKE = "key:revoke"
     KEY_SHOW = "key:show"
     KEY_EXPOSE = "key:expose"
+    KEY_ABANDON = "key:abandon"
 
     TOKEN_ISSUE = "token:issue"  # noqa: S105
     TOKEN_REVOKE = "token:revoke"  # noqa: S105

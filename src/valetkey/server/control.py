@@ -26,6 +26,7 @@ from valetkey.gateway.facts import Fact
 from valetkey.journal.chain import segments_in
 from valetkey.keys.operations import KeyName, expose_key
 from valetkey.keys.queries import get_key
+from valetkey.keys.unreceived import abandon_key
 from valetkey.log import note_failure
 from valetkey.server.deriving import derive_with_key
 from valetkey.server.desk import Desk
@@ -49,6 +50,8 @@ from valetkey.wire.certificate import WatchedPair
 PROTOCOLS = ("http/1.1",)
 LATCH_SECONDS = 1.0
 """How often it is looked which keys have expired since."""
+ABANDON_SECONDS = 2.0
+"""How often it is looked whether keys were derived that nobody received."""
 FORGET_SECONDS = 21_600
 """How often personal fields past their time are erased."""
 
@@ -150,6 +153,7 @@ class ControlProcess:
             self._recorder.run(),
             self._hear(reader),
             self._latch(desk),
+            self._abandon(desk),
             self._forget(),
             every(LOOK_SECONDS, self._look_at_certificate),
         ):
@@ -221,14 +225,25 @@ class ControlProcess:
         finally:
             self._exposing.discard(key_id)
 
-    def _hear_derivation(self, key_id: str, body: bytes, answer: Callable[[int, bytes], None]) -> None:
+    def _hear_derivation(
+        self, key_id: str, call: str, body: bytes, answer: Callable[[int, bytes], None]
+    ) -> None:
         """Beside: what it waits for is the worker that asks, too."""
 
         async def derive(desk: Desk) -> None:
-            answer(*await derive_with_key(desk, key_id, body))
+            answer(*await derive_with_key(desk, key_id, call, body))
 
         if self._desk is not None:
             self._tasks.start(derive(self._desk), may_end=True)
+
+    async def _abandon(self, desk: Desk) -> None:
+        while True:
+            await asyncio.sleep(ABANDON_SECONDS)
+            try:
+                for key_id in await self._recorder.unreceived():
+                    await desk.perform(abandon_key, KeyName(key_id), SYSTEM)
+            except (ValetkeyError, StoreError) as error:
+                note_failure(error)  # it is tried again
 
     def _enlist(self, slot: int, generation: int) -> None:
         if self._counters.next_generation(slot) <= generation:
