@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from running_server import RunningServer, ValetKey, ask, eventually
 from valetkey.demo.standin import OpenAIStandIn
@@ -22,11 +22,15 @@ ENDLESS = json.dumps(
 class Callers:
     """Callers that name each call by its path, and remember which ones got a status line."""
 
-    def __init__(self, server: RunningServer, key: ValetKey) -> None:
+    def __init__(self, server: RunningServer, key: ValetKey, name: str = "") -> None:
+        """`name` stands in the paths, so that no two such groups share one."""
+        self._name = name
         self._server = server
         self._key = key
         self.acknowledged: dict[str, str] = {}
         """Code by path, in the order of the answers."""
+        self.unanswered: list[str] = []
+        """Paths of calls whose connection ended without an answer."""
         self.done = threading.Event()
         self.last = 0.0
 
@@ -34,19 +38,28 @@ class Callers:
         number = 0
         while not self.done.is_set():
             connection = self._server.connect()
-            with suppress(OSError, http.client.HTTPException):
+            path = None
+            try:
+                connection.connect()
                 while not self.done.is_set():
                     number += 1
-                    path = f"/v1/models/{place}-{number}"
-                    answer = ask(connection, "GET", f"/openai{path}", self._key)
+                    path = f"/v1/models/{self._name}-{place}-{number}"
+                    # Some take a while upstream, so that there is always one in hand.
+                    slow = {"x-standin-delay": "0.05"} if number % 5 == 0 else None
+                    answer = ask(connection, "GET", f"/openai{path}", self._key, headers=slow)
                     self.acknowledged[path] = answer.code
                     self.last = time.monotonic()
+            except (OSError, http.client.HTTPException):
+                if path is not None:
+                    self.unanswered.append(path)
             connection.close()
 
 
 @contextmanager
-def calling(server: RunningServer, key: ValetKey, number: int = 6) -> Iterator[Callers]:
-    callers = Callers(server, key)
+def calling(
+    server: RunningServer, key: ValetKey, number: int = 6, *, name: str = "some"
+) -> Iterator[Callers]:
+    callers = Callers(server, key, name)
     threads = [threading.Thread(target=callers.work, args=(place,), daemon=True) for place in range(number)]
     for thread in threads:
         thread.start()

@@ -167,6 +167,17 @@ def test_a_control_process_that_stands_still_is_as_a_dead_one(server: RunningSer
     assert (server.worker_pids(), server.control_pid) == (workers, control)
 
 
+def test_a_control_process_that_dies_with_something_unread_is_started_anew(server: RunningServer) -> None:
+    control, workers = server.control_pid, server.worker_pids()
+    os.kill(control, signal.SIGSTOP)
+    os.kill(workers[0], signal.SIGKILL)
+    # The supervisor tells of the dead worker when it starts another; nobody reads that.
+    eventually(lambda: len([pid for pid in server.tree() if alive(pid)]) == 4 and not alive(workers[0]))
+    os.kill(control, signal.SIGKILL)
+    wait_for_another(server, control)
+    assert workers[1] in server.worker_pids()
+
+
 # -- derivations that wait for it
 
 
