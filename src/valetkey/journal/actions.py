@@ -18,6 +18,7 @@ class AuditAction(StrEnum):
     WORKER_FENCE = "worker:fence"
     CLOCK_ACCEPT = "clock:accept"
     SETTING_CHANGE = "setting:change"
+    VAULT_REWRAP = "vault:rewrap"
 
     SERVICE_ADD = "service:add"
     SERVICE_CHANGE = "service:change"

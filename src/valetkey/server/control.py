@@ -35,7 +35,7 @@ from valetkey.server.hardening import begin_child, go_first
 from valetkey.server.home import Home
 from valetkey.server.lifting import lift_counters
 from valetkey.server.listener import Listener
-from valetkey.server.opening import open_home
+from valetkey.server.opening import finish_rewrapping, open_home
 from valetkey.server.record import Recorder
 from valetkey.server.settings import settings_from_flags
 from valetkey.server.tls import LOOK_SECONDS, every, say, watched_pair
@@ -84,6 +84,7 @@ class ControlProcess:
         reader, self._tell = await asyncio.open_connection(sock=socket.socket(fileno=self._supervisor))
         try:
             opened = open_home(self._home, self._settings)
+            finish_rewrapping(self._home, self._settings, opened)
             self._certificate = watched_pair(self._settings, note=say)
         except ValetkeyError as error:
             self._say({"failed": f"{error.sentence}\n{error.next_step}"})
