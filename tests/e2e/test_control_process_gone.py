@@ -178,6 +178,25 @@ def test_a_control_process_that_dies_with_something_unread_is_started_anew(serve
     assert workers[1] in server.worker_pids()
 
 
+def test_what_was_open_before_it_died_is_closed_when_its_worker_dies_after(server: RunningServer) -> None:
+    key = server.issue("openai")
+    stream = Stream(server, key)
+    assert stream.flows()
+    server.manage(
+        "POST", "/audit/verify", {}
+    )  # from here on the journal is not read from its beginning again
+    workers = server.worker_pids()
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)  # so that they cut nothing themselves
+    former, _ = killed_control(server)
+    wait_for_another(server, former, workers=0)
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: stream.over)
+    (event,) = server.closed_events(key, 1, BACK_SECONDS)
+    assert event["end"] == "interrupted"
+
+
 # -- derivations that wait for it
 
 

@@ -28,6 +28,7 @@ from valetkey.journal.tail import Batch, Tailer
 from valetkey.journal.usage import Rollups, Use
 from valetkey.log import note_failure
 from valetkey.server.home import Home
+from valetkey.server.open_calls import read_open_calls, store_open_calls
 from valetkey.server.proving import prove
 from valetkey.server.received import Received
 from valetkey.server.usage import forget, read_positions, store_use
@@ -78,6 +79,7 @@ class Recorder:
         """What is wrong with the journal, each thing once, in the order it was met."""
         with store.read() as connection:
             positions, open_calls = read_positions(connection)
+            opened = read_open_calls(connection)
             known = read_newest(connection) or Newest(0.0, None)
             self._received = Received(connection, workspace, open_calls)
         self._rollups = Rollups(open_calls)
@@ -87,7 +89,7 @@ class Recorder:
         self._newest = known
         """Newest instant that a record read so far names: a clock far behind it must not open windows again."""
         finish_erasures(home.journal, [public_key])
-        self._tailer = Tailer(home.journal, positions, admit=self.admission)
+        self._tailer = Tailer(home.journal, positions, open_calls=opened, admit=self.admission)
         self._stored = positions
         previous = last_checkpoint(home.journal, public_key, admit=self.admission)
         name = SegmentName(int(wall() * 1000), "control", generation)
@@ -247,6 +249,7 @@ class Recorder:
             return
         with self._store.write() as connection:
             store_use(connection, self._workspace, self._pending, self._rollups.open_calls, positions)
+            store_open_calls(connection, self._tailer.all_open_calls())
             self._received.store(connection)
             self._newest = self.newest_in(connection)
             store_newest(connection, self._newest)
