@@ -26,6 +26,7 @@ from valetkey.gateway.facts import Fact
 from valetkey.journal.chain import segments_in
 from valetkey.keys.operations import KeyName, expose_key
 from valetkey.keys.queries import get_key
+from valetkey.keys.unreceived import abandon_key
 from valetkey.log import note_failure
 from valetkey.server.counting import Counting
 from valetkey.server.deriving import derive_with_key
@@ -34,7 +35,7 @@ from valetkey.server.facts import FactLoader
 from valetkey.server.hardening import begin_child, go_first
 from valetkey.server.home import Home
 from valetkey.server.listener import Listener
-from valetkey.server.opening import open_home
+from valetkey.server.opening import finish_rewrapping, open_home
 from valetkey.server.record import Recorder
 from valetkey.server.settings import settings_from_flags
 from valetkey.server.tls import LOOK_SECONDS, every, say, watched_pair
@@ -49,6 +50,8 @@ from valetkey.wire.certificate import WatchedPair
 PROTOCOLS = ("http/1.1",)
 LATCH_SECONDS = 1.0
 """How often it is looked which keys have expired since."""
+ABANDON_SECONDS = 2.0
+"""How often it is looked whether keys were derived that nobody received."""
 FORGET_SECONDS = 21_600
 """How often personal fields past their time are erased."""
 
@@ -81,6 +84,7 @@ class ControlProcess:
         reader, self._tell = await asyncio.open_connection(sock=socket.socket(fileno=self._supervisor))
         try:
             opened = open_home(self._home, self._settings)
+            finish_rewrapping(self._home, self._settings, opened)
             self._certificate = watched_pair(self._settings, note=say)
         except ValetkeyError as error:
             self._say({"failed": f"{error.sentence}\n{error.next_step}"})
@@ -156,7 +160,12 @@ class ControlProcess:
         for work in (
             self._recorder.run(),
             self._hear(reader),
+<<<<<<< HEAD
             self._latch(desk, counting),
+=======
+            self._latch(desk),
+            self._abandon(desk),
+>>>>>>> joining
             self._forget(),
             every(LOOK_SECONDS, self._look_at_certificate),
         ):
@@ -232,14 +241,25 @@ class ControlProcess:
         finally:
             self._exposing.discard(key_id)
 
-    def _hear_derivation(self, key_id: str, body: bytes, answer: Callable[[int, bytes], None]) -> None:
+    def _hear_derivation(
+        self, key_id: str, call: str, body: bytes, answer: Callable[[int, bytes], None]
+    ) -> None:
         """Beside: what it waits for is the worker that asks, too."""
 
         async def derive(desk: Desk) -> None:
-            answer(*await derive_with_key(desk, key_id, body))
+            answer(*await derive_with_key(desk, key_id, call, body))
 
         if self._desk is not None:
             self._tasks.start(derive(self._desk), may_end=True)
+
+    async def _abandon(self, desk: Desk) -> None:
+        while True:
+            await asyncio.sleep(ABANDON_SECONDS)
+            try:
+                for key_id in await self._recorder.unreceived():
+                    await desk.perform(abandon_key, KeyName(key_id), SYSTEM)
+            except (ValetkeyError, StoreError) as error:
+                note_failure(error)  # it is tried again
 
     def _enlist(self, slot: int, generation: int) -> None:
         if self._counters.next_generation(slot) <= generation:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,11 +41,13 @@ from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
 from valetkey.server.readiness import lacking, words
 from valetkey.server.record import Recorder
+from valetkey.server.rewrapping import NewRootKey, rewrap_home
 from valetkey.server.usage import read_audit, read_usage
 from valetkey.server.workers import Settled, Workers
 from valetkey.settings import Settings
 from valetkey.store import tables
 from valetkey.vault.keyring import INDEX
+from valetkey.vault.rewrapping import Rewrap, Rewrapped, rewrap_vault
 
 Answer = TypeVar("Answer")
 FOLLOW_SECONDS = 0.2
@@ -88,6 +91,7 @@ class Desk:
         self._counters = counters
         self._counting = counting
         self._writer = writer
+        self._rewrapping = asyncio.Lock()
         self._owner = Actor(ActorKind.LOCAL_OWNER, home.owner_name())
         with frame.store.read() as connection:
             self._index_key = frame.keyring.key(connection, INDEX)
@@ -126,6 +130,16 @@ class Desk:
         await self._counting.carry_acceptance()
         await self._recorder.catch_up()
         return outcome
+
+    async def rewrap_vault(self, actor: Actor, file: str | None) -> NewRootKey:
+        """Seal everything under a new root key; no call waits for it. Raises `Invalid` and `RootKeyRefused`."""
+
+        async def perform(request: Rewrap) -> Rewrapped:
+            return (await self.perform(rewrap_vault, request, actor)).answer  # type: ignore[no-any-return]
+
+        async with self._rewrapping:
+            in_use = partial(self.read, self._frame.keyring.root_key_id)
+            return await rewrap_home(self.home, self.settings, file, in_use, perform)
 
     async def latch_expired(self) -> int:
         """Make the end of keys that have expired final, here and in every worker."""

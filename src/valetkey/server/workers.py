@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -71,9 +72,7 @@ class Workers:
         serving: Callable[[int], None],
         counters: tuple[int, int],
         exposed: Callable[[str, Callable[[], None]], None] = lambda key_id, noted: None,
-        derive: Callable[[str, bytes, Callable[[int, bytes], None]], None] = lambda key_id, body, answer: (
-            None
-        ),
+        derive: Callable[[str, str, bytes, Callable[[int, bytes], None]], None] = lambda *asked: None,
     ) -> None:
         """`exposed` is told of a key that came in plain text, and calls `noted` when that is written down."""
         self._workspace = workspace
@@ -133,7 +132,8 @@ class Workers:
             future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             worker.waiting[self._sequence] = future
             if worker.channel is not None:
-                worker.channel.send(change)
+                with suppress(ConnectionError):  # it joins anew and learns of it then, or is fenced
+                    worker.channel.send(change)
             sent.append((worker, future))
         return sent
 
@@ -206,10 +206,10 @@ class Workers:
                     if not future.done():
                         future.set_result(message.cut)
             elif isinstance(message, Exposed):
-                self._exposed(message.key_id, partial(channel.send, Noted(message.key_id)))
+                self._exposed(message.key_id, partial(_tell, channel, Noted(message.key_id)))
             elif isinstance(message, Derive):
                 answer = partial(_tell_derived, channel, message.number)
-                self._derive(message.key_id, message.body, answer)
+                self._derive(message.key_id, message.call, message.body, answer)
             elif isinstance(message, Ready):
                 worker.ready = True
                 self._serving(worker.slot)
@@ -218,4 +218,10 @@ class Workers:
 
 
 def _tell_derived(channel: Channel[FromWorker], number: int, status: int, body: bytes) -> None:
-    channel.send(Derived(number, status, body))
+    _tell(channel, Derived(number, status, body))
+
+
+def _tell(channel: Channel[FromWorker], message: msgspec.Struct) -> None:
+    """A worker that is gone needs no answer."""
+    with suppress(ConnectionError):
+        channel.send(message)
