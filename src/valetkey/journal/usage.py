@@ -93,16 +93,6 @@ KeyHour: TypeAlias = tuple[str | None, int]
 """Key id (None: no key of ours) and the hour's first second."""
 
 
-class OpenCall(msgspec.Struct, frozen=True, array_like=True):
-    """A call that has not closed yet."""
-
-    key: str | None
-    hour: int
-    """First second of the hour in which it opened."""
-    cost: int
-    """Micros that it may cost at most."""
-
-
 class Use(msgspec.Struct):
     """Everything accumulated over some records."""
 
@@ -123,13 +113,13 @@ class Use(msgspec.Struct):
 class Rollups:
     """Accumulates use. Feed it every record once, in the order of each segment."""
 
-    def __init__(self, open_calls: Mapping[str, OpenCall] | None = None) -> None:
+    def __init__(self, open_calls: Mapping[str, Opened] | None = None) -> None:
         """`open_calls`: what an earlier instance had open when its use was stored."""
         self._use = Use()
-        self._open: dict[str, OpenCall] = dict(open_calls or {})
+        self._open: dict[str, Opened] = dict(open_calls or {})
 
     @property
-    def open_calls(self) -> dict[str, OpenCall]:
+    def open_calls(self) -> dict[str, Opened]:
         """Calls that have not closed yet: store them with the use, so that a restart loses no cost."""
         return dict(self._open)
 
@@ -157,8 +147,7 @@ class Rollups:
         use.calls += 1
         if record.code == Code.VALID:
             use.allowed += 1
-            hour = int(record.time) // HOUR * HOUR
-            self._open[record.call] = OpenCall(record.key_id, hour, record.cost_reserved or 0)
+            self._open[record.call] = record
         else:
             _add(use.refused, {record.code: 1})
         if record.key_id is None or personal is None:
@@ -174,7 +163,7 @@ class Rollups:
         opened = self._open.pop(record.call, None)
         if opened is None:
             return  # a refusal: it moved no bytes upstream and costs nothing
-        use = self._use.hours.setdefault((opened.key, opened.hour), HourUse())
+        use = self._hour(opened.key_id, opened.time)
         use.bytes_in += record.bytes_in
         use.bytes_out += record.bytes_out
         use.cost += record.cost or 0

@@ -160,12 +160,8 @@ class ControlProcess:
         for work in (
             self._recorder.run(),
             self._hear(reader),
-<<<<<<< HEAD
             self._latch(desk, counting),
-=======
-            self._latch(desk),
             self._abandon(desk),
->>>>>>> joining
             self._forget(),
             every(LOOK_SECONDS, self._look_at_certificate),
         ):

@@ -11,8 +11,9 @@ from valetkey.access.operation import Begun
 from valetkey.decision.counter_layout import BUDGETS, QUOTAS, USES
 from valetkey.decision.limits import AMOUNT_BITS, MOST_AMOUNT, window_numbers, window_starts
 from valetkey.gateway.counters import SharedCounters
-from valetkey.journal.usage import OpenCall
-from valetkey.server.usage import read_open_calls
+from valetkey.journal.records import Opened
+from valetkey.journal.usage import HOUR
+from valetkey.server.open_calls import all_of, read_open_calls
 from valetkey.store import tables
 
 _CELLS = (*range(QUOTAS, QUOTAS + 3), *range(BUDGETS, BUDGETS + 3))
@@ -147,7 +148,7 @@ def _used_by_key(connection: Connection, workspace: str, wall: float) -> list[tu
     pending: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for call in _open_calls(connection):
         for place, cost in enumerate(_still_counting(call, wall)):
-            pending[call.key or ""][place] += cost
+            pending[call.key_id or ""][place] += cost
     found = []
     for row in connection.execute(query):
         amounts = [int(amount) for amount in row[5:]]
@@ -168,10 +169,10 @@ def _used_in_all(
     if chosen is not None:
         query = query.where(rollups.c.key_id.in_(chosen))
         # Of the few keys with calls in hand: the chosen may be a million.
-        named = {call.key for call in calls if call.key is not None}
+        named = {call.key_id for call in calls if call.key_id is not None}
         among = tables.keys.c.id.in_(named), tables.keys.c.id.in_(chosen)
         counted = set(connection.execute(select(tables.keys.c.id).where(*among)).scalars())
-        calls = [call for call in calls if call.key in counted]
+        calls = [call for call in calls if call.key_id in counted]
     used = [int(amount or 0) for amount in connection.execute(query).one()]
     for call in calls:
         for place, cost in enumerate(_still_counting(call, wall), 4):
@@ -193,15 +194,16 @@ def _sums(wall: float) -> list[ColumnElement[int]]:
     return [func.sum(spent), *windows]
 
 
-def _open_calls(connection: Connection) -> list[OpenCall]:
+def _open_calls(connection: Connection) -> list[Opened]:
     """Calls in hand that may cost something: until they close, what they may cost at most is counted."""
-    return [call for call in read_open_calls(connection).values() if call.cost]
+    return [call for call in all_of(read_open_calls(connection)).values() if call.cost_reserved]
 
 
-def _still_counting(call: OpenCall, wall: float) -> list[int]:
+def _still_counting(call: Opened, wall: float) -> list[int]:
     """What a call in hand takes from this hour, day and month."""
     starts = window_starts(wall)
-    return [call.cost if start <= call.hour <= starts[0] else 0 for start in starts]
+    cost, hour = call.cost_reserved or 0, int(call.time) // HOUR * HOUR
+    return [cost if start <= hour <= starts[0] else 0 for start in starts]
 
 
 def _parents(connection: Connection, workspace: str) -> dict[str, Row]:  # type: ignore[type-arg]

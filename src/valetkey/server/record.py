@@ -28,14 +28,10 @@ from valetkey.journal.tail import Batch, Tailer
 from valetkey.journal.usage import Rollups, Use
 from valetkey.log import note_failure
 from valetkey.server.home import Home
-from valetkey.server.open_calls import read_open_calls, store_open_calls
+from valetkey.server.open_calls import all_of, read_open_calls, store_open_calls
 from valetkey.server.proving import prove
-<<<<<<< HEAD
-from valetkey.server.usage import forget, read_open_calls, read_positions, store_use
-=======
 from valetkey.server.received import Received
 from valetkey.server.usage import forget, read_positions, store_use
->>>>>>> joining
 from valetkey.server.witness import Witnesses
 from valetkey.store import tables
 from valetkey.store.engine import Store, StoreError
@@ -82,13 +78,9 @@ class Recorder:
         self.problems: dict[str, None] = {}
         """What is wrong with the journal, each thing once, in the order it was met."""
         with store.read() as connection:
-<<<<<<< HEAD
-            positions, open_calls = read_positions(connection), read_open_calls(connection)
-=======
-            positions, open_calls = read_positions(connection)
-            opened = read_open_calls(connection)
->>>>>>> joining
+            positions, opened = read_positions(connection), read_open_calls(connection)
             known = read_newest(connection) or Newest(0.0, None)
+            open_calls = all_of(opened)
             self._received = Received(connection, workspace, open_calls)
         self._rollups = Rollups(open_calls)
         public_key = signing_key.public_key()
@@ -256,7 +248,7 @@ class Recorder:
         if positions == self._stored:
             return
         with self._store.write() as connection:
-            store_use(connection, self._workspace, self._pending, self._rollups.open_calls, positions)
+            store_use(connection, self._workspace, self._pending, positions)
             store_open_calls(connection, self._tailer.all_open_calls())
             self._received.store(connection)
             self._newest = self.newest_in(connection)

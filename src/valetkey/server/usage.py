@@ -6,17 +6,16 @@ import base64
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, select
 
 from valetkey.errors import Invalid, NotFound
 from valetkey.journal.tail import Position
-from valetkey.journal.usage import HOUR, MOST_SEEN, OpenCall, SeenSet, Use
+from valetkey.journal.usage import HOUR, MOST_SEEN, SeenSet, Use
 from valetkey.store import tables
 from valetkey.store.upsert import added, newest, upsert
 
 NOBODY = "-"
 """Stands for calls with no key of ours."""
-_OPEN = "open_calls"
 MAX_HOURS = 24 * 31
 
 
@@ -30,17 +29,10 @@ def read_positions(connection: Connection) -> dict[str, Position]:
     }
 
 
-def read_open_calls(connection: Connection) -> dict[str, OpenCall]:
-    """Which calls were open, as far as the journal is accounted for."""
-    kept = connection.execute(select(tables.meta.c.value).where(tables.meta.c.name == _OPEN)).scalar()
-    return {} if kept is None else msgspec.json.decode(kept, type=dict[str, OpenCall])
-
-
 def store_use(
     connection: Connection,
     workspace: str,
     use: Use,
-    open_calls: dict[str, OpenCall],
     positions: dict[str, Position],
 ) -> None:
     """Add use, and note in the same transaction how far the journal is accounted for: exactly once."""
@@ -63,9 +55,6 @@ def store_use(
         ("name",),
         count=newest, head=newest, sealed=newest, offset=newest,
     )  # fmt: skip
-    meta = tables.meta
-    connection.execute(delete(meta).where(meta.c.name == _OPEN))
-    connection.execute(insert(meta).values(name=_OPEN, value=msgspec.json.encode(open_calls).decode()))
 
 
 def _add_hours(connection: Connection, workspace: str, use: Use) -> None:
