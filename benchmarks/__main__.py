@@ -17,18 +17,23 @@ from pathlib import Path
 
 from benchmarks import rates, report
 from benchmarks.added import latency
+from benchmarks.bulk import bulk
 from benchmarks.finding import Finding
 from benchmarks.home import load
 from benchmarks.machine import OUT, describe
+from benchmarks.million import million
 from benchmarks.origin import start_upstream
 from benchmarks.processes import BenchmarkFailed, Processes, answers
 from benchmarks.revokes import revokes
 from benchmarks.rounds import Settings
 from benchmarks.stages import profile
 from benchmarks.starting import starting
+from benchmarks.streams import EVERY, revoke_of_many, streams
 from valetkey.demo.stage import free_port
 
-PARTS = ("verify", "gateway", "latency", "litellm", "start", "revoke", "profile")
+PARTS = (
+    "verify", "gateway", "latency", "litellm", "start", "revoke", "cut", "streams", "bulk", "million", "profile",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -58,12 +63,22 @@ def main() -> int:
     return 0
 
 
+def _start(processes: Processes, name: str, *arguments: str) -> int:
+    """One of our own upstreams; returns its port."""
+    port = free_port()
+    process = processes.start(name, [sys.executable, "-m", f"benchmarks.{name}", str(port), *arguments])
+    processes.wait_for(process, lambda: answers(port), f"the upstream {name}")
+    return port
+
+
 def _run(processes: Processes, folder: Path, settings: Settings, given: argparse.Namespace) -> list[Finding]:
     upstream = start_upstream(processes, folder)
-    ticker = free_port()
-    streams = processes.start("ticker", [sys.executable, "-m", "benchmarks.ticker", str(ticker)])
-    processes.wait_for(streams, lambda: answers(ticker), "the upstream of streams")
-    loaded = load(folder / "all", given.keys, upstream.port, ticker)
+    hosts = {
+        "stream": _start(processes, "ticker"),
+        "slow": _start(processes, "ticker", str(EVERY)),
+        "bulk": _start(processes, "bulk_origin"),
+    }
+    loaded = load(folder / "all", given.keys, upstream.port, hosts)
     print(f"{given.keys:,} keys loaded in {loaded.seconds:.1f} s\n", flush=True)
     free = replace(settings, subject_cores=None, other_cores=None)
     count, most = (100, 45.0) if given.quick else (1000, 600.0)
@@ -75,6 +90,20 @@ def _run(processes: Processes, folder: Path, settings: Settings, given: argparse
         "litellm": lambda: rates.beside_litellm(processes, loaded, upstream, folder, settings),
         "start": lambda: starting(processes, loaded, folder, upstream.port, quick=given.quick),
         "revoke": lambda: revokes(processes, loaded, folder, free, count=count, most=most),
+        "cut": lambda: revoke_of_many(processes, loaded, count=10 if given.quick else 100),
+        "streams": lambda: streams(
+            processes,
+            loaded,
+            folder,
+            hosts["slow"],
+            count=300 if given.quick else 3000,
+            seconds=5 if given.quick else 20,
+            rounds=1 if given.quick else 3,
+        ),
+        "bulk": lambda: bulk(processes, loaded, folder, hosts["bulk"]),
+        "million": lambda: million(
+            processes, folder, upstream.port, settings, count=20_000 if given.quick else 1_000_000
+        ),
         "profile": lambda: profile(loaded, folder, upstream.port, findings, quick=given.quick),
     }
     for name in given.parts or PARTS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,8 @@ OWN = "shop"
 POLICIES = 10
 """Different policies a service: the keys share them, as keys of one installation do."""
 HOLDERS = 1000
+AT_ONCE = 50_000
+"""Rows a statement: a million at once would take gigabytes."""
 KEPT = 4000
 """Plain keys a service that are kept for the load generator."""
 
@@ -59,8 +62,8 @@ class Loaded:
         return {"VALETKEY_HOME": str(self.folder), "VALETKEY_ROOT_KEY_FILE": str(self.root_key)}
 
 
-def load(place: Path, count: int, upstream: int, ticker: int | None = None) -> Loaded:
-    """Make a data folder with `count` keys; the upstream, and the one of streams, are ports of loopback."""
+def load(place: Path, count: int, upstream: int, hosts: Mapping[str, int] | None = None) -> Loaded:
+    """Make a data folder with `count` keys; the upstream, and its further `hosts` by name, are ports of loopback."""
     began = time.monotonic()
     place.mkdir(mode=0o700, parents=True)
     home = Home(place / "home")
@@ -74,7 +77,8 @@ def load(place: Path, count: int, upstream: int, ticker: int | None = None) -> L
         AddService(
             name=API,
             base_url=f"http://127.0.0.1:{upstream}",
-            hosts={} if ticker is None else {"stream": f"http://127.0.0.1:{ticker}"},
+            hosts={name: f"http://127.0.0.1:{port}" for name, port in (hosts or {}).items()},
+            max_body_mb=2000,
             auth="bearer",
             allow_private=True,
             price="0.0001",
@@ -99,8 +103,9 @@ def terms_of(number: int) -> Terms:
     """Network, endpoint, rate and quota: each is judged and each admits all that a benchmark sends."""
     return Terms(
         networks=("127.0.0.0/8", f"10.{number}.0.0/16"),
-        endpoints=("GET /v1/**", "POST /v1/chat/completions", f"GET /reports/{number}/*"),
+        endpoints=("GET /v1/**", "POST /v1/chat/completions", "POST /v1/files", f"GET /reports/{number}/*"),
         rate="100000/s",
+        concurrency=1000,
         quotas=("1000000000/day",),
     )
 
@@ -145,7 +150,7 @@ def _copy(
             else None
         )
         block = next_block(connection, count)
-        rows = []
+        rows: list[dict[str, object]] = []
         for number in range(count):
             plain = generate("vk", KeyKind.PRIVATE, os.urandom)
             value = plain.reveal()
@@ -162,4 +167,8 @@ def _copy(
             if len(keys) < KEPT:
                 keys.append(plain.reveal_text())
                 ids.append(row["id"])
-        connection.execute(insert(table), rows)
+            if len(rows) == AT_ONCE:
+                connection.execute(insert(table), rows)
+                rows.clear()
+        if rows:
+            connection.execute(insert(table), rows)

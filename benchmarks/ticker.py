@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 import time
 from typing import cast
@@ -10,14 +11,15 @@ from typing import cast
 import uvloop
 
 EVERY = 0.005
-"""Seconds between two events."""
+"""Seconds between two events, unless it is said otherwise."""
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class Ticker(asyncio.Protocol):
     """One connection: whatever is asked, a stream without an end."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: float) -> None:
+        self._every = every
         self._transport: asyncio.Transport | None = None
         self._next: asyncio.TimerHandle | None = None
 
@@ -39,13 +41,16 @@ class Ticker(asyncio.Protocol):
         if self._transport is not None:
             event = b"data: %.6f\n\n" % time.time()
             self._transport.write(b"%x\r\n%b\r\n" % (len(event), event))
-            self._next = asyncio.get_running_loop().call_later(EVERY, self._tick)
+            self._next = asyncio.get_running_loop().call_later(self._every, self._tick)
 
 
-async def _serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Ticker, "127.0.0.1", port)
+async def _serve(port: int, every: float = EVERY) -> None:
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Ticker(every), "127.0.0.1", port, backlog=4096
+    )
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1])))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    uvloop.run(_serve(int(sys.argv[1]), *map(float, sys.argv[2:])))

@@ -22,6 +22,12 @@ ASKED = [
     ("service add openai --preset openai", "POST", "/services", {"name": "openai", "preset": "openai"}),
     ("service add billing --own --price 0.01", "POST", "/services", {"name": "billing", "own": True, "price": "0.01"}),
     (
+        "service add up --preset openai --max-body-mb 5",
+        "POST",
+        "/services",
+        {"name": "up", "preset": "openai", "max_body_mb": 5},
+    ),
+    (
         "service add wx --base-url http://10.0.0.5 --auth query:appid --allow-private --allow-plain-upstream"
         " --host files=https://f.example.com",
         "POST",
@@ -41,6 +47,7 @@ ASKED = [
         "/services/wx",
         {"allow_private": False, "auth": "bearer", "base_url": "https://a.example.com", "price": "1"},
     ),
+    ("service change wx --max-body-mb 2000", "PATCH", "/services/wx", {"max_body_mb": 2000}),
     ("service list", "GET", "/services", None),
     ("service show openai", "GET", "/services/openai", None),
     ("service lock openai", "POST", "/services/openai/lock", {}),

@@ -342,6 +342,19 @@ def test_a_body_announced_over_the_limit_is_refused_before_it_is_read(hasty: Run
         assert upstream.connections == 0
 
 
+def test_a_service_may_take_less_and_its_change_counts_at_once(server: RunningServer) -> None:
+    with RawUpstream() as upstream:
+        service = server.open_service(SECRET, base_url=upstream.url, max_body_mb=1)
+        key = server.issue(service)
+        body = b"x" * 1_100_000
+        assert server.call("POST", f"/{service}/a", key, body=body).code == "TOO_LARGE"
+        changed = server.manage("PATCH", f"/services/{service}", {"max_body_mb": 2})
+        assert changed["max_body"] == 2_000_000
+        assert server.manage("PATCH", f"/services/{service}", {"price": "1"})["max_body"] == 2_000_000
+        assert server.call("POST", f"/{service}/a", key, body=body).code == "VALID"
+        assert len(upstream.bodies) == 1
+
+
 def test_a_chunked_body_over_the_limit_is_refused_when_it_is_reached(hasty: RunningServer) -> None:
     with Sink() as sink:
         service = hasty.open_service(SECRET, base_url=sink.url)

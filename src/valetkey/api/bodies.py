@@ -22,6 +22,8 @@ class ServiceChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ca_file: str | None = None
     price: str | None = None
     """Fixed price of a call, such as ``0.01``."""
+    max_body_mb: int | None = None
+    """Largest body of a call, in megabytes."""
 
 
 class SecretRetirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -40,6 +40,7 @@ _SERVICE = ServiceView(
     price="0.000000",
     locked=False,
     created=_TIME,
+    max_body=536_870_912,
 )
 _SECRET = SecretView("openai", "default", "production", "medium", 2, _TIME, None)
 _POLICY = Policy((Endpoints(("GET /v1/models",)),), Limits(rate=parse_rate("5/s", None)))

@@ -41,6 +41,8 @@ class AddService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ca_file: str | None = None
     price: str | None = None
     """Fixed price of a call, such as ``0.01``."""
+    max_body_mb: int | None = None
+    """Largest body of a call, in megabytes; none: what the preset says, or 104."""
 
 
 class ChangeService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,6 +56,7 @@ class ChangeService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_plain_upstream: bool | None = None
     ca_file: str | None = None
     price: str | None = None
+    max_body_mb: int | None = None
 
 
 class ServiceName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,8 +137,11 @@ def change_service(unit: Unit, request: ChangeService) -> ServiceView:
             else request.allow_plain_upstream,
             ca_file=request.ca_file or old.ca_file,
             price=request.price or view_of(stored).price,
+            max_body_mb=request.max_body_mb,
         )
     )
+    if request.max_body_mb is None:
+        made = msgspec.structs.replace(made, ceiling=old.ceiling)
     unit.connection.execute(
         update(tables.services)
         .where(tables.services.c.id == stored.id)
@@ -246,6 +252,8 @@ def _build(request: AddService) -> Service:
                 price_micros=micros,
             )
         _check_authorities(request.ca_file)
+        if request.max_body_mb is not None:
+            made = msgspec.structs.replace(made, ceiling=request.max_body_mb * 1_000_000)
         if request.hosts:
             more = {
                 label: Origin.parse(

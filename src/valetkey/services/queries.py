@@ -42,6 +42,8 @@ class ServiceView(msgspec.Struct, frozen=True):
     """Whether ``http://`` is accepted beyond loopback."""
     ca_file: str | None = None
     """File with the only authorities accepted; null: those of the system."""
+    max_body: int = 0
+    """Bytes that the body of a call may have; 0 for an own service, which gets none."""
 
 
 def find_service(connection: Connection, workspace: str, name: str) -> StoredService | None:
@@ -91,6 +93,7 @@ def view_of(stored: StoredService) -> ServiceView:
         allow_private=service.allow_private,
         allow_plain_upstream=service.allow_plain,
         ca_file=service.ca_file,
+        max_body=service.ceiling if service.hosts else 0,
     )
 
 

@@ -48,6 +48,7 @@ def service() -> None:
 @click.option("--allow-plain-upstream", is_flag=True, help="It may be reached by http://.")
 @click.option("--ca-file", metavar="FILE", help="Trust this authority for its certificate.")
 @click.option("--price", metavar="AMOUNT", help="Price of a call, such as 0.01.")
+@click.option("--max-body-mb", type=int, metavar="MEGABYTES", help="Largest body of a call.")
 @json_flag
 def add(
     name: str,
@@ -60,6 +61,7 @@ def add(
     allow_plain_upstream: bool,
     ca_file: str | None,
     price: str | None,
+    max_body_mb: int | None,
     as_json: bool,
 ) -> None:
     """Add a service: of a preset, at a base URL, or one of your own."""
@@ -80,6 +82,7 @@ def add(
         allow_plain_upstream=allow_plain_upstream or None,
         ca_file=_absolute(ca_file),
         price=price,
+        max_body_mb=max_body_mb,
     )
     answer = connect().post("/services", body)
     if as_json:
@@ -155,6 +158,7 @@ def show(name: str, as_json: bool) -> None:
 )
 @click.option("--ca-file", metavar="FILE", help="Trust this authority for its certificate.")
 @click.option("--price", metavar="AMOUNT", help="Price of a call, such as 0.01.")
+@click.option("--max-body-mb", type=int, metavar="MEGABYTES", help="Largest body of a call.")
 @json_flag
 def change(name: str, hosts: tuple[str, ...], ca_file: str | None, as_json: bool, **options: Any) -> None:
     """Change a service; it is in force at the next call."""
@@ -300,6 +304,7 @@ def _show(service: dict[str, Any]) -> None:
             *((f"host {label}", url) for label, url in service.get("hosts", {}).items()),
             ("key goes in", service.get("auth") or ""),
             ("price a call", service.get("price") or ""),
+            ("largest body", f"{service['max_body'] / 1_000_000:,.0f} MB" if service.get("max_body") else ""),
             ("private addresses", "allowed" if service.get("allow_private") else ""),
             ("plain http", "allowed" if service.get("allow_plain_upstream") else ""),
             ("trusted authority", service.get("ca_file") or ""),
