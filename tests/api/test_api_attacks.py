@@ -145,7 +145,7 @@ def test_workers_are_told_of_a_retired_secret_for_a_day(real_desk: FrameDesk) ->
 
     def told(wall: float) -> tuple[list[str], list[str]]:
         with frame.store.read() as connection:
-            facts = FactLoader(frame.workspace, frame.keyring, lambda: wall).all(connection)
+            facts = list(FactLoader(frame.workspace, frame.keyring, lambda: wall).all(connection))
         (fact,) = [fact for fact in facts if isinstance(fact, SecretFact)]
         living, retired = fact.versions, fact.retired
         return [version.parts["key"] for version in living], [version.parts["key"] for version in retired]

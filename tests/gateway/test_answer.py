@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import msgspec
 import pytest
 
@@ -30,6 +32,21 @@ def test_a_header_named_after_the_key_is_left_out_whatever_stands_around_it() ->
             (b"content-type", b"application/json"),
             (b"x-other", b"2"),
         ]
+
+
+@pytest.mark.parametrize("form", [KEY.encode(), KEY.encode().hex().encode(), base64.b64encode(KEY.encode())])
+def test_a_key_in_a_headers_value_is_masked_also_in_an_address(form: bytes) -> None:
+    headers = sieved(
+        (b"Content-Type", b"text/plain"),
+        (b"X-Echo", b"key=" + form + b";"),
+        (b"Location", b"https://a.example/?k=" + form),
+    )
+    stars = b"*" * len(form)
+    assert headers == [
+        (b"content-type", b"text/plain"),
+        (b"x-echo", b"key=" + stars + b";"),
+        (b"location", b"https://a.example/?k=" + stars),
+    ]
 
 
 def test_a_key_in_lower_case_is_found_in_a_name_of_any_case() -> None:

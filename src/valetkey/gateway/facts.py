@@ -148,8 +148,6 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
 
     workspace: str
     index_key: bytes
-    chunks: int
-    """How many `Facts` messages of the snapshot follow."""
     counters: tuple[int, int]
     """Device and inode of the file that everybody counts in."""
 
@@ -161,6 +159,7 @@ class Facts(msgspec.Struct, frozen=True, tag="facts"):
     """A part of the snapshot."""
 
     facts: list[Fact]
+    last: bool = False
 
 
 class Change(msgspec.Struct, frozen=True, tag="change"):

@@ -22,7 +22,6 @@ from valetkey.access.actor import SYSTEM
 from valetkey.access.operation import Frame
 from valetkey.errors import ValetkeyError
 from valetkey.gateway.counters import SharedCounters
-from valetkey.gateway.facts import Fact
 from valetkey.journal.chain import segments_in
 from valetkey.keys.operations import KeyName, expose_key
 from valetkey.keys.queries import get_key
@@ -31,7 +30,7 @@ from valetkey.log import note_failure
 from valetkey.server.counting import Counting
 from valetkey.server.deriving import derive_with_key
 from valetkey.server.desk import Desk
-from valetkey.server.facts import FactLoader
+from valetkey.server.facts import FactLoader, pieces_of
 from valetkey.server.hardening import begin_child, go_first
 from valetkey.server.home import Home
 from valetkey.server.listener import Listener
@@ -111,17 +110,10 @@ class ControlProcess:
             witnesses=self._settings.witness,
         )
 
-        async def snapshot() -> list[Fact]:
-            def load() -> list[Fact]:
-                with opened.store.read() as connection:
-                    return loader.all(connection)
-
-            return await loop.run_in_executor(self._writer, load)
-
         self._workers = Workers(
             workspace=opened.workspace,
             index_key=index_key,
-            snapshot=snapshot,
+            snapshot=lambda: pieces_of(opened.store, loader, self._writer),
             enlist=self._enlist,
             announce=self._recorder.announce,
             fence=lambda slot, generation: self._say({"fence": slot, "generation": generation}),

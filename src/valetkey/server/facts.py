@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import msgspec
 from sqlalchemy import Connection, select
@@ -25,9 +28,11 @@ from valetkey.gateway.facts import (
     SecretVersion,
     ServiceFact,
 )
+from valetkey.server.link import SNAPSHOT_CHUNK
 from valetkey.services.placement import KEY
 from valetkey.services.service import Service
 from valetkey.store import tables
+from valetkey.store.engine import Store
 from valetkey.vault.keyring import Keyring
 from valetkey.vault.sealing import SecretContext
 
@@ -47,6 +52,7 @@ _ORDER = (
 
 RETIRED_SECONDS = 86_400
 """So long after a version was retired answers are still scrubbed of it: upstreams echo what they cached."""
+ROWS_AT_ONCE = 5_000
 LATCHED = 0.0
 """Expiry of a key whose end has been reached: before every clock."""
 
@@ -67,12 +73,10 @@ class FactLoader:
         self._wall = wall
         self._newest = newest
 
-    def all(self, connection: Connection) -> list[Fact]:
+    def all(self, connection: Connection) -> Iterator[Fact]:
         """The whole snapshot. Revoked keys stay: their holders are told REVOKED, not UNKNOWN_KEY."""
-        facts: list[Fact] = []
         for kind in _ORDER:
-            facts.extend(self._load(connection, kind, None))
-        return facts
+            yield from self._load(connection, kind, None)
 
     def changed(self, connection: Connection, changes: Iterable[tuple[str, str]]) -> list[Fact]:
         """The facts of some rows."""
@@ -103,8 +107,8 @@ class FactLoader:
     def _rows(self, connection: Connection, table, columns, ids):  # type: ignore[no-untyped-def]
         query = select(*columns).where(table.c.workspace_id == self._workspace)
         if ids is not None:
-            query = query.where(table.c.id.in_(ids))
-        return connection.execute(query).all()
+            return connection.execute(query.where(table.c.id.in_(ids))).all()
+        return connection.execute(query.execution_options(yield_per=ROWS_AT_ONCE))
 
     def _clock(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
         yield ClockFact(self._newest(connection))
@@ -205,3 +209,27 @@ class FactLoader:
                 version = SecretVersion(version_id, {KEY: plain.reveal_text()}, expires)
                 (living if retired is None else gone).append(version)
             yield SecretFact(service_id, environment_id, name, tuple(living), tuple(gone))
+
+
+async def pieces_of(
+    store: Store, loader: FactLoader, reader: ThreadPoolExecutor
+) -> AsyncGenerator[list[Fact]]:
+    """The whole snapshot, piece by piece, so that the other side works on one while the next is read.
+
+    `reader`: the one thread that reads.
+    """
+    loop = asyncio.get_running_loop()
+    view = store.read()
+    try:
+        connection = await loop.run_in_executor(reader, view.__enter__)
+        facts = loader.all(connection)
+
+        def piece() -> list[Fact]:
+            return list(islice(facts, SNAPSHOT_CHUNK))
+
+        ahead = loop.run_in_executor(reader, piece)
+        while read := await ahead:
+            ahead = loop.run_in_executor(reader, piece)
+            yield read
+    finally:
+        await loop.run_in_executor(reader, view.__exit__, None, None, None)

@@ -177,14 +177,11 @@ class WorkerProcess:
             self._counted_in = welcome.counters
             index = KeyIndex()
             index.index_key = welcome.index_key
-            for _ in range(welcome.chunks):
-                facts = await channel.receive()
-                if not isinstance(facts, Facts):
-                    break
+            while isinstance(facts := await channel.receive(), Facts):
                 index.apply(facts.facts)
-            else:
-                self._channel = channel
-                return index
+                if facts.last:
+                    self._channel = channel
+                    return index
             channel.close()
 
     async def _listen(self) -> None:

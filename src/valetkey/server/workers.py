@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from valetkey.gateway.facts import (
     Renew,
     Welcome,
 )
-from valetkey.server.link import LEASE_SECONDS, SNAPSHOT_CHUNK, Channel, boottime_ns
+from valetkey.server.link import LEASE_SECONDS, Channel, boottime_ns
 
 LEASE_NS = int(LEASE_SECONDS * 1e9)
 FENCE_SECONDS = 0.5
@@ -65,7 +65,7 @@ class Workers:
         *,
         workspace: str,
         index_key: bytes,
-        snapshot: Callable[[], Awaitable[list[Fact]]],
+        snapshot: Callable[[], AsyncGenerator[list[Fact]]],
         enlist: Callable[[int, int], None],
         announce: Callable[[int, int, str], Awaitable[None]],
         fence: Callable[[int, int], None],
@@ -179,11 +179,12 @@ class Workers:
                 self._enlist(hello.slot, hello.generation)
                 await self._announce(hello.slot, hello.generation, hello.segment)
                 worker.pid, worker.channel = hello.pid, channel
-                facts = await self._snapshot()
-                pieces = range(0, len(facts), SNAPSHOT_CHUNK)
-                channel.send(Welcome(self._workspace, self._index_key, len(pieces), self._counters))
-                for start in pieces:
-                    channel.send(Facts(facts[start : start + SNAPSHOT_CHUNK]))
+                channel.send(Welcome(self._workspace, self._index_key, self._counters))
+                async with aclosing(self._snapshot()) as pieces:
+                    # Not waiting until the other side keeps up: one that stands still must not hold up all others.
+                    async for facts in pieces:
+                        channel.send(Facts(facts))
+                channel.send(Facts([], last=True))
                 # What was sent while it was away is in the snapshot: in force once the worker says so.
                 channel.send(Change(self._sequence, []))
             await channel.drain()
