@@ -130,9 +130,9 @@ def test_a_worker_that_stands_still_is_fenced_though_nobody_changes_anything(
         assert {server.call("GET", MODELS, key).code for _ in range(8)} == {"VALID"}
         for end in ends:
             end.close()
-        assert {event["end"] for event in server.closed_events(key, 14)} == {
-            "interrupted", "client_gone", "complete"
-        }  # fmt: skip
+        # Which worker had which stream is the kernel's choice.
+        ends_of_streams = [e["end"] for e in server.closed_events(key, 14) if e["method"] == "POST"]
+        assert set(ends_of_streams) <= {"interrupted", "client_gone"}
         results.note(
             f"a worker that stood still was killed after {fenced:.2f} s and replaced after {back:.2f} s"
         )
