@@ -97,28 +97,44 @@ def held(server: RunningServer) -> Iterator[None]:
         server.send_signal(signal.SIGCONT)
 
 
+TIMES = pytest.mark.parametrize(
+    "times", [1, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
+)
+
+
+@TIMES
 def test_a_stream_outlives_the_control_process_and_so_do_the_workers(
-    server: RunningServer, results: Results
+    times: int, server: RunningServer, results: Results
 ) -> None:
-    key = server.issue("openai")
-    stream = Stream(server, key)
-    assert stream.flows()
-    killed = time.monotonic()
-    former, workers = killed_control(server)
-    wait_for_another(server, former)
-    took = time.monotonic() - killed
-    assert server.worker_pids() == workers
-    survived = stream.flows()
-    if not survived:  # on a machine so busy that the lease ran out first
-        assert stream.last - killed > LEASE_SECONDS - RENEW_SECONDS - 0.2
-        assert server.closed_events(key, 1)[0]["end"] == "interrupted"
-    assert server.call("GET", MODELS, key).code == "VALID"
-    # A change reaches the worker that carries the stream.
-    if survived:
-        assert server.stop_key(key)["cut"] == 1
-        eventually(lambda: stream.over)
-    stream.close()
-    results.note(f"back after {took:.2f} s, the stream {'went on' if survived else 'was cut'}")
+    took, survived = [], 0
+    for _ in range(times):
+        key = server.issue("openai")
+        stream = Stream(server, key)
+        assert stream.flows()
+        killed = time.monotonic()
+        former, workers = killed_control(server)
+        wait_for_another(server, former)
+        took.append(time.monotonic() - killed)
+        assert server.worker_pids() == workers
+        if stream.flows():
+            survived += 1
+            # A change reaches the worker that carries it.
+            assert server.stop_key(key)["cut"] == 1
+            eventually(lambda: stream.over)  # noqa: B023
+        else:  # on a machine so busy that the lease ran out first
+            assert stream.last - killed > LEASE_SECONDS - RENEW_SECONDS - 0.2
+            assert server.closed_events(key, 1)[0]["end"] == "interrupted"
+        stream.close()
+    results.note(
+        f"{times} times SIGKILL of the control process: another had both workers after p50 "
+        f"{sorted(took)[times // 2]:.2f} s, at most {max(took):.2f} s; {survived} of {times} streams went on, the "
+        "others were cut at the end of the lease; the workers the same"
+    )
+
+
+def codes(server: RunningServer, key: ValetKey) -> set[str]:
+    """Of calls on connections that the kernel spreads over the workers."""
+    return {server.call("GET", MODELS, key).code for _ in range(12)}
 
 
 def codes_until(server: RunningServer, key: ValetKey, wanted: str, seconds: float) -> float:
@@ -128,31 +144,36 @@ def codes_until(server: RunningServer, key: ValetKey, wanted: str, seconds: floa
     return time.monotonic() - begun
 
 
-def test_without_a_control_process_workers_refuse_within_their_lease_and_come_back_with_it(
-    server: RunningServer, results: Results
+@TIMES
+def test_without_it_workers_refuse_within_their_lease_and_come_back_with_it(
+    times: int, server: RunningServer, results: Results
 ) -> None:
-    key = server.issue("openai")
-    streams = [Stream(server, key) for _ in range(4)]
-    workers = server.worker_pids()
-    with held(server):
-        former, _ = killed_control(server)
-        refused = codes_until(server, key, "NOT_READY", LEASE_SECONDS + SLACK)
+    refused, back = [], []
+    for _ in range(times):
+        key = server.issue("openai")
+        streams = [Stream(server, key) for _ in range(4)]
+        workers = server.worker_pids()
+        with held(server):
+            former, _ = killed_control(server)
+            begun = time.monotonic()
+            # Each worker has its own lease: all have run out when many calls in a row are refused.
+            eventually(lambda: codes(server, key) == {"NOT_READY"}, LEASE_SECONDS + SLACK)  # noqa: B023
+            refused.append(time.monotonic() - begun)
+            eventually(lambda: all(stream.over for stream in streams), SLACK)  # noqa: B023
+            ready = server.call("GET", "/readyz")
+            assert ready.status == 503 and b"control" in ready.body
+            assert all(alive(pid) for pid in workers)
         begun = time.monotonic()
-        eventually(lambda: all(stream.over for stream in streams), 1 + SLACK)
-        cut = time.monotonic() - begun
-        assert {server.call("GET", MODELS, key).code for _ in range(20)} == {"NOT_READY"}
-        ready = server.call("GET", "/readyz")
-        assert ready.status == 503 and b"control" in ready.body
-        assert all(alive(pid) for pid in workers)
-    back = codes_until(server, key, "VALID", BACK_SECONDS)
-    wait_for_another(server, former)
-    assert server.worker_pids() == workers
-    ends = {event["end"] for event in server.closed_events(key, 4) if event["method"] == "POST"}
-    assert ends == {"interrupted"}
+        eventually(lambda: codes(server, key) == {"VALID"}, BACK_SECONDS)  # noqa: B023
+        back.append(time.monotonic() - begun)
+        wait_for_another(server, former)
+        assert server.worker_pids() == workers
+        ends = {event["end"] for event in server.closed_events(key, 4) if event["method"] == "POST"}
+        assert ends == {"interrupted"}
     assert server.manage("POST", "/audit/verify", {})["integrity"] == "ok"
     results.note(
-        f"control process dead: refused after {refused:.2f} s, what was open cut {cut:.2f} s later, decided "
-        f"again {back:.2f} s after another was started"
+        f"{times} times no control process: both workers refused after {min(refused):.2f} to {max(refused):.2f} s and "
+        f"had cut what was open; when another could be started they decided after {max(back):.2f} s at most"
     )
 
 

@@ -21,6 +21,7 @@ from valetkey.vault.root_key import FileRootKey
 pytestmark = pytest.mark.real
 
 BACK_SECONDS = 15.0
+CHANGES = 10
 
 
 def rewrap(server: RunningServer) -> str:
@@ -37,7 +38,7 @@ def test_the_root_key_is_changed_under_load_and_no_call_fails(
     with own_server(openai_api) as server:
         key = server.issue("openai")
         with calling(server, key) as callers:
-            for _ in range(20):
+            for _ in range(CHANGES):
                 begun = time.monotonic()
                 rewrap(server)
                 took.append(time.monotonic() - begun)
@@ -47,14 +48,14 @@ def test_the_root_key_is_changed_under_load_and_no_call_fails(
             eventually(lambda: len(callers.acknowledged) > seen + 100)
         assert (set(callers.acknowledged.values()), callers.unanswered) == ({"VALID"}, [])
         actions = [entry["action"] for entry in server.manage("GET", "/audit")["items"]]
-        assert actions.count("vault:rewrap") == 20
+        assert actions.count("vault:rewrap") == CHANGES
         server.stop()
         server.start()
         assert server.call("GET", MODELS, key).code == "VALID"
         assert server.manage("POST", "/audit/verify", {})["integrity"] == "ok"
         results.note(
-            f"20 root keys in turn at {len(callers.acknowledged):,} calls, none failed; p50 "
-            f"{sorted(took)[10] * 1000:.0f} ms, longest {max(took) * 1000:.0f} ms"
+            f"{CHANGES} root keys in turn at {len(callers.acknowledged):,} calls, none failed; p50 "
+            f"{sorted(took)[CHANGES // 2] * 1000:.0f} ms, longest {max(took) * 1000:.0f} ms"
         )
 
 
@@ -84,7 +85,7 @@ class Rewrapping:
         self._thread.join(20)
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(40, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("kills", [2, pytest.param(40, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
 def test_killed_half_way_it_is_taken_up_again(
     kills: int, openai_api: OpenAIStandIn, results: Results
 ) -> None:

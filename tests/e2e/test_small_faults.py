@@ -11,10 +11,14 @@ from contextlib import suppress
 import pytest
 from callers import CHAT, ENDLESS, MODELS, assert_nothing_is_missing, calling, own_server
 
+from long_results import Results
+from process_tree import alive
 from running_server import RunningServer, eventually
 from valetkey.demo.standin import OpenAIStandIn
 from valetkey.server.home import Home
+from valetkey.server.link import LEASE_SECONDS
 from valetkey.server.offline import verify_home
+from valetkey.server.workers import FENCE_SECONDS
 
 pytestmark = pytest.mark.real
 
@@ -107,6 +111,35 @@ def test_a_worker_that_does_not_answer_is_fenced(openai_api: OpenAIStandIn) -> N
         assert (answer["acknowledged"], answer["fenced"]) == (1, 1)
         eventually(lambda: len(server.worker_pids()) == 2, BACK_SECONDS)
         assert {server.call("GET", MODELS, key).code for _ in range(8)} == {"REVOKED"}
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
+def test_a_worker_that_stands_still_is_fenced_though_nobody_changes_anything(
+    times: int, openai_api: OpenAIStandIn, results: Results
+) -> None:
+    fenced, back = [], []
+    with own_server(openai_api) as server:
+        for _ in range(times):
+            key, workers = server.issue("openai"), server.worker_pids()
+            ends = [server.open("POST", CHAT, key, ENDLESS) for _ in range(6)]
+            eventually(lambda: len(server.events(key)) == 6)  # noqa: B023
+            begun = time.monotonic()
+            os.kill(workers[0], signal.SIGSTOP)
+            eventually(lambda: not alive(workers[0]), LEASE_SECONDS + FENCE_SECONDS + 1.0)  # noqa: B023
+            fenced.append(time.monotonic() - begun)
+            eventually(lambda: len(set(server.worker_pids()) - {workers[0]}) == 2, BACK_SECONDS)  # noqa: B023
+            back.append(time.monotonic() - begun)
+            assert workers[1] in server.worker_pids()
+            assert {server.call("GET", MODELS, key).code for _ in range(8)} == {"VALID"}
+            for end in ends:
+                end.close()
+            # Which worker had which stream is the kernel's choice.
+            ends_of_streams = [e["end"] for e in server.closed_events(key, 14) if e["method"] == "POST"]
+            assert set(ends_of_streams) <= {"interrupted", "client_gone"}
+    results.note(
+        f"{times} times a worker stood still: killed after {min(fenced):.2f} to {max(fenced):.2f} s, another served "
+        f"in its place after {max(back):.2f} s at most"
+    )
 
 
 def test_the_tree_ends_in_time_with_open_streams_and_the_journal_is_proved(

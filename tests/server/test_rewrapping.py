@@ -209,5 +209,5 @@ def test_wherever_it_dies_the_home_opens_and_the_next_attempt_finishes(installat
     assert len(ids) > 2, "some died after the transaction stood"
     installation.rewrap()
     assert installation.sealed() == before
-    kept = [path.name for path in installation.key.parent.iterdir() if "former" not in path.name]
-    assert [name for name in kept if not name.startswith(".")] == [installation.key.name]
+    beside = [path.name for path in installation.key.parent.iterdir() if ".former-" not in path.name]
+    assert beside == [installation.key.name], "nothing is left over"

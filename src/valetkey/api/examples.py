@@ -137,8 +137,8 @@ _OBJECTS: tuple[Any, ...] = (
     answers.VaultRewrapped(
         "3f1c9a0b7d2e4f58",
         "a71e22c09b5d6f14",
-        "/home/ana/.config/valetkey/home.key",
-        "/home/ana/.config/valetkey/home.key.former-a71e22c09b5d6f14",
+        "/etc/valetkey/root.key",
+        "/etc/valetkey/root.key.former-a71e22c09b5d6f14",
     ),
     _PARTY,
     answers.PartyPage([_PARTY]),

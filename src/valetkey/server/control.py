@@ -154,6 +154,7 @@ class ControlProcess:
             self._hear(reader),
             self._latch(desk, counting),
             self._abandon(desk),
+            self._workers.watch(),
             self._forget(),
             every(LOOK_SECONDS, self._look_at_certificate),
         ):
@@ -265,7 +266,7 @@ class ControlProcess:
             message = json.loads(line)
             if "started" in message:
                 return
-            self._note(message)
+            self._note(message, before_us=True)
 
     async def _latch(self, desk: Desk, counting: Counting) -> None:
         while True:
@@ -311,10 +312,10 @@ class ControlProcess:
     async def _recover(self, slot: int) -> None:
         await self._recorder.recover(slot, self._live_segments())
 
-    def _note(self, message: dict[str, Any]) -> None:
+    def _note(self, message: dict[str, Any], *, before_us: bool = False) -> None:
         slot, generation = message["worker"], message["generation"]
         if message["alive"]:
-            self._workers.alive(slot, generation)
+            self._workers.alive(slot, generation, before_us=before_us)
         else:
             # With this one store none of its open calls counts any more.
             self._counters.retire(slot)

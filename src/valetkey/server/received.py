@@ -46,6 +46,6 @@ class Received:
         """Keys of which nothing is known yet, with their calls."""
         return keys_asked_for(connection, self._workspace)
 
-    def is_open(self, call: str) -> bool:
-        """Whether the call may still be answered."""
-        return call in self._open
+    def may_be(self, call: str) -> bool:
+        """Whether the call was answered, or may be yet."""
+        return call in self._open or call in self._answered

@@ -342,7 +342,7 @@ class Recorder:
         self._tick(store=True)
         with self._store.read() as connection:
             still = self._received.waiting(connection)
-        return [key for key, call in waiting.items() if key in still and not self._received.is_open(call)]
+        return [key for key, call in waiting.items() if key in still and not self._received.may_be(call)]
 
     def _note(self, problem: str) -> None:
         if len(self.problems) < MOST_PROBLEMS:

@@ -32,6 +32,8 @@ from valetkey.server.link import LEASE_SECONDS, Channel, boottime_ns
 LEASE_NS = int(LEASE_SECONDS * 1e9)
 FENCE_SECONDS = 0.5
 """How long killing a worker may take beyond its lease."""
+LOOK_SECONDS = 0.125
+"""How often it is looked who has let its lease run out: seen twice, in time for `FENCE_SECONDS`."""
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -51,6 +53,10 @@ class Worker:
         self.pid: int | None = None
         self.channel: Channel[FromWorker] | None = None
         self.ready = False
+        self.before_us = False
+        """Whether it served before this control process was there: then it joins at once, or stands still."""
+        self.overdue = 0
+        """How often in a row its lease was found to have run out."""
         # Until it is known otherwise a worker may hold a lease: one granted by the control process before us.
         self.lease_until = boottime_ns() + LEASE_NS
         self.dead = asyncio.Event()
@@ -103,9 +109,22 @@ class Workers:
         if self._server is not None:
             self._server.close()
 
-    def alive(self, slot: int, generation: int) -> None:
+    def alive(self, slot: int, generation: int, *, before_us: bool = False) -> None:
         """The supervisor started this worker, or it was running before us."""
         self.known[slot] = Worker(slot, generation)
+        self.known[slot].before_us = before_us
+
+    async def watch(self) -> None:
+        """Have a worker that stands still fenced, also when no change waits for it: its callers do."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for worker in list(self.known.values()):
+                # One that takes its snapshot or is being started may take long, and serves nobody meanwhile.
+                serves = worker.ready or (worker.before_us and worker.channel is None)
+                worker.overdue = worker.overdue + 1 if serves and worker.lease_until < boottime_ns() else 0
+                # Once may be because we stood still ourselves, and have not read yet what it said.
+                if worker.overdue == 2:
+                    self._fence(worker.slot, worker.generation)
 
     def died(self, slot: int, generation: int) -> None:
         """The supervisor saw this worker end."""
@@ -178,7 +197,7 @@ class Workers:
             async with self.joining:
                 self._enlist(hello.slot, hello.generation)
                 await self._announce(hello.slot, hello.generation, hello.segment)
-                worker.pid, worker.channel = hello.pid, channel
+                worker.pid, worker.channel, worker.ready = hello.pid, channel, False
                 channel.send(Welcome(self._workspace, self._index_key, self._counters))
                 async with aclosing(self._snapshot()) as pieces:
                     # Not waiting until the other side keeps up: one that stands still must not hold up all others.

@@ -89,6 +89,10 @@ def put_in_place(path: Path, root_key_id: str) -> Path | None:
     None when there is nothing to do. Raises `RootKeyRefused` where the folder cannot be written.
     """
     following = next_path(path)
+    for draft in path.parent.glob(f".{following.name}.*.new"):
+        draft.unlink(
+            missing_ok=True
+        )  # left by a process that died while it wrote: a root key that nobody looks after
     if not following.exists() or FileRootKey(following).load().id != root_key_id:
         return None
     kept = former_path(path, FileRootKey(path).load().id)
