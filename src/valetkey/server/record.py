@@ -13,6 +13,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from sqlalchemy import Connection, select, update
 
+from valetkey import log
 from valetkey.access.clock import Newest, read_newest, store_newest
 from valetkey.journal.admission import read_admission
 from valetkey.journal.chain import SegmentName, segment_path, segments_in
@@ -128,6 +129,7 @@ class Recorder:
                 # Nothing is lost: what was read stays pending and goes with the next attempt.
                 note_failure(error)
             if self._segment.failed:
+                log.error("journal_failed", "The control process ends.", reason=self._segment.reason)
                 raise JournalFailed("The control segment cannot be written.")
 
     async def catch_up(self) -> None:

@@ -20,7 +20,7 @@ class StoreError(Unavailable):
     """The database cannot be used as it is. The sentence says why, the next step what to do."""
 
 
-_ROOM = "Make room on that disk, then start again."
+_ROOM = "Make room on that disk, then try again."
 _BACKUP = "Restore a backup, or move the file away to start with an empty database."
 
 # By primary result code, sqlite.org/rescode.html. {place} is the file.
