@@ -28,7 +28,6 @@ def lacking(
     *,
     journal: Path,
     journal_failed: bool,
-    problems: Iterable[str],
     newest: float,
     wall: float,
 ) -> list[Lacking]:
@@ -50,7 +49,6 @@ def lacking(
             "or say that it is: valetkey clock accept"
         )
         found.append(Lacking(Missing.CLOCK, said))
-    found += [Lacking(Missing.PROBLEMS, f"Journal problem: {problem}") for problem in problems]
     return found
 
 
