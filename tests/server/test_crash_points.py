@@ -31,6 +31,10 @@ LEAST_POINTS = 200
 """The story has more; fewer mean that the hooks do not see what they should."""
 
 
+Kills = tuple[tuple[int, bool], ...]
+"""Point of each kill, and whether it was half way through."""
+
+
 class Life(NamedTuple):
     """What became of one child."""
 
@@ -48,20 +52,20 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def live(folder: Path, known: list[dict[str, Any]], lives: int, at: int = 0, torn: bool = False) -> Life:
-    """Play the story, or go on with it, in a child that is killed at point `at`."""
+def live(folder: Path, known: list[dict[str, Any]], kills: Kills, at: int = 0, torn: bool = False) -> Life:
+    """Play the story, or go on with it after `kills`, in a child that is killed at point `at`."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _play(folder, known, lives, at, torn, writer)
+        _play(folder, known, len(kills), at, torn, writer)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         lines = [json.loads(line) for line in pipe.read().splitlines()]
     _, status = os.waitpid(child, 0)
     said, met = [], []
     for line in lines:
-        assert "failed" not in line, f"{lives} lives before, at {at}, torn {torn}:\n{line.get('failed')}"
+        assert "failed" not in line, f"after {kills}, then {at}:\n{line.get('failed')}"
         if "cut" in line:
             cut(line["cut"])
         elif "met" in line:
@@ -99,7 +103,7 @@ def tell(folder: Path, *kills: tuple[int, bool]) -> list[Life]:
     lives: list[Life] = []
     for at, torn in (*kills, (0, False)):
         known = [said for life in lives for said in life.said]
-        lives.append(live(folder, known, len(lives), at, torn))
+        lives.append(live(folder, known, kills[: len(lives)], at, torn))
         if not lives[-1].killed:
             break
     assert lives[-1].said == [] or lives[-1].said[-1]["step"] == "end"
@@ -126,8 +130,14 @@ def test_the_story_without_a_kill_passes_all_kinds_of_points(folder: Path) -> No
     }  # fmt: skip
 
 
+def test_half_a_checkpoint_behind_the_seal_does_not_stay(folder: Path) -> None:
+    (whole,) = tell(folder)
+    last = len(whole.met) - whole.met[::-1].index("write")
+    assert tell(folder, (last, True))[0].killed
+
+
 @pytest.mark.parametrize(
-    "step", [11, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(3600)])], ids=["some", "all"]
+    "step", [13, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(3600)])], ids=["some", "all"]
 )
 def test_whoever_is_killed_at_a_write_goes_on(folder: Path, results: Results, step: int) -> None:
     (whole,) = tell(folder)
