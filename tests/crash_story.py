@@ -168,6 +168,7 @@ class Story:
 
     def look(self) -> None:
         """All that was acknowledged is there, nothing is half done, and the record is proved."""
+        assert len(self._home.id) == 16  # the root key's file may be named after it
         self.server.run(self.server.recorder.catch_up())
         self._look_at_rows()
         self._look_at_calls()
