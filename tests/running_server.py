@@ -78,6 +78,7 @@ class RunningServer:
         self._names = count(1)
         self._process: subprocess.Popen[bytes] | None = None
         self._errors = self.folder / "stderr"
+        self._output = self.folder / "stdout"
 
     # -- the process tree
 
@@ -114,6 +115,11 @@ class RunningServer:
         """Everything the tree wrote to standard error."""
         return self._errors.read_text(errors="replace") if self._errors.exists() else ""
 
+    @property
+    def output(self) -> str:
+        """Everything the tree wrote to standard output."""
+        return self._output.read_text(errors="replace") if self._output.exists() else ""
+
     def start(self) -> None:
         """Start the tree and wait until it is ready."""
         command = [sys.executable, "-m", "valetkey", "serve"]
@@ -122,12 +128,12 @@ class RunningServer:
             values = value if isinstance(value, (list, tuple)) else [value]
             flag = f"--{name.replace('_', '-')}"
             command += [flag] if value is True else [part for one in values for part in (flag, str(one))]
-        with self._errors.open("ab") as errors:
+        with self._errors.open("ab") as errors, self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
                 env={**os.environ, **self.environment, **self._environment},
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=output,
                 stderr=errors,
                 # Without a terminal SIGHUP asks it to look at its certificate.
                 start_new_session=self._authority is not None,

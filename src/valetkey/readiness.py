@@ -14,4 +14,3 @@ class Missing(StrEnum):
     STOPPING = "shutting down"
     DISK = "disk nearly full"
     CLOCK = "clock behind"
-    PROBLEMS = "journal has problems"

@@ -125,6 +125,7 @@ CASES: dict[Kind, Installation] = {
     Kind.SOCKET_OPEN: folder(socket=replace(SOCKET, mode=0o666)),
     Kind.SOCKET_ELSEWHERE: folder(socket_outside=True),
     Kind.SOCKET_SESSIONS: folder(sessions=3),
+    Kind.DATABASE_REFUSED: folder(database_refused="The database is damaged. Restore a backup."),
     Kind.CLOCK_BEHIND: machine(newest_record=WALL + 61),
     Kind.CLOCK_UNSYNCHRONISED: machine(synchronised=False),
     Kind.DISK_NEARLY_FULL: machine(disk_free=(2 << 30) - 1),

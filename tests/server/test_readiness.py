@@ -29,7 +29,7 @@ SERVING = worker(ready=True, joined=True)
 
 
 def looked(journal: Path, workers: Iterable[Worker] = (SERVING,), **facts: Any) -> list[Lacking]:
-    usual: dict[str, Any] = {"journal_failed": False, "problems": (), "newest": WALL, "wall": WALL}
+    usual: dict[str, Any] = {"journal_failed": False, "newest": WALL, "wall": WALL}
     return lacking(workers, journal=journal, **{**usual, **facts})
 
 
@@ -44,7 +44,6 @@ def looked(journal: Path, workers: Iterable[Worker] = (SERVING,), **facts: Any) 
         ([worker(ready=True, joined=False)], {}, Missing.CONTROL),
         ([SERVING], {"journal_failed": True}, Missing.JOURNAL),
         ([SERVING], {"newest": WALL + 61}, Missing.CLOCK),
-        ([SERVING], {"problems": ("w0 record 7: changed",)}, Missing.PROBLEMS),
     ],
 )
 def test_each_lack_has_its_word(
@@ -64,7 +63,8 @@ def test_a_full_disk_is_told_with_its_figures_to_the_owner_alone(tmp_path: Path)
 
 
 def test_a_word_is_told_once(tmp_path: Path) -> None:
-    assert words(looked(tmp_path, problems=("a", "b"))) == ["journal has problems"]
+    starting = worker(ready=False, joined=True)
+    assert words(looked(tmp_path, [starting, starting])) == ["keys not loaded"]
 
 
 @pytest.mark.real

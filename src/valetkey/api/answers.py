@@ -260,7 +260,7 @@ class Status(msgspec.Struct, frozen=True):
     public_name: str | None = None
     """The first name that callers use."""
     degraded: list[str] = []
-    """What does not work though calls do: a witness that gets no checkpoints."""
+    """What does not work though calls do: records that do not fit, a witness that gets no checkpoints."""
     pid: int | None = None
     """Process of the control plane."""
     not_ready: list[str] = []

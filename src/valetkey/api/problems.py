@@ -20,6 +20,7 @@ from valetkey import log
 from valetkey.api.faults import wrong_parameter
 from valetkey.decision.codes import PROBLEM_TYPES
 from valetkey.errors import Invalid, NotFound, NotReady, ValetkeyError
+from valetkey.keys.format import mask_keys
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -141,8 +142,8 @@ def problem(error: ValetkeyError) -> tuple[int, HeaderPairs, bytes]:
             title=TITLES.get(error.code, "The request was refused"),
             status=error.status,
             code=error.code,
-            detail=_whole(error.sentence),
-            next_step=_whole(error.next_step or "See what the request should be at /api/v1/openapi.json"),
+            detail=_shown(error.sentence),
+            next_step=_shown(error.next_step or "See what the request should be at /api/v1/openapi.json"),
             field=error.field,
             missing=error.missing if isinstance(error, NotReady) else None,
         )
@@ -204,6 +205,11 @@ def _type_names(error: BaseException) -> str:
         names.append(type(cause).__name__)
         error = cause
     return " from ".join(names)
+
+
+def _shown(sentence: str) -> str:
+    """Whole, and with what could be a key as ``***``: a key given for a name comes back in no answer."""
+    return _whole(mask_keys(sentence.encode("utf-8", "replace")).decode("utf-8", "replace"))
 
 
 def _whole(sentence: str) -> str:

@@ -186,6 +186,12 @@ class Client:
                     "Run it as that user, or set VALETKEY_URL and VALETKEY_TOKEN_FILE.",
                     ExitCode.NOT_PERMITTED,
                 )
+            holder = self.home.holder()
+            if holder is not None:
+                return NoServer(
+                    f"The valetkey server of {self.home.folder} (process {holder}) does not answer.",
+                    "Read its messages: it may be starting, or be kept from it.",
+                )
             return NoServer(
                 f"No valetkey server is running for {self.home.folder}.", "Start one: valetkey serve"
             )

@@ -47,6 +47,8 @@ class FolderFacts(msgspec.Struct, frozen=True):
     root_key_copies: tuple[str, ...] = ()
     backups: tuple[str, ...] = ()
     """Files in it that look like backups of it."""
+    database_refused: str | None = None
+    """Why the database cannot be used, and what to do: two sentences."""
 
 
 class MachineFacts(msgspec.Struct, frozen=True):

@@ -56,6 +56,7 @@ class Kind(StrEnum):
     SOCKET_OPEN = "socket-open"
     SOCKET_ELSEWHERE = "socket-elsewhere"
     SOCKET_SESSIONS = "socket-sessions"
+    DATABASE_REFUSED = "database-refused"
 
     CLOCK_BEHIND = "clock-behind"
     CLOCK_UNSYNCHRONISED = "clock-unsynchronised"
@@ -134,6 +135,7 @@ ABOUT: dict[Kind, About] = {
     Kind.SOCKET_OPEN: About(Area.FOLDER, _S, "Others may reach the local owner's socket."),
     Kind.SOCKET_ELSEWHERE: About(Area.FOLDER, _I, "The sockets lie outside the data folder."),
     Kind.SOCKET_SESSIONS: About(Area.FOLDER, _I, "Other programs are connected as the local owner now."),
+    Kind.DATABASE_REFUSED: About(Area.FOLDER, _S, "The database cannot be used: the next start fails."),
     Kind.CLOCK_BEHIND: About(Area.MACHINE, _S, "The clock is behind the newest record: calls are refused."),
     Kind.CLOCK_UNSYNCHRONISED: About(Area.MACHINE, _W, "The kernel says that nothing sets the clock right."),
     Kind.DISK_NEARLY_FULL: About(Area.MACHINE, _S, "The disk is so full that calls are refused."),

@@ -92,6 +92,8 @@ def folder_findings(folder: FolderFacts, *, running: bool) -> Iterator[Finding]:
             f"{home.path} belongs to user {home.owner}, but this runs as user {folder.user}, whom a server refuses.",
             f"sudo -u '#{home.owner}' valetkey doctor",
         )
+    if folder.database_refused is not None:
+        yield found(Kind.DATABASE_REFUSED, folder.database_refused)
     opened = [part for part in folder.parts if part.mode & OTHERS]
     if opened:
         yield found(

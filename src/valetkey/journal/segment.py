@@ -87,6 +87,7 @@ class SegmentWriter:
         self._size = 0
         self._personal_size = 0
         self._head = first_link(self.name)
+        self._descriptor = self._personal = -1
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -101,14 +102,20 @@ class SegmentWriter:
             finally:
                 os.close(listing)
         except OSError as error:
+            self._drop()
             raise JournalFailed(
                 f"The journal segment {name} could not be created ({error.strerror}). "
                 "Check the space and the permissions of the journal folder."
             ) from error
         known = previous or (None, None, None)
-        self.append(
-            records.Segment(self.name, name.writer, name.generation, FORMAT, product_version(), time, *known)
+        begin = records.Segment(
+            self.name, name.writer, name.generation, FORMAT, product_version(), time, *known
         )
+        try:
+            self.append(begin)
+        except JournalFailed:
+            self._drop()
+            raise
 
     @property
     def count(self) -> int:
@@ -213,6 +220,17 @@ class SegmentWriter:
                 os.close(descriptor)
         self._descriptor = self._personal = -1
 
+    def _drop(self) -> None:
+        """Leave no segment that never began: whoever starts again and again on a full disk would leave thousands."""
+        made = (
+            (self._personal, personal_path(self.folder, self.name)),
+            (self._descriptor, segment_path(self.folder, self.name)),
+        )
+        for descriptor, path in made:
+            if descriptor >= 0:  # else it is not there, or another's
+                path.unlink(missing_ok=True)
+        self.close()
+
     def _fail(self, reason: str) -> NoReturn:
         self._failed = reason
         for descriptor, size in ((self._descriptor, self._size), (self._personal, self._personal_size)):
@@ -225,7 +243,7 @@ class SegmentWriter:
     def _refuse(self, cause: Exception | None = None) -> NoReturn:
         raise JournalFailed(
             f"The journal segment {self.name} cannot be written: {self._failed}. "
-            "Check the disk of the data folder; the worker must be started anew."
+            "Check the disk of the data folder."
         ) from cause
 
     def __repr__(self) -> str:

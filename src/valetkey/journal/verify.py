@@ -87,7 +87,7 @@ class Verification:
                 self.folder, name, partial(self.report, stem), None if upto is None else upto[stem][0]
             )
         for stem in sorted(beside - set(names)):
-            self.lost(stem, "its personal fields are")
+            self.lost(stem, "its file of personal fields")
         for stem, (count, head) in self.stored.items():
             if stem not in names:
                 self.lost(stem, "the store")

@@ -21,8 +21,9 @@ from valetkey import log
 from valetkey.access.actor import SYSTEM
 from valetkey.access.operation import Frame
 from valetkey.errors import ValetkeyError
-from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters import CountersUnavailable, SharedCounters
 from valetkey.journal.chain import segments_in
+from valetkey.journal.errors import JournalFailed
 from valetkey.keys.operations import KeyName, expose_key
 from valetkey.keys.queries import get_key
 from valetkey.keys.unreceived import abandon_key
@@ -32,7 +33,7 @@ from valetkey.server.deriving import derive_with_key
 from valetkey.server.desk import Desk
 from valetkey.server.facts import FactLoader, pieces_of
 from valetkey.server.hardening import begin_child, go_first
-from valetkey.server.home import Home
+from valetkey.server.home import Home, disk_refusal
 from valetkey.server.listener import Listener
 from valetkey.server.opening import finish_rewrapping, open_home
 from valetkey.server.record import Recorder
@@ -82,13 +83,19 @@ class ControlProcess:
         loop.add_signal_handler(signal.SIGHUP, lambda: self._look_at_certificate(at_once=True))
         reader, self._tell = await asyncio.open_connection(sock=socket.socket(fileno=self._supervisor))
         try:
-            opened = open_home(self._home, self._settings)
-            finish_rewrapping(self._home, self._settings, opened)
-            self._certificate = watched_pair(self._settings, note=say)
-        except ValetkeyError as error:
-            self._say({"failed": f"{error.sentence}\n{error.next_step}"})
+            await self._serve(reader)
+        except (ValetkeyError, JournalFailed, CountersUnavailable, OSError) as error:
+            said = _said(error, self._home)
+            if said is None:
+                raise
+            self._say({"failed": said})
             await self._tell.drain()
             raise SystemExit(1) from None
+
+    async def _serve(self, reader: asyncio.StreamReader) -> None:
+        opened = open_home(self._home, self._settings)
+        finish_rewrapping(self._home, self._settings, opened)
+        self._certificate = watched_pair(self._settings, note=say)
         self._counters = SharedCounters.open(self._home.counters, None, 0)
         frame = Frame(opened.store, opened.keyring, time.time, os.urandom, opened.workspace)
         loader = FactLoader(
@@ -324,6 +331,20 @@ class ControlProcess:
     def _say(self, message: dict[str, Any]) -> None:
         if self._tell is not None:
             self._tell.write(json.dumps(message).encode() + b"\n")
+
+
+def _said(error: Exception, home: Home) -> str | None:
+    """What the operator is told of an error that ended the start: a sentence and, behind a line's end, a step.
+
+    None for one that nobody foresaw: of those only kind and place are told.
+    """
+    if isinstance(error, ValetkeyError):
+        return f"{error.sentence}\n{error.next_step}"
+    if isinstance(error, OSError):
+        step = disk_refusal(error)
+        return None if step is None else f"The disk of {home.folder} fails ({error.strerror}).\n{step}"
+    # One line: its own words hold the step already.
+    return str(error)
 
 
 def main() -> None:

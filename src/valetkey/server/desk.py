@@ -356,7 +356,6 @@ class Desk:
             self._workers.known.values(),
             journal=self.home.journal,
             journal_failed=recorder.failed,
-            problems=recorder.problems,
             newest=recorder.newest,
             wall=time.time(),
         )
@@ -367,7 +366,11 @@ class Desk:
             "ready": not missing,
             "missing": [one.detail for one in missing],
             "not_ready": words(missing),
-            "degraded": self._recorder.witnesses.troubles,
+            # Records that do not fit keep no call from being decided: they are for a person to look at.
+            "degraded": [
+                *(f"Journal problem: {problem} See: valetkey audit verify" for problem in recorder.problems),
+                *recorder.witnesses.troubles,
+            ],
             "workers": workers,
             "gateway_port": self.settings.gateway_port,
             "control_port": self.settings.control_port,

@@ -32,11 +32,11 @@ from valetkey.journal.admission import Admission, read_admission
 from valetkey.journal.chain import segments_in
 from valetkey.journal.checkpoint import last_checkpoint
 from valetkey.server.home import Home
-from valetkey.server.opening import root_key_path, root_key_provider
+from valetkey.server.opening import refuse_lost, root_key_path, root_key_provider
 from valetkey.server.settings import load_settings
 from valetkey.settings import Settings
 from valetkey.store import tables
-from valetkey.store.engine import Store, sqlite_url
+from valetkey.store.engine import Store, StoreError, sqlite_url
 from valetkey.store.place import is_local, read_url
 from valetkey.store.revision import NEWEST, current_revision
 from valetkey.vault.keyring import Keyring
@@ -88,7 +88,7 @@ def examine_home(home: Home, environment: Mapping[str, str] = os.environ) -> Rep
         except Invalid:
             settings = Settings()  # why is told as a finding
         key = _root_key(home, settings, environment)
-        held, record = None, None
+        held, record, refused = None, None, None
         unseen: tuple[tuple[str, str], ...] = ()
         try:
             key, held, record = _read(home, settings, key, _loader(home, settings, environment), wall)
@@ -96,12 +96,15 @@ def examine_home(home: Home, environment: Mapping[str, str] = os.environ) -> Rep
                 unseen = ((Area.RECORD.value, "Without its root key nothing says who signed it."),)
         except ValetkeyError as error:
             unseen = tuple((area.value, error.sentence) for area in _DATABASE)
+            if isinstance(error, StoreError):
+                refused = f"{error.sentence} {error.next_step}"
         owner = home.folder.stat().st_uid
         process = ProcessFacts(owner, ptrace_scope=look.ptrace_scope())
         return examine(
             _installation(
                 home, settings, key, wall, process,
                 held=held, record=record, running=False, unseen=unseen, environment=environment,
+                database_refused=refused,
             )
         )  # fmt: skip
     finally:
@@ -120,6 +123,7 @@ def _installation(
     running: bool,
     unseen: tuple[tuple[str, str], ...] = (),
     environment: Mapping[str, str] = os.environ,
+    database_refused: str | None = None,
 ) -> Installation:
     newest = None if record is None else record.newest_record
     machine = look.machine(home.folder, wall, newest)
@@ -128,7 +132,7 @@ def _installation(
     return Installation(
         running=running,
         root_key=key,
-        folder=_folder(home, key, os.geteuid()),
+        folder=_folder(home, key, os.geteuid(), database_refused),
         machine=machine,
         process=process,
         settings=_settings(home, settings, environment),
@@ -170,14 +174,19 @@ def _read(
 ) -> tuple[RootKeyFacts, HoldingsFacts, RecordFacts | None]:
     """What a home at rest holds. Raises `ValetkeyError` where its database cannot be read as it is."""
     if settings.database_url is None and not home.database.exists():
+        refuse_lost(home)
         raise Unavailable("There is no database yet.")
     store = Store(settings.database_url or sqlite_url(home.database))
     try:
         with store.read() as connection:
-            if current_revision(connection) != NEWEST:
+            revision = current_revision(connection)
+            if revision is None:
+                refuse_lost(home)
+            if revision != NEWEST:
                 raise Unavailable("The database has the form of another version; the next start changes it.")
             row = connection.execute(select(tables.workspaces.c.id, tables.workspaces.c.root_key_id)).first()
             if row is None:
+                refuse_lost(home)
                 raise Unavailable("The database holds nothing yet.")
             key = _opens(key, load, row.root_key_id)
             held = holdings(connection, row.id, wall)
@@ -208,7 +217,7 @@ def _record(
     )
 
 
-def _folder(home: Home, key: RootKeyFacts, user: int) -> FolderFacts:
+def _folder(home: Home, key: RootKeyFacts, user: int, database_refused: str | None) -> FolderFacts:
     seen = look.parts(home.folder)
     here = look.place(home.folder)
     assert here is not None
@@ -223,6 +232,7 @@ def _folder(home: Home, key: RootKeyFacts, user: int) -> FolderFacts:
         sessions=look.sessions(home.control_socket),
         root_key_copies=look.root_key_copies(seen, Path(key.path)),
         backups=look.backups(seen),
+        database_refused=database_refused,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import getpass
 import os
 import pwd
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from valetkey.errors import Conflict, Invalid
@@ -75,9 +77,7 @@ class Home:
         for folder in (self.folder, self.journal):
             _private_folder(folder)
         if not self.exists:
-            descriptor = _open_own(self._id_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(8) + "\n")
+            _write_whole(self._id_file, f"{secrets.token_hex(8)}\n".encode())
         _private_folder(self.run.parent) if self.run.parent != self.folder else None
         _private_folder(self.run)
 
@@ -87,7 +87,7 @@ class Home:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
+            holder = _holder_in(descriptor)
             os.close(descriptor)
             raise Conflict(
                 f"Another valetkey server (process {holder}) already uses {self.folder}.",
@@ -97,9 +97,25 @@ class Home:
         if os.geteuid() == 0 and owner.st_uid != 0:
             # Root looks into the folder of another: what it leaves there must not keep its owner out.
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):
+            # It only tells others who holds it: a full disk must not keep what mends it from running.
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return descriptor
+
+    def holder(self) -> str | None:
+        """Process id of the server that holds this home, None when none does. Changes nothing."""
+        try:
+            descriptor = os.open(self.folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _holder_in(descriptor)
+        finally:
+            os.close(descriptor)
+        return None
 
     def owner_name(self) -> str:
         """Name of the operating-system user who owns the home."""
@@ -109,14 +125,49 @@ class Home:
             return getpass.getuser()
 
 
+def disk_refusal(error: OSError) -> str | None:
+    """What to do about a disk that takes nothing; None when it is not the disk's fault."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "Make room on that disk, then try again."
+    if error.errno == errno.EROFS:
+        return "Mount that disk so that it can be written, then try again."
+    if error.errno == errno.EIO:
+        return "Look at the disk and the system's log."
+    return None
+
+
+def _holder_in(descriptor: int) -> str:
+    return os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+
+
+def _unwritable(path: Path, error: OSError) -> Invalid:
+    return Invalid(
+        f"{path} cannot be written ({error.strerror}).",
+        disk_refusal(error) or "Correct the rights of the data folder, or choose another with VALETKEY_HOME.",
+    )
+
+
 def _open_own(path: Path, flags: int) -> int:
     try:
         return os.open(path, flags | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise Invalid(
-            f"{path} cannot be written ({error.strerror}).",
-            "Correct the rights of the data folder, or choose another with VALETKEY_HOME.",
-        ) from None
+        raise _unwritable(path, error) from None
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Make a small file: whole or not at all, whatever happens meanwhile. Raises `Invalid`."""
+    draft = path.with_name(f".{path.name}.new")
+    descriptor = _open_own(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+    try:
+        try:
+            os.write(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise _unwritable(path, error) from None
 
 
 def _private_folder(folder: Path) -> None:
@@ -126,7 +177,7 @@ def _private_folder(folder: Path) -> None:
     except OSError as error:
         raise Invalid(
             f"The folder {folder} cannot be made or entered ({error.strerror}).",
-            "Choose another with VALETKEY_HOME, or correct its rights.",
+            disk_refusal(error) or "Choose another with VALETKEY_HOME, or correct its rights.",
         ) from None
     if status.st_uid != os.getuid():
         raise Invalid(

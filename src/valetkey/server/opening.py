@@ -18,7 +18,7 @@ from valetkey.journal.actions import AuditAction
 from valetkey.server.home import Home
 from valetkey.settings import Settings
 from valetkey.store import tables
-from valetkey.store.engine import Store, sqlite_url
+from valetkey.store.engine import Store, StoreError, sqlite_url
 from valetkey.vault.keyring import Keyring
 from valetkey.vault.rewrapping import find_root_key, put_in_place
 from valetkey.vault.root_key import CredentialRootKey, FileRootKey, default_path
@@ -35,9 +35,15 @@ class Opened:
 
 
 @operation(AuditAction.HOME_INIT)
-def _note_init(unit: Unit, root_key_id: str) -> None:
+def _init_home(unit: Unit, root: RootKey) -> None:
+    unit.keyring.found(unit.connection, "default", root, unit.wall)
+    unit.connection.execute(
+        insert(tables.environments).values(
+            id=unit.new_id("env"), workspace_id=unit.workspace, name=unit.environment
+        )
+    )
     unit.subject = "home"
-    unit.details["root_key"] = root_key_id
+    unit.details["root_key"] = root.id
 
 
 def root_key_path(home: Home, settings: Settings, environment: Mapping[str, str] = os.environ) -> Path:
@@ -66,11 +72,7 @@ def open_home(home: Home, settings: Settings) -> Opened:
     with store.read() as connection:
         row = connection.execute(select(tables.workspaces.c.id, tables.workspaces.c.root_key_id)).first()
     if row is None:
-        if any(home.journal.glob("*.seg")):
-            raise Unavailable(
-                "The database is empty, but the journal of this home is not: the database was lost.",
-                "Restore it from a backup, or start with another folder in VALETKEY_HOME.",
-            )
+        refuse_lost(home)
         root = provider.create() if lacking and isinstance(provider, FileRootKey) else provider.load()
         return _create(store, root)
     if lacking:
@@ -95,15 +97,17 @@ def finish_rewrapping(home: Home, settings: Settings, opened: Opened) -> None:
         put_in_place(provider.path, in_use)
 
 
-def _create(store: Store, root: RootKey) -> Opened:
-    wall = time.time()
-    workspace = new_id("wsp", os.urandom)
-    with store.write() as connection:
-        keyring = Keyring.create(connection, workspace, "default", root, wall, os.urandom)
-        connection.execute(
-            insert(tables.environments).values(
-                id=new_id("env", os.urandom), workspace_id=workspace, name="production"
-            )
+def refuse_lost(home: Home) -> None:
+    """Raise `StoreError` where records tell of a database that is not there or empty."""
+    if any(home.journal.glob("*.seg")):
+        raise StoreError(
+            "The database is empty, but the journal of this home is not: the database was lost.",
+            "Restore it from a backup, or start with another folder in VALETKEY_HOME.",
         )
-    Frame(store, keyring, time.time, os.urandom, workspace).perform(_note_init, root.id, SYSTEM)
+
+
+def _create(store: Store, root: RootKey) -> Opened:
+    workspace = new_id("wsp", os.urandom)
+    keyring = Keyring.draw(workspace, os.urandom)
+    Frame(store, keyring, time.time, os.urandom, workspace).perform(_init_home, root, SYSTEM)
     return Opened(store, keyring, workspace)

@@ -28,7 +28,6 @@ def lacking(
     *,
     journal: Path,
     journal_failed: bool,
-    problems: Iterable[str],
     newest: float,
     wall: float,
 ) -> list[Lacking]:
@@ -42,9 +41,7 @@ def lacking(
         found.append(Lacking(Missing.DISK, f"The disk of {journal} cannot be asked: {error.strerror}."))
     else:
         if free < held_back:
-            said = (
-                f"{free / 1e9:.2f} GB are free on the disk of {journal}; calls need {held_back / 1e9:.2f} GB."
-            )
+            said = f"{_size(free)} are free on the disk of {journal}; calls need {_size(held_back)}."
             found.append(Lacking(Missing.DISK, said))
     if wall < newest - MAX_CLOCK_LAG:
         said = (
@@ -52,7 +49,6 @@ def lacking(
             "or say that it is: valetkey clock accept"
         )
         found.append(Lacking(Missing.CLOCK, said))
-    found += [Lacking(Missing.PROBLEMS, f"Journal problem: {problem}") for problem in problems]
     return found
 
 
@@ -68,6 +64,10 @@ def _workers(workers: list[Worker]) -> list[Lacking]:
         else Lacking(Missing.KEYS, f"Worker {worker.slot} is starting.")
         for worker in workers
     ]
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e9:.2f} GB" if number >= 1e8 else f"{number / 1e6:.2f} MB"
 
 
 def words(found: Iterable[Lacking]) -> list[str]:

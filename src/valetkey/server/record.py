@@ -13,6 +13,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from sqlalchemy import Connection, select, update
 
+from valetkey import log
 from valetkey.access.clock import Newest, read_newest, store_newest
 from valetkey.journal.admission import read_admission
 from valetkey.journal.chain import SegmentName, segment_path, segments_in
@@ -24,7 +25,7 @@ from valetkey.journal.randomness import RandomPool
 from valetkey.journal.records import Audit, Erased, time_of
 from valetkey.journal.recover import Recovery, finish_erasures, recover_segment
 from valetkey.journal.segment import SegmentWriter
-from valetkey.journal.tail import Batch, Tailer
+from valetkey.journal.tail import Batch, Position, Tailer
 from valetkey.journal.usage import Rollups, Use
 from valetkey.log import note_failure
 from valetkey.server.home import Home
@@ -132,6 +133,7 @@ class Recorder:
                 # Nothing is lost: what was read stays pending and goes with the next attempt.
                 note_failure(error)
             if self._segment.failed:
+                log.error("journal_failed", "The control process ends.", reason=self._segment.reason)
                 raise JournalFailed("The control segment cannot be written.")
 
     async def catch_up(self) -> None:
@@ -313,11 +315,12 @@ class Recorder:
             ):
                 continue
             position = positions.get(segment)
-            if position is not None and position.sealed:
+            path = segment_path(self._home.journal, name)
+            if position is not None and position.sealed and not _goes_on(path, position):
                 continue
             try:
                 recovery = recover_segment(
-                    segment_path(self._home.journal, name),
+                    path,
                     time=self._wall(),
                     resume=position,
                     open_calls=self._tailer.open_calls(segment),
@@ -359,6 +362,14 @@ class Recorder:
         self._store_use()
         self._sync()
         self._segment.close()
+
+
+def _goes_on(path: Path, position: Position) -> bool:
+    """Whether something stands behind the seal: half a checkpoint, of a process that was killed at its very end."""
+    try:
+        return path.stat().st_size > position.offset
+    except FileNotFoundError:
+        return False
 
 
 def _flat(details: dict[str, Any]) -> dict[str, str | int | float | bool | None]:

@@ -161,6 +161,10 @@ class Supervisor:
                 self._stopping.set()
                 return
             if not self._stopping.is_set():
+                if self._control_failed is not None:
+                    # Said here and not there, so that a start that fails says it once.
+                    log.error("control_failed", " ".join(_sentences(self._control_failed)).strip())
+                    self._control_failed = None
                 log.warning("control_ended", "It is started anew.", status=process.returncode)
             backoff = _next_backoff(backoff, child)
             await asyncio.sleep(backoff)

@@ -6,9 +6,11 @@ passes through, for the operation that caused it.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -20,7 +22,9 @@ class StoreError(Unavailable):
     """The database cannot be used as it is. The sentence says why, the next step what to do."""
 
 
-_ROOM = "Make room on that disk, then start again."
+_LEAST_ROOM = 65_536
+"""Bytes that SQLite needs for the file that its connections share in memory, and a page or two."""
+_ROOM = "Make room on that disk, then try again."
 _BACKUP = "Restore a backup, or move the file away to start with an empty database."
 
 # By primary result code, sqlite.org/rescode.html. {place} is the file.
@@ -104,17 +108,20 @@ def explained(place: str) -> Iterator[None]:
     except PoolTimeout as error:
         raise StoreError(f"All connections to {place} are in use.", "Try again.") from error
     except DBAPIError as error:
-        found = _explanation(error)
+        found = _explanation(error, place)
         if found is None:
             raise
         raise StoreError(found[0].format(place=place), found[1]) from error
 
 
-def _explanation(error: DBAPIError) -> tuple[str, str] | None:
+def _explanation(error: DBAPIError, place: str) -> tuple[str, str] | None:
     cause = error.orig
     if isinstance(cause, sqlite3.Error):
         # The low byte is the primary code, the rest details (READONLY_DIRECTORY, IOERR_FSYNC, …).
-        return _SQLITE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF)
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_IOERR and _is_full(Path(place).parent):
+            code = sqlite3.SQLITE_FULL  # its memory file could not grow: SQLite has no better word for that
+        return _SQLITE.get(code)
     state = getattr(cause, "sqlstate", None)
     if state is not None:
         return next((_POSTGRES[state[:size]] for size in (5, 2) if state[:size] in _POSTGRES), None)
@@ -123,3 +130,11 @@ def _explanation(error: DBAPIError) -> tuple[str, str] | None:
     # Before FATAL libpq names host, port and user, which may contain anything.
     words = str(cause).rpartition("FATAL:")[2]
     return next(explanation for fragment, explanation in _POSTGRES_WORDS if fragment in words)
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _LEAST_ROOM

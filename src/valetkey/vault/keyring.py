@@ -58,23 +58,26 @@ class Keyring:
         random: RandomBytes,
     ) -> Keyring:
         """Make a workspace with its keys, in the caller's transaction."""
-        key = WorkspaceKey(random(KEY_BYTES))
+        keyring = cls.draw(workspace, random)
+        keyring.found(connection, name, root, wall)
+        return keyring
+
+    @classmethod
+    def draw(cls, workspace: str, random: RandomBytes) -> Keyring:
+        """The keyring of a workspace that does not exist yet; `found` makes it."""
+        return cls(workspace, WorkspaceKey(random(KEY_BYTES)), random)
+
+    def found(self, connection: Connection, name: str, root: RootKey, wall: float) -> None:
+        """Make the workspace with its keys, in the caller's transaction."""
+        sealed = seal_workspace_key(self._workspace_key, self.workspace, root, self._random)
         connection.execute(
             insert(tables.workspaces).values(
-                id=workspace,
-                name=name,
-                root_key_id=root.id,
-                sealed_key=bytes(seal_workspace_key(key, workspace, root, random)),
-                created=wall,
+                id=self.workspace, name=name, root_key_id=root.id, sealed_key=bytes(sealed), created=wall
             )
         )
-        keyring = cls(workspace, key, random)
-        keyring.add(connection, INDEX, random(KEY_BYTES))
+        self.add(connection, INDEX, self._random(KEY_BYTES))
         signing = Ed25519PrivateKey.generate()
-        keyring.add(
-            connection, SIGNING, signing.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
-        )
-        return keyring
+        self.add(connection, SIGNING, signing.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption()))
 
     @classmethod
     def open(cls, connection: Connection, workspace: str, root: RootKey, random: RandomBytes) -> Keyring:

@@ -111,7 +111,7 @@ def _verify(client: Client, witness: Path | None, public_key: str | None) -> dic
         body = None if witness is None else {"witness": str(witness)}
         report: dict[str, Any] = client.post("/audit/verify", body, patience=None)
     except NoServer:
-        if client.remote is not None or not client.home.exists:
+        if client.remote is not None or not client.home.exists or client.home.holder() is not None:
             raise
         from valetkey.server.offline import verify_home
 

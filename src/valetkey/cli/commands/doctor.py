@@ -39,7 +39,7 @@ def _examine(client: Client) -> dict[str, Any]:
     try:
         report: dict[str, Any] = client.get("/doctor")
     except NoServer:
-        if client.remote is not None or not client.home.exists:
+        if client.remote is not None or not client.home.exists or client.home.holder() is not None:
             raise
         import msgspec
 

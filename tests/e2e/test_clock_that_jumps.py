@@ -1,0 +1,65 @@
+"""A clock set forward and back under a serving server: nothing that had ended or was used up comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bad_days import assert_harmless, assert_proved, findings, told
+from running_server import RunningServer, eventually
+from shifted_clock import ShiftedClock
+from standins.raw_upstream import RawUpstream
+
+pytestmark = pytest.mark.real
+
+HOUR, DAY = 3_600.0, 86_400.0
+
+
+def test_a_clock_set_forward_and_back_opens_nothing_again(tmp_path: Path) -> None:
+    clock = ShiftedClock(tmp_path)
+    with RunningServer(environment=clock.environment) as server, RawUpstream() as upstream:
+        service = server.open_service("secret-of-jumps", base_url=upstream.url)
+        short = server.issue(service, expires="2h")
+        counted = server.issue(service, quotas=["3/month"], uses=1000)
+
+        def code(key: object) -> str:
+            return server.call("GET", f"/{service}/now", key).code  # type: ignore[arg-type]
+
+        assert [code(short), code(counted)] == ["VALID", "VALID"]
+
+        # A little back: clocks are set right all the time.
+        clock.set(-30)
+        assert [code(counted), code(counted)] == ["VALID", "VALID"]
+
+        clock.set(3 * HOUR)
+        eventually(lambda: code(short) == "EXPIRED")
+        # Latched in the database before the clock goes back, and a record made under the later time.
+        eventually(
+            lambda: (
+                server.manage("GET", f"/keys/{short.id}")["state"] == "expired"
+                and any(event["code"] == "EXPIRED" for event in server.events(short))
+            )
+        )
+        assert_proved(server)
+
+        clock.set(0)
+        eventually(lambda: code(counted) == "NOT_READY")
+        assert told(server.gateway_port) == (503, {"status": "not ready", "missing": ["clock behind"]})
+        status, answer = told(server.control_port)
+        assert (status, answer["missing"]) == (503, ["clock behind"])
+        assert findings(server)["clock-behind"]["severity"] == "serious"
+        assert "valetkey clock accept" in server.status()["missing"][0]
+        # Management works, and so does taking back.
+        assert server.stop_key(server.issue(service))["acknowledged"] == 1
+
+        server.manage("POST", "/clock/accept", {})
+        assert code(short) == "EXPIRED", "what had ended stays ended"
+        assert code(counted) == "QUOTA_EXCEEDED", "what was used up stays used up"
+        assert code(server.issue(service)) == "VALID"
+        assert_proved(server)
+        server.stop()
+        server.start()
+        assert [code(short), code(counted)] == ["EXPIRED", "QUOTA_EXCEEDED"]
+        assert_proved(server)
+        assert_harmless(server, server.errors)
