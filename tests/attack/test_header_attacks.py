@@ -97,7 +97,8 @@ def test_what_is_not_exactly_one_key_where_it_belongs_is_malformed(
 def test_a_key_in_a_header_of_the_vendors_own_is_one_too(in_header: Target) -> None:
     assert in_header.send(request(GET, "X-Api-Key: THEKEY", key=False))[0].status == 200
     for headers in (
-        ("X-Api-Key: THEKEY", "X-Api-Key: THEKEY"), ("X-Api-Key: THEKEY", "x-api-key:"), ("X-Api-Key: THEKEY, THEKEY",),
+        ("X-Api-Key: THEKEY", "X-Api-Key: THEKEY"), ("X-Api-Key: THEKEY", "x-api-key:"),
+        ("X-Api-Key: THEKEY, THEKEY",),
         ("X_Api_Key: THEKEY",),
         ("Authorization: Bearer THEKEY",), ("X-Api-Key: Bearer THEKEY",), ("X-Api-Key:",),
     ):  # fmt: skip
@@ -120,7 +121,8 @@ def test_a_key_in_the_query_is_one_however_its_name_is_written(in_query: Target)
         assert in_query.send(request(f"GET /SERVICE/a?{query} HTTP/1.1", key=False))[0].status == 200, query
         assert in_query.upstream.targets[-1].endswith(b"api_key=" + SECRET.encode())
     for query in (
-        "api_key=THEKEY&api_key=THEKEY", "api_key=THEKEY&ap%69_key=THEKEY", "api_key=THEKEY&API_KEY=x", "api_key=THEKEY;api_key=THEKEY",
+        "api_key=THEKEY&api_key=THEKEY", "api_key=THEKEY&ap%69_key=THEKEY", "api_key=THEKEY&API_KEY=x",
+        "api_key=THEKEY;api_key=THEKEY",
         "api_key=",
         "api_key", "a=1;api_key=THEKEY", "api_key=THEKEY&api_key[]=x", "api_key=THEKEY&api+key=x",
         "api_key=THEKEY&api%20key=x",
@@ -186,9 +188,12 @@ def test_what_connection_names_is_not_handed_on(target: Target) -> None:
 
 
 OVERRIDES = [
-    "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X_HTTP_METHOD_OVERRIDE", "X-Original-URL",
-    "X-Rewrite-URL", "X_Original_URL", "X-Original-Method", "X-Forwarded-Method", "X-Forwarded-Uri", "X-Forwarded-Host",
-    "X-Forwarded-For", "X_Forwarded_For", "X-Forwarded-Prefix", "Forwarded", "X-Real-IP", "True-Client-IP", "Via",
+    "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X_HTTP_METHOD_OVERRIDE",
+    "X-Original-URL",
+    "X-Rewrite-URL", "X_Original_URL", "X-Original-Method", "X-Forwarded-Method", "X-Forwarded-Uri",
+    "X-Forwarded-Host",
+    "X-Forwarded-For", "X_Forwarded_For", "X-Forwarded-Prefix", "Forwarded", "X-Real-IP", "True-Client-IP",
+    "Via",
     "CF-Connecting-IP", "X-Client-IP", "Proxy", "Proxy-Authorization", "Proxy-Authenticate", "Cookie",
     "Accept-Encoding",
     "Range", "If-Range", "Expect_", "Keep-Alive", "TE",
@@ -268,7 +273,8 @@ REFUSALS = {
         request("POST /SERVICE/.. HTTP/1.1", "Transfer-Encoding: chunked", body=b"5\r\nhello\r\n0\r\n\r\n"), 3
     ),
     "a request as body": (
-        request("POST /SERVICE/.. HTTP/1.1", f"Content-Length: {len(UNREAD)}", "Expect: 100-continue", body=UNREAD), 3
+        request("POST /SERVICE/.. HTTP/1.1", f"Content-Length: {len(UNREAD)}", "Expect: 100-continue",
+        body=UNREAD), 3
     ),
     "a body that is too large": (request("POST /SERVICE/a HTTP/1.1", "Content-Length: 999999999999"), 1),
     "no form": (request("GET /SERVICE/a HTTP/9.9"), 1),
