@@ -73,7 +73,7 @@ def test_a_bomb_costs_its_own_call_and_no_memory(attacked: RunningServer, bomb: 
 
 
 STRETCHED = {
-    "zeros with some noise": lambda: stretched(60 * MEBI),
+    "zeros with some noise": lambda: stretched(160 * MEBI),
     "members without anything in them": lambda: gzip.compress(b"", mtime=0) * 150_000,
 }
 
@@ -106,7 +106,7 @@ def test_an_answer_that_opens_to_much_more_leaves_others_their_turns(
             calls += 1
         connection.close()
         reader.join()
-    assert calls > 50, "without turns there is room for about ten"
+    assert calls > 30, "without turns there is room for about ten"
 
 
 # -- bodies of callers

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 SMALL_BODY = 65_536
 """A body up to this many bytes is read whole before the call goes upstream: no half call, less work."""
+SLOWEST_BODY = 250
+"""Bytes a second: a body that comes more slowly holds a connection for nothing, a byte a minute for days."""
 WORK_A_TURN = 131_072
 """Bytes of an answer that are handed on before other calls have their turn: few that came can open to very many."""
 EMPTY_WORK = 512
@@ -53,7 +55,7 @@ class Exchange:
     __slots__ = (
         "_answer", "_begun", "_bytes_out", "_call_id", "_cause", "_code", "_end", "_first_byte_ms", "_generation",
         "_given_back", "_index", "_needles", "_node", "_origin", "_refund", "_request", "_reserved", "_runtime",
-        "_runtime_of", "_secret", "_started_ns", "_status", "_taken", "_task", "_upstream_status",
+        "_runtime_of", "_secret", "_since", "_started_ns", "_status", "_taken", "_task", "_upstream_status",
         "call", "deadline", "key_id",
     )  # fmt: skip
 
@@ -100,7 +102,8 @@ class Exchange:
         self._first_byte_ms: float | None = None
         self._refund = False
         self._given_back = False
-        self.deadline = time.monotonic() + node.settings.body_timeout
+        self._since = time.monotonic()
+        self.deadline = self._since + node.settings.body_timeout
         """When the sweep cuts it (seconds of the monotonic clock): moved on with every sign of life."""
 
     # -- ended from outside
@@ -135,10 +138,14 @@ class Exchange:
     def body_came(self, whole: bool) -> None:
         """A sign of life from the caller."""
         settings = self._node.settings
-        if self._answer is None:
-            self.deadline = time.monotonic() + (
-                settings.first_byte_timeout if whole else settings.body_timeout
-            )
+        if self._answer is not None:
+            return
+        now = time.monotonic()
+        if whole:
+            self.deadline = now + settings.first_byte_timeout
+        else:
+            due = self._since + self._request.received / SLOWEST_BODY
+            self.deadline = min(now, due) + settings.body_timeout
 
     # -- the way
 
