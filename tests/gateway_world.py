@@ -337,11 +337,11 @@ class GatewayWorld:
         pairs = [(name.encode(), value.encode("latin-1")) for name, value in lines]
         return Request(line, method, raw, query, pairs, length=length)
 
-    def sweep(self) -> None:
-        """What the worker's timer does about strangers that were counted."""
+    def sweep(self, *, closing: bool = False) -> None:
+        """What the worker does about strangers that were counted, now and then and at its end."""
 
         async def sweep() -> None:
-            self.gateway.floods.sweep(self.clock.now())
+            self.gateway.floods.close() if closing else self.gateway.floods.sweep(self.clock.now())
             self.node.turn.flush()
 
         self.loop.run_until_complete(sweep())

@@ -66,9 +66,14 @@ class RunningServer:
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
         authority: Path | None = None,
+        under: Iterable[str] = (),
     ) -> None:
-        """`authority`: what callers trust, where the settings are such that the server speaks TLS."""
+        """`authority`: what callers trust, where the settings are such that the server speaks TLS.
+
+        `under`: a command that runs the server in its place, as ``prlimit`` does.
+        """
         self._authority = authority
+        self._under = tuple(under)
         self.folder = Path(tempfile.mkdtemp(prefix="valetkey-test-"))
         self.home = self.folder / "home"
         self.root_key = self.folder / "root.key"
@@ -122,7 +127,7 @@ class RunningServer:
 
     def start(self) -> None:
         """Start the tree and wait until it is ready."""
-        command = [sys.executable, "-m", "valetkey", "serve"]
+        command = [*self._under, sys.executable, "-m", "valetkey", "serve"]
         flags = {**self._settings, "control_port": self.control_port, "gateway_port": self.gateway_port}
         for name, value in flags.items():
             values = value if isinstance(value, (list, tuple)) else [value]

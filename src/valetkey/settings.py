@@ -74,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_body_mb: Annotated[int, Meta(ge=1, le=1_000_000)] = 5_000
     """Largest request body in megabytes, where the service sets none."""
     body_timeout: Annotated[float, Meta(gt=0)] = 60.0
-    """Seconds a caller may take for the next piece of a body."""
+    """Seconds a caller may take for the next piece of a body, and all of it comes at 250 bytes a second or faster."""
     connect_timeout: Annotated[float, Meta(gt=0)] = 5.0
     """Seconds for reaching an upstream."""
     first_byte_timeout: Annotated[float, Meta(gt=0)] = 600.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import json
@@ -330,6 +331,22 @@ def test_a_caller_that_does_not_send_its_body_is_given_up(hasty: RunningServer) 
             assert response.headers["connection"] == "close"
             response.read()
             assert closed(end)
+        assert hasty.closed_events(key, 1)[0]["end"] == "timeout"
+        assert not upstream.bodies
+
+
+def test_a_body_that_comes_byte_by_byte_is_given_up_too(hasty: RunningServer) -> None:
+    with RawUpstream() as upstream:
+        service, key = with_key(hasty, upstream)
+        with hasty.open("POST", f"/{service}/a", key, headers={"Content-Length": "500000"}) as end:
+            end.settimeout(0.2)
+            received = b""
+            for _ in range(75):
+                with contextlib.suppress(TimeoutError):
+                    received = end.recv(65536)
+                    break
+                end.sendall(b"x")
+        assert b"UPSTREAM_TIMEOUT" in received
         assert hasty.closed_events(key, 1)[0]["end"] == "timeout"
         assert not upstream.bodies
 

@@ -200,8 +200,12 @@ def test_of_many_faults_the_first_check_names_the_code(faults: set[Wrong]) -> No
 
 
 @pytest.mark.parametrize(
-    "host", [None, "", "localhost.evil.example.com", "127.0.0.2", "[::2]:8300", "localhost, localhost"]
-)
+    "host",
+    [
+        None, "", "localhost.evil.example.com", "127.0.0.2", "[::2]:8300", "localhost, localhost", "[::1", "localhost:",
+        "localhost:x", "localhost:1:1", "[::1]x", "[::1]:x", ":8300",
+    ],
+)  # fmt: skip
 def test_other_host_names_are_refused(world: GatewayWorld, host: str | None) -> None:
     assert world.call(world.add_key(), host=host).code == "HOST_UNKNOWN"
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from gateway_world import GatewayWorld, gateway_world
 from valetkey.decision.policy import Policy
 from valetkey.decision.restrictions import Endpoints
-from valetkey.gateway.floods import MINUTE, SINGLE_A_MINUTE
+from valetkey.gateway import floods as gateway_floods
+from valetkey.gateway.floods import MINUTE, NAMED_A_MINUTE, SINGLE_A_MINUTE, SINGLE_IN_ALL
 
 FAKE = "vk_prv_unknown"
 UNCLEAR = [("x-forwarded-for", "203.0.113.7"), ("forwarded", "for=203.0.113.7")]
@@ -48,6 +50,33 @@ def test_after_so_many_a_minute_they_are_only_counted(world: GatewayWorld, code:
     assert (flood["code"], flood["count"]) == (code, 15)
     world.call(**STRANGERS[code])
     assert len(opened(world)) == SINGLE_A_MINUTE + 1
+
+
+def test_a_million_addresses_fill_no_disk_either(world: GatewayWorld) -> None:
+    def come(first: int, calls: int) -> None:
+        for number in range(first, first + calls):
+            world.call(
+                FAKE, headers=[("x-forwarded-for", f"2001:db8:{number >> 16:x}:{number & 0xFFFF:x}::1")]
+            )
+
+    come(0, SINGLE_IN_ALL + NAMED_A_MINUTE + 900)
+    assert len(opened(world)) == SINGLE_IN_ALL
+    world.clock.advance(MINUTE)
+    world.sweep()
+    floods = [record for record in world.records() if record["kind"] == "flood"]
+    assert len(floods) == NAMED_A_MINUTE + 1
+    assert sum(flood["count"] for flood in floods) == NAMED_A_MINUTE + 900
+    (others,) = [flood for flood in floods if flood["count"] > 1]
+    assert others["count"] == 900 and "personal" not in others
+    come(5000, 3)
+    assert len(opened(world)) == SINGLE_IN_ALL + 3, "the next minute begins anew"
+    # Addresses come and go faster than they can be remembered: what is forgotten is counted all the same.
+    with mock.patch.object(gateway_floods, "MAX_ADDRESSES", 10):
+        come(9000, SINGLE_IN_ALL + NAMED_A_MINUTE + 500)
+    world.sweep(closing=True)
+    floods = [record for record in world.records() if record["kind"] == "flood"]
+    assert len(opened(world)) == 2 * SINGLE_IN_ALL
+    assert sum(flood["count"] for flood in floods) == 2 * NAMED_A_MINUTE + 900 + 503
 
 
 def test_all_refusals_of_one_address_count_together(world: GatewayWorld) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import resource
 import socket
 import struct
 
@@ -11,6 +12,7 @@ import pytest
 from house import House, all_of, knock, patched, run, said, send_cut
 
 from valetkey.wire import listener as listening
+from valetkey.wire.crowd import room
 from valetkey.wire.listener import Listener
 from valetkey.wire.request import MAX_WAITING_BYTES, CallerGone, Fault, Request
 
@@ -719,9 +721,30 @@ def test_stopping_lets_open_calls_end_and_takes_no_new_ones() -> None:
     assert idle == b"" and busy.endswith(b"late")
 
 
-def test_more_connections_than_fit_are_reset() -> None:
+def test_whoever_has_said_nothing_for_longest_makes_room_for_one_more() -> None:
+    async def visit(listener: Listener) -> list[bytes]:
+        first = await knock(listener)
+        answered = await knock(listener)
+        answered[1].write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await answered[0].readexactly(12)) == b"HTTP/1.1 200"
+        newest = await knock(listener)
+        newest[1].write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await newest[0].readexactly(12)) == b"HTTP/1.1 200"
+        answered[1].write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        return [await all_of(first[0]), await all_of(answered[0])]
+
+    with patched(MAX_CONNECTIONS=2):
+        gone, kept = run(House(), visit)
+    assert gone == b"" and kept.endswith(b"hi")
+
+
+def test_nobody_who_has_a_call_open_makes_room() -> None:
+    async def never(request: Request) -> None:
+        await asyncio.Event().wait()
+
     async def visit(listener: Listener) -> bytes:
         first = await knock(listener)
+        first[1].write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         await asyncio.sleep(0.05)
         reader, _ = await knock(listener)
         rest = await all_of(reader)
@@ -729,7 +752,17 @@ def test_more_connections_than_fit_are_reset() -> None:
         return rest
 
     with patched(MAX_CONNECTIONS=1):
-        assert run(House(), visit) == b"RESET"
+        assert run(House(never), visit) == b"RESET"
+
+
+def test_there_is_room_for_as_many_as_the_system_lets_files_be_open() -> None:
+    allowed, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (264, hard))
+    try:
+        assert [room(20_000, shares) for shares in (2, 3, 100)] == [100, 66, 16]
+        assert room(50, 2) == 50
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def test_a_caller_that_resets_leaves_nothing_behind() -> None:

@@ -146,18 +146,17 @@ def test_who_says_nothing_or_never_ends_the_handshake_is_hung_up_on(place: Place
         assert [said.removesuffix(b"RESET") for said in run(House(), visit, place.server())] == [b"", b""]
 
 
-def test_more_that_are_undecided_than_may_be_are_hung_up_on(place: Place) -> None:
-    async def visit(listener: Listener) -> None:
+def test_whoever_is_undecided_for_longest_is_hung_up_on_when_one_more_comes(place: Place) -> None:
+    async def visit(listener: Listener) -> bytes:
         silent = [await knock(listener) for _ in range(3)]
-        over, _ = await knock(listener)
-        assert (await all_of(over)).removesuffix(b"RESET") == b""
-        silent[0][1].write(b"G")  # a first octet makes room
-        await asyncio.sleep(0.05)
-        _, writer = await knock(listener, place.caller())
+        reader, writer = await knock(listener, place.caller())
+        assert (await all_of(silent[0][0])).removesuffix(b"RESET") == b""
+        assert not silent[1][0].at_eof() and not silent[2][0].at_eof()
         writer.write(ASK)
+        return await all_of(reader)
 
     with mock.patch.object(door, "MAX_UNDECIDED", 3):
-        run(House(), visit, place.server())
+        assert run(House(), visit, place.server()).endswith(b"hi")
 
 
 def test_new_connections_get_the_new_certificate_and_open_ones_go_on(place: Place) -> None:

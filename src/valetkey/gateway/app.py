@@ -370,11 +370,9 @@ class Gateway:
                 shown = verdict.throttled
             if not verdict.record_singly:
                 self.floods.count(arrival.address, decision.code, arrival.now)
-                return request.answer(problem(shown, None))
+                return request.answer(problem(shown, None, status=_status_of(request, shown)))
         opened, personal = self._opened(arrival, request.method, decision)
-        # What is no HTTP at all is no failed sign-in.
-        status = HTTPStatus.BAD_REQUEST if request.fault is Fault.FORM else None
-        answer = problem(shown, opened.call, status=status)
+        answer = problem(shown, opened.call, status=_status_of(request, shown))
         ended = self._node.clock.now()
         closed = Closed(
             opened.call,
@@ -398,3 +396,9 @@ class Gateway:
         if not self._node.answers_to(request.joined(b"host")):
             return problem(refuse(Code.HOST_UNKNOWN), None)
         return readiness(self._node.missing() if request.raw_path == b"/readyz" else [])
+
+
+def _status_of(request: Request, shown: Decision) -> int | None:
+    """The status of a refusal where it is not its code's own: what is no HTTP at all is no failed sign-in."""
+    formless = request.fault is Fault.FORM and shown.code is Code.MALFORMED
+    return HTTPStatus.BAD_REQUEST if formless else None

@@ -14,7 +14,7 @@ from valetkey.decision.call import Call
 from valetkey.decision.codes import Code
 from valetkey.decision.decide import refuse
 from valetkey.decision.reservation import Reserved
-from valetkey.gateway.answer import sieve
+from valetkey.gateway.answer import sieve, what_it_says
 from valetkey.gateway.credentials import Taken
 from valetkey.gateway.facts import SecretVersion
 from valetkey.gateway.node import milliseconds
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
 
 SMALL_BODY = 65_536
 """A body up to this many bytes is read whole before the call goes upstream: no half call, less work."""
-REFUSAL_SECONDS = 2.0
-"""A refusal comes whole or not at all; what has come by then is judged."""
-MAX_REFUSAL_BODY = 16_384
-"""So much of a 403 is read to see whether it is about our key."""
+SLOWEST_BODY = 250
+"""Bytes a second: a body that comes more slowly holds a connection for nothing, a byte a minute for days."""
+WORK_A_TURN = 131_072
+"""Bytes of an answer that are handed on before other calls have their turn: few that came can open to very many."""
+EMPTY_WORK = 512
+"""A piece of an answer costs as much as so many bytes, however little is in it."""
 
 
 class BodyTooLarge(Exception):
@@ -51,35 +53,10 @@ class Exchange:
     """A call that was allowed."""
 
     __slots__ = (
-        "_answer",
-        "_begun",
-        "_bytes_out",
-        "_call_id",
-        "_cause",
-        "_code",
-        "_cost",
-        "_end",
-        "_first_byte_ms",
-        "_generation",
-        "_given_back",
-        "_index",
-        "_needles",
-        "_node",
-        "_origin",
-        "_refund",
-        "_request",
-        "_reserved",
-        "_runtime",
-        "_runtime_of",
-        "_secret",
-        "_started_ns",
-        "_status",
-        "_taken",
-        "_task",
-        "_upstream_status",
-        "call",
-        "deadline",
-        "key_id",
+        "_answer", "_begun", "_bytes_out", "_call_id", "_cause", "_code", "_cost", "_end", "_first_byte_ms",
+        "_generation", "_given_back", "_index", "_needles", "_node", "_origin", "_refund", "_request", "_reserved",
+        "_runtime", "_runtime_of", "_secret", "_since", "_started_ns", "_status", "_taken", "_task",
+        "_upstream_status", "call", "deadline", "key_id",
     )  # fmt: skip
 
     def __init__(
@@ -127,7 +104,8 @@ class Exchange:
         self._first_byte_ms: float | None = None
         self._refund = False
         self._given_back = False
-        self.deadline = time.monotonic() + node.settings.body_timeout
+        self._since = time.monotonic()
+        self.deadline = self._since + node.settings.body_timeout
         """When the sweep cuts it (seconds of the monotonic clock): moved on with every sign of life."""
 
     # -- ended from outside
@@ -162,10 +140,14 @@ class Exchange:
     def body_came(self, whole: bool) -> None:
         """A sign of life from the caller."""
         settings = self._node.settings
-        if self._answer is None:
-            self.deadline = time.monotonic() + (
-                settings.first_byte_timeout if whole else settings.body_timeout
-            )
+        if self._answer is not None:
+            return
+        now = time.monotonic()
+        if whole:
+            self.deadline = now + settings.first_byte_timeout
+        else:
+            due = self._since + self._request.received / SLOWEST_BODY
+            self.deadline = min(now, due) + settings.body_timeout
 
     # -- the way
 
@@ -311,7 +293,7 @@ class Exchange:
         self, answer: Answer, scrubber: Scrubber, decoder: Decoder | None, length: int | None
     ) -> None:
         idle, request = self._node.settings.idle_timeout, self._request
-        received = 0
+        received = work = 0
         try:
             while True:
                 self.deadline = time.monotonic() + idle
@@ -321,6 +303,10 @@ class Exchange:
                 received += len(piece)
                 scrubber.needles = self._current_needles()
                 for part in (piece,) if decoder is None else decoder.decode(piece):
+                    work += len(part) + EMPTY_WORK
+                    if work > WORK_A_TURN:
+                        work = 0
+                        await asyncio.sleep(0)
                     clean = scrubber.feed(part)
                     if received == length:
                         # The last bytes are here: the record is closed before they are handed on.
@@ -359,22 +345,8 @@ class Exchange:
         """Whether a 401 or 403 is about the key that we put in. A 401 always is: the caller's was taken out."""
         if answer.status == 401:
             return True
-        body = b""
-        try:
-            async with asyncio.timeout(REFUSAL_SECONDS):
-                while len(body) < MAX_REFUSAL_BODY and (piece := await answer.read()):
-                    body += piece
-        except AnswerBroken:
-            return True
-        except TimeoutError:
-            pass
-        plain = body
-        try:
-            plain = b"".join(Decoder(answer.coding or b"").decode(body))
-        except CodingRefused:
-            pass  # judged again, and refused, when it is handed on
-        answer.unread(body)
-        return self._runtime.speaks_of_our_key(plain)
+        said = await what_it_says(answer)
+        return said is None or self._runtime.speaks_of_our_key(said)
 
     def _refuse(self, code: Code, end: End = End.UPSTREAM_FAILED) -> None:
         self._code = code

@@ -18,6 +18,10 @@ from valetkey.journal.records import Flood, Personal
 
 SINGLE_A_MINUTE = 20
 """So many are recorded one by one in each minute; an honest typo is seen, a flood does not fill the disk."""
+SINGLE_IN_ALL = 400
+"""So many of all addresses together in each minute: whoever has a million addresses fills no disk either."""
+NAMED_A_MINUTE = 400
+"""Addresses that are counted by name in each minute; the calls of all others are counted together."""
 BUCKET_A_SECOND = 100
 """More unusable keys a second from one address are answered THROTTLED."""
 MAX_ADDRESSES = 10_000
@@ -51,6 +55,12 @@ class Floods:
         self._node = node
         self._new_call_id = new_call_id
         self._buckets: OrderedDict[tuple[int, int], _Bucket] = OrderedDict()
+        self._minute = 0.0
+        """When the minute of all addresses together began."""
+        self._single = 0
+        self._named = 0
+        self._others: dict[Code, int] = {}
+        """What was counted of addresses that are not named, by code."""
 
     def meet(self, address: Address, now: Now, *, fills: bool = True) -> Verdict:
         """One more call of a stranger from that address; `fills`: with an unusable key, so that it is throttled."""
@@ -68,15 +78,23 @@ class Floods:
             throttled = Decision(Code.THROTTLED, CODES[Code.THROTTLED].sentence, None, None, wait)
         else:
             bucket.arrival = now.monotonic + ahead + interval
-        if bucket.single < SINGLE_A_MINUTE:
+        self._turn_minute(now)
+        if bucket.single < SINGLE_A_MINUTE and self._single < SINGLE_IN_ALL:
             bucket.single += 1
+            self._single += 1
             return Verdict(True, throttled)
         return Verdict(False, throttled)
 
     def count(self, address: Address, code: Code, now: Now) -> None:
         """Count instead of recording."""
         bucket = self._bucket(address, now)
-        bucket.counted[code] = bucket.counted.get(code, 0) + 1
+        counted = bucket.counted
+        if not counted:
+            if self._named >= NAMED_A_MINUTE:
+                counted = self._others
+            else:
+                self._named += 1
+        counted[code] = counted.get(code, 0) + 1
         bucket.last = now.wall
 
     def sweep(self, now: Now) -> None:
@@ -85,12 +103,27 @@ class Floods:
             if now.wall - bucket.minute >= MINUTE:
                 self._settle(place, bucket)
                 del self._buckets[place]
+        self._turn_minute(now)
 
     def close(self) -> None:
         """Write what is counted, at the end."""
         for place, bucket in self._buckets.items():
             self._settle(place, bucket)
         self._buckets.clear()
+        self._settle_others(self._minute + MINUTE)
+
+    def _turn_minute(self, now: Now) -> None:
+        """Begin a new minute of all addresses together when it is time, also where the clock was set back."""
+        if not 0 <= now.wall - self._minute < MINUTE:
+            self._settle_others(now.wall)
+            self._minute, self._single, self._named = now.wall, 0, 0
+
+    def _settle_others(self, wall: float) -> None:
+        if not self._others or self._node.journal.failed:
+            return
+        others, self._others = self._others, {}
+        for code, count in others.items():
+            self._node.turn.record(Flood(self._new_call_id(wall), wall, code, count, self._minute))
 
     def _bucket(self, address: Address, now: Now) -> _Bucket:
         place = _place(address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
@@ -25,6 +26,8 @@ from valetkey.settings import Settings
 if TYPE_CHECKING:
     from valetkey.gateway.exchange import Exchange
 
+_HOST = re.compile(r"(\[[^\[\],]+\]|[^\[\]:,]+)(?::[0-9]+)?")
+"""A host and perhaps a port (RFC 9110, section 7.2)."""
 COUNTING_PAUSE = 0.01
 """Seconds until a call is judged again that a new limit holds up: counting what was used takes some 20 ms."""
 COUNTING_TRIES = 200
@@ -92,8 +95,8 @@ class Node:
         answers = self._hosts.get(host)
         if answers is None:
             text = host.decode("latin-1").lower()
-            name = text.partition("]")[0] + "]" if text.startswith("[") else text.partition(":")[0]
-            answers = name in self.host_names and "," not in text
+            read = _HOST.fullmatch(text)
+            answers = read is not None and read[1] in self.host_names
             if answers and len(self._hosts) < MAX_HOSTS:
                 self._hosts[host] = answers
         return answers

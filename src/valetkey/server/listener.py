@@ -11,14 +11,17 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from valetkey.wire.crowd import room
 from valetkey.wire.listener import listening_socket
 
 HEADER_READ_TIMEOUT_MS = 10_000
 """A caller has so long to send its request head; silent connections are closed after it."""
 MAX_HEAD_BYTES = 32_768
 """Request line and headers together; a larger head is answered 431 by the server itself."""
-MAX_OPEN_CALLS = 20_000
-"""More than are ever open at once: nobody waits for another's answer."""
+MAX_CONNECTIONS = 20_000
+"""More than are ever open at once; fewer where the system allows fewer open files, and more wait at the door."""
+SHARES = 4
+"""The port and the Unix socket take a quarter of all descriptors each; the rest is for files and workers."""
 OPENING_SECONDS = 0.005
 
 
@@ -57,7 +60,7 @@ class Listener:
             http=HTTPModes.http1,
             websockets=False,
             backlog=backlog,
-            backpressure=MAX_OPEN_CALLS,
+            backpressure=room(MAX_CONNECTIONS, SHARES),
             http1_settings=HTTP1Settings(
                 header_read_timeout=HEADER_READ_TIMEOUT_MS, max_buffer_size=MAX_HEAD_BYTES, keep_alive=True
             ),

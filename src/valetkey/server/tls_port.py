@@ -14,12 +14,15 @@ from typing import Any
 from valetkey.decision.codes import Code
 from valetkey.decision.decide import refuse
 from valetkey.gateway.refusal import problem
+from valetkey.wire.crowd import room
 from valetkey.wire.door import Door
 from valetkey.wire.flow import Paced
 from valetkey.wire.listener import LINGER_SECONDS, WAITING_BYTES, listening_socket
 
 BACKLOG = 1024
 MAX_CONNECTIONS = 2_000
+SHARES = 8
+"""A caller, both ends of what it is handed on by, and one more at the door: together half of all descriptors."""
 _STATUS, _, _BODY = problem(refuse(Code.TLS_REQUIRED), None)
 _IN_PLAIN = (
     b"HTTP/1.1 %d Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
@@ -43,7 +46,11 @@ class TlsPort:
         listening = listening_socket(self._address, self._port)
         listening.listen(BACKLOG)
         self._door = Door(
-            listening, tls=self._tls, secure=lambda: _Caller(self._behind, self._open), plain=_Plain
+            listening,
+            tls=self._tls,
+            secure=lambda: _Caller(self._behind, self._open),
+            plain=_Plain,
+            undecided=room(MAX_CONNECTIONS, SHARES),
         )
 
     def renew(self, tls: ssl.SSLContext) -> None:
@@ -108,7 +115,7 @@ class _Caller(_End):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if len(self._opened) >= MAX_CONNECTIONS:
+        if len(self._opened) >= room(MAX_CONNECTIONS, SHARES):
             transport.abort()
             return
         self._opened.add(self)

@@ -29,9 +29,19 @@ class Door:
     """Accepts on a socket that is listening, and makes protocols for what comes."""
 
     def __init__(
-        self, listening: socket.socket, *, tls: ssl.SSLContext, secure: MakeProtocol, plain: MakeProtocol
+        self,
+        listening: socket.socket,
+        *,
+        tls: ssl.SSLContext,
+        secure: MakeProtocol,
+        plain: MakeProtocol,
+        undecided: int = MAX_UNDECIDED,
     ) -> None:
-        """`secure` is for TLS connections, made when their handshake is done; `plain` for all others."""
+        """`secure` is for TLS connections, made when their handshake is done; `plain` for all others.
+
+        `undecided`: how many there is room for that are neither yet, at most `MAX_UNDECIDED`.
+        """
+        self._undecided = min(undecided, MAX_UNDECIDED)
         self.tls = tls
         """Connections that are made from now on use this."""
         self._listening = listening
@@ -73,7 +83,10 @@ class Door:
                 self._loop.call_later(PAUSE_SECONDS, self._listen)
                 return
             end.setblocking(False)
-            if len(self._silent) + len(self._entering) >= MAX_UNDECIDED:
+            if len(self._silent) + len(self._entering) >= self._undecided and self._silent:
+                # Whoever has said nothing for longest makes room.
+                self._hang_up(next(iter(self._silent)))
+            if len(self._silent) + len(self._entering) >= self._undecided:
                 end.close()
             elif not self._look(end):
                 self._silent[end] = self._loop.call_later(HANDSHAKE_SECONDS, self._hang_up, end)

@@ -24,6 +24,7 @@ from httptools import (
 )
 
 from valetkey import syscalls
+from valetkey.wire.crowd import make_room, room
 from valetkey.wire.door import Door
 from valetkey.wire.flow import Paced
 from valetkey.wire.request import Fault, Request
@@ -51,7 +52,7 @@ MAX_DROPPED = 1_000_000
 MAX_FIELDS = 128
 """Header fields of a request."""
 MAX_CONNECTIONS = 20_000
-"""More than the streams one worker can hold in memory."""
+"""More than the streams one worker can hold in memory; fewer where the system allows fewer open files."""
 BACKLOG = 2048
 STALL_MS = 60_000
 """A caller that takes nothing for so long is dropped by the kernel (TCP_USER_TIMEOUT)."""
@@ -449,6 +450,8 @@ class Listener:
         self._port = port
         self._connections: set[Connection] = set()
         self._tls = tls
+        # A caller, the upstream of its call, and at a door one more who has not come in yet.
+        self._most = room(MAX_CONNECTIONS, 2 if tls is None else 3)
         self._door: Door | None = None
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -483,6 +486,7 @@ class Listener:
                     tls=self._tls,
                     secure=lambda: Connection(self),
                     plain=lambda: Connection(self, plain=True),
+                    undecided=self._most,
                 )
         except BaseException:
             listening.close()
@@ -508,7 +512,9 @@ class Listener:
 
     def enter(self, connection: Connection) -> None:
         """A connection has been made."""
-        if self.closing or len(self._connections) >= MAX_CONNECTIONS:
+        if len(self._connections) >= self._most:
+            self._connections.difference_update(make_room(self._connections, self._most))
+        if self.closing or len(self._connections) >= self._most:
             connection.abort()
         self._connections.add(connection)
 

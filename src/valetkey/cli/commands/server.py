@@ -32,7 +32,7 @@ HELP = {
     "database_url": "Another database than the data folder's own.",
     "root_key_file": "Where the root key lies.",
     "max_body_mb": "Largest request body in megabytes.",
-    "body_timeout": "Seconds a caller may take for the next piece of a body.",
+    "body_timeout": "Seconds a caller may take for a body's next piece; all of it at 250 bytes a second or faster.",
     "connect_timeout": "Seconds for reaching an upstream.",
     "first_byte_timeout": "Seconds until an upstream must begin to answer.",
     "idle_timeout": "Seconds an answer may stall.",
