@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import promises
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results" / "long.md"
 HEAD = """# Long tests
@@ -40,15 +42,26 @@ class LongRun:
 
     def __init__(self) -> None:
         self.kept: list[tuple[str, str]] = []
+        self._passed: set[str] = set()
+        self._failed: set[str] = set()
         self._begun = time.monotonic()
         self._commit = _commit()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        test = report.nodeid.partition("[")[0]
+        if report.when == "call" and report.passed:
+            self._passed.add(test)
+        elif not report.passed:
+            self._failed.add(test)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if exitstatus != 0 or not self.kept:
             return
+        when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+        self._note_promises(when)
         text = HEAD.format(
-            when=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+            when=when,
             commit=self._commit,
             passed=session.testscollected,
             minutes=(time.monotonic() - self._begun) / 60,
@@ -57,6 +70,17 @@ class LongRun:
         )
         rows = "".join(f"| `{name}` | {found} |\n" for name, found in sorted(self.kept))
         PAGE.write_text(text + rows, encoding="utf-8")
+
+    def _note_promises(self, when: str) -> None:
+        found: dict[str, list[str]] = {}
+        for name, said in self.kept:
+            found.setdefault(name, []).append(said)
+        last = promises.kept(promises.PAGE.read_text("utf-8")) if promises.PAGE.exists() else {}
+        for promise in promises.promises(promises.THREAT_MODEL.read_text("utf-8")):
+            said = promises.seen(promise, f"{when}, {self._commit}", self._passed - self._failed, found)
+            if said is not None:
+                last[promise.text] = said
+        promises.write(last)
 
 
 def _commit() -> str:
