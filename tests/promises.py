@@ -45,14 +45,15 @@ class Promise(msgspec.Struct, frozen=True):
     """File and name."""
 
 
-def promises(text: str) -> list[Promise]:
+def promises(page: str) -> list[Promise]:
     """All rows that name tests, in order. Text of two columns is joined: against whom, and what."""
     found = []
-    for line in text.splitlines():
+    for line in page.splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         if len(cells) == 3 and _NAMED.search(cells[2]):
             against = "" if cells[0].isdigit() else f"Against {cells[0]}: "
-            found.append(Promise(against + cells[1], tuple(_NAMED.findall(cells[2]))))
+            text = re.sub(r"\]\((?=\w+/)", "](../", cells[1])  # links from the page's own folder
+            found.append(Promise(against + text, tuple(_NAMED.findall(cells[2]))))
     return found
 
 
