@@ -28,7 +28,7 @@ pytestmark = pytest.mark.real
 
 SLACK = 1.0
 """For a busy machine."""
-BACK_SECONDS = 8.0
+BACK_SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")

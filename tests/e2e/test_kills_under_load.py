@@ -30,7 +30,7 @@ from valetkey.gateway.counters import SharedCounters
 pytestmark = pytest.mark.real
 
 AT_ONCE = 6
-BACK_SECONDS = 15.0
+BACK_SECONDS = 30.0
 KINDS = ("control", "worker", "both")
 
 

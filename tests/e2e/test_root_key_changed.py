@@ -20,7 +20,7 @@ from valetkey.vault.root_key import FileRootKey
 
 pytestmark = pytest.mark.real
 
-BACK_SECONDS = 15.0
+BACK_SECONDS = 30.0
 CHANGES = 10
 
 

@@ -226,3 +226,20 @@ def test_what_a_worker_said_while_we_stood_still_counts(tmp_path: Path) -> None:
             assert made.fenced == []
 
     asyncio.run(run())
+
+
+def test_who_served_before_us_is_waited_for_and_nobody_else(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with control(tmp_path) as made:
+            await asyncio.wait_for(made.workers.rejoined(60), 1)  # it is being started, and takes its time
+            made.workers.alive(0, 1, before_us=True)
+            await asyncio.wait_for(made.workers.rejoined(0.01), 1)  # it stands still
+            waiting = asyncio.ensure_future(made.workers.rejoined(60))
+            async with worker(made) as channel:
+                await snapshot(channel)
+                await turns()
+                assert not waiting.done()
+                channel.send(Ready())
+                await asyncio.wait_for(waiting, 1)
+
+    asyncio.run(run())

@@ -48,6 +48,8 @@ from valetkey.vault.keyring import INDEX
 from valetkey.wire.certificate import WatchedPair
 
 PROTOCOLS = ("http/1.1",)
+REJOIN_SECONDS = 1.0
+"""How long the doors stay closed for workers that served already."""
 LATCH_SECONDS = 1.0
 """How often it is looked which keys have expired since."""
 ABANDON_SECONDS = 2.0
@@ -143,6 +145,8 @@ class ControlProcess:
         )
         await counting.begin()
         await self._workers.listen(self._home.worker_socket)
+        # Before the doors, whose making takes a while: what workers have open ends with their leases.
+        await self._workers.rejoined(REJOIN_SECONDS)
         desk = Desk(
             home=self._home,
             settings=self._settings,

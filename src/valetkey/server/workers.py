@@ -59,6 +59,7 @@ class Worker:
         """How often in a row its lease was found to have run out."""
         # Until it is known otherwise a worker may hold a lease: one granted by the control process before us.
         self.lease_until = boottime_ns() + LEASE_NS
+        self.serves = asyncio.Event()
         self.dead = asyncio.Event()
         self.waiting: dict[int, asyncio.Future[int]] = {}
 
@@ -113,6 +114,12 @@ class Workers:
         """The supervisor started this worker, or it was running before us."""
         self.known[slot] = Worker(slot, generation)
         self.known[slot].before_us = before_us
+
+    async def rejoined(self, seconds: float) -> None:
+        """Wait until those who served before us do again, at most so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*(w.serves.wait() for w in self.known.values() if w.before_us))
 
     async def watch(self) -> None:
         """Have a worker that stands still fenced, also when no change waits for it: its callers do."""
@@ -232,6 +239,7 @@ class Workers:
                 self._derive(message.key_id, message.call, message.body, answer)
             elif isinstance(message, Ready):
                 worker.ready = True
+                worker.serves.set()
                 self._serving(worker.slot)
         if worker.channel is channel:
             worker.channel = None
