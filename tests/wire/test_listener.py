@@ -10,7 +10,7 @@ import struct
 import pytest
 from house import House, all_of, knock, patched, run, said, send_cut
 
-from valetkey.wire import listener as listening
+from valetkey.wire.bounds import REQUESTS_A_TURN
 from valetkey.wire.listener import Listener
 from valetkey.wire.request import MAX_WAITING_BYTES, CallerGone, Fault, Request
 
@@ -597,7 +597,7 @@ def test_a_caller_that_asks_thousands_of_times_at_once_does_not_keep_others_wait
         assert (await all_of(reader)).count(b"HTTP/1.1 200") == 3001
 
     run(house, visit)
-    assert turns > 3000 / listening.REQUESTS_A_TURN
+    assert turns > 3000 / REQUESTS_A_TURN
 
 
 def test_a_caller_that_was_not_told_to_go_on_need_not_send_its_body() -> None:
