@@ -11,7 +11,7 @@ from unittest import mock
 
 import uvloop
 
-from valetkey.wire import bounds, http1
+from valetkey.wire import bounds, conversation, entrance, http1, http2, http2_request, http2_sending
 from valetkey.wire import listener as listening
 from valetkey.wire.listener import Listener
 from valetkey.wire.request import Fault, Request
@@ -106,7 +106,7 @@ def said(octets: bytes, house: House | None = None) -> bytes:
 def patched(**values: float) -> Iterator[None]:
     """Other bounds than the real ones, wherever they are used."""
     with ExitStack() as stack:
-        for module in (bounds, http1, listening):
+        for module in (bounds, conversation, entrance, http1, http2, http2_request, http2_sending, listening):
             here = {name: value for name, value in values.items() if hasattr(module, name)}
             if here:
                 stack.enter_context(mock.patch.multiple(module, **here))

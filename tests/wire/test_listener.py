@@ -11,6 +11,7 @@ import pytest
 from house import House, all_of, knock, patched, run, said, send_cut
 
 from valetkey.wire.bounds import REQUESTS_A_TURN
+from valetkey.wire.http1 import Http1Connection
 from valetkey.wire.listener import Listener
 from valetkey.wire.request import MAX_WAITING_BYTES, CallerGone, Fault, Request
 
@@ -533,6 +534,8 @@ def test_what_never_ends_is_not_kept_in_memory(start: bytes) -> None:
         nonlocal taken
         _, writer = await knock(listener)
         writer.write(start)
+        while not any(isinstance(connection, Http1Connection) for connection in listener._connections):
+            await asyncio.sleep(0.001)
         while taken < 20_000_000 and not writer.is_closing():
             writer.write(b"0" * 50_000)
             taken += 50_000
@@ -541,6 +544,7 @@ def test_what_never_ends_is_not_kept_in_memory(start: bytes) -> None:
             except ConnectionError:
                 break
             for connection in listener._connections:
+                assert isinstance(connection, Http1Connection)
                 assert connection._unparsed + len(connection._held) < 700_000
 
     with patched(MAX_DROPPED=100_000):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from httptools import (
@@ -21,19 +18,17 @@ from valetkey.wire.bounds import (
     KEEPALIVE_SECONDS,
     LINGER_SECONDS,
     MAX_AHEAD,
-    MAX_DROPPED,
     MAX_FIELDS,
     MAX_HEAD_BYTES,
     MAX_HELD,
     READ_BYTES,
     REQUESTS_A_TURN,
     STALL_MS,
-    WAITING_BYTES,
 )
-from valetkey.wire.flow import Paced
+from valetkey.wire.conversation import Conversation
+from valetkey.wire.http1_head import Ambiguous, Framing, origin_form
 from valetkey.wire.http1_request import Http1Request
 from valetkey.wire.request import Fault
-from valetkey.wire.target import Ambiguous, origin_form
 
 if TYPE_CHECKING:
     from valetkey.wire.listener import Listener
@@ -48,63 +43,32 @@ class _HeadTooLarge(Exception):
     """More than `MAX_HEAD_BYTES` or `MAX_FIELDS`."""
 
 
-class Http1Connection(Paced):
+class Http1Connection(Conversation[Http1Request]):
     """One caller's connection: one request at a time, in order."""
 
     __slots__ = (
-        "_again", "_current", "_deaf", "_dropped", "_going", "_head_bytes", "_headers", "_held", "_in_head",
-        "_lingering", "_listener", "_loop", "_moved", "_parser", "_parsing", "_plain", "_queue", "_reading",
-        "_transport", "_unparsed", "_url",
-        "deadline", "peer",
+        "_again", "_current", "_going", "_head_bytes", "_headers", "_in_head", "_lingering", "_moved", "_parser",
+        "_parsing", "_unparsed", "_url",
     )  # fmt: skip
 
     def __init__(self, listener: Listener, *, plain: bool = False) -> None:
-        """`plain`: it came without TLS to a port that speaks it, so whatever it asks is refused."""
-        super().__init__()
-        self._listener = listener
-        self._plain = plain
-        self._loop = asyncio.get_running_loop()
+        super().__init__(listener, plain=plain)
         self._parser: Any = HttpRequestParser(self)
-        self._transport: Any = None
-        self._queue: deque[Http1Request] = deque()
         self._current: Http1Request | None = None
         self._parsing: Http1Request | None = None
         self._headers: list[tuple[bytes, bytes]] = []
         self._url = b""
         self._head_bytes = 0
         self._in_head = False
-        self._reading = True
-        self._deaf = False
-        self._held = b""
-        """What came and is not parsed yet."""
         self._unparsed = 0
         """Bytes the parser has taken since it last made something of them."""
         self._moved = False
-        self._dropped = 0
         self._going = False
         self._again = False
         """Whether the parser is being told once more about the request that is being read."""
         self._lingering = False
-        self.peer = ""
-        self.deadline = self._loop.time() + HEAD_SECONDS
-        """When the sweep closes it, in the loop's time: only while no call is open on it."""
-
-    @property
-    def date(self) -> bytes:
-        """The Date header of now."""
-        return self._listener.date
 
     # -- the transport's side
-
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
-        transport.set_write_buffer_limits(high=WAITING_BYTES)
-        peer = transport.get_extra_info("peername")
-        self._listener.enter(self)
-        if isinstance(peer, tuple):
-            self.peer = peer[0]
-        else:
-            self.abort()  # it was gone before it was accepted, so nobody knows who it was
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._listener.leave(self)
@@ -120,19 +84,9 @@ class Http1Connection(Paced):
         super().resume_writing()
         self._go_on()
 
-    def data_received(self, data: bytes) -> None:
-        if self._deaf:
-            self._dropped += len(data)
-            if self._dropped > MAX_DROPPED:
-                self.abort()
-            return
-        self._held = self._held + data if self._held else data
-        self._go_on()
-
     # -- a turn: what is here is read and handed over in order, and not all of it at once
 
     def _go_on(self) -> None:
-        """Hand requests over and read on, as far as this turn of the loop goes."""
         if self._going:
             return
         self._going = True
@@ -232,14 +186,9 @@ class Http1Connection(Paced):
             self.abort()
 
     def _listen(self) -> None:
-        """Take more from the kernel, or leave it there. A caller that leaves is noticed while we take more."""
-        wanted = len(self._held) < MAX_HELD and (self._parsing is None or not self._parsing.backlogged)
-        if wanted != self._reading and self._transport is not None and not self._transport.is_closing():
-            self._reading = wanted
-            if wanted:
-                self._transport.resume_reading()
-            else:
-                self._transport.pause_reading()
+        self._take_more(
+            len(self._held) < MAX_HELD and (self._parsing is None or not self._parsing.backlogged)
+        )
 
     # -- the parser's side
 
@@ -277,26 +226,11 @@ class Http1Connection(Paced):
         modern = _VERSIONS.get(parser.get_http_version())
         if modern is None:
             raise Ambiguous
-        length: int | None = 0
-        expects = False
-        hosts: list[bytes] = []
-        for name, value in self._headers:
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"transfer-encoding":
-                if not modern or value.lower() != b"chunked":
-                    raise Ambiguous
-                length = None
-            elif name == b"expect":
-                if value.lower() != b"100-continue":
-                    raise Ambiguous
-                expects = modern
-            elif name == b"host":
-                hosts.append(value)
+        framing = Framing(self._headers, modern=modern)
         method = parser.get_method().decode()
         target = self._url
         if target[:1] != b"/" or b"#" in target:
-            target = origin_form(target, hosts, connect=method == "CONNECT")
+            target = origin_form(target, framing.hosts, connect=method == "CONNECT")
         raw_path, _, query = target.partition(b"?")
         self._parsing = request = Http1Request(
             self,
@@ -304,10 +238,10 @@ class Http1Connection(Paced):
             raw_path,
             query,
             self._headers,
-            length=length,
+            length=framing.length,
             keep_alive=not self._plain and parser.should_keep_alive(),
             modern=modern,
-            expects=expects,
+            expects=framing.expects,
             fault=Fault.PLAIN if self._plain else None,
         )
         self._in_head = False
@@ -374,23 +308,9 @@ class Http1Connection(Paced):
         else:
             self._listen()
 
-    def abort(self) -> None:
-        """Reset the connection in this moment, with what waits in its buffers.
-
-        Closing would let what the kernel has accepted, up to some MB, reach a caller that reads later, even
-        after the process is dead (measured, docs/results/cutting.md).
-        """
-        self._deaf = True
-        self._held = b""
-        self._queue.clear()
-        transport = self._transport
-        if transport is None:
-            return
-        with suppress(OSError, AttributeError):  # it is closed already
-            syscalls.reset(transport.get_extra_info("socket").fileno())
-        transport.abort()
+    def let_go(self) -> None:
+        self.close_if_idle(_NEVER)
 
     def close_if_idle(self, now: float) -> None:
-        """Close it when its time is over and no call is open on it."""
         if self._current is None and self.deadline < now:
             self.abort() if self._deaf or self.paused else self._transport.close()

@@ -11,10 +11,13 @@ import socket
 import ssl
 from collections.abc import Callable
 from email.utils import formatdate
+from typing import Any
 
 from valetkey.wire.bounds import STALL_MS
+from valetkey.wire.conversation import Conversation
 from valetkey.wire.door import Door
-from valetkey.wire.http1 import Http1Connection
+from valetkey.wire.entrance import Entrance
+from valetkey.wire.http2 import Http2Connection
 from valetkey.wire.request import Request
 
 MAX_CONNECTIONS = 20_000
@@ -23,12 +26,12 @@ BACKLOG = 2048
 UNSENT_BYTES = 65_536
 """So much of an answer may wait in the kernel unsent (TCP_NOTSENT_LOWAT): a killed worker's last bytes."""
 SWEEP_SECONDS = 1.0
-PROTOCOLS = ("http/1.1",)
-"""What is offered by ALPN."""
+PROTOCOLS = ("h2", "http/1.1")
+"""What is agreed to by ALPN, the first that the caller offers too."""
 _TCP_NOTSENT_LOWAT = 25
-_NEVER = float("inf")
 
 Handler = Callable[[Request], None]
+AnyConnection = Entrance | Conversation[Any]
 
 
 class Listener:
@@ -53,7 +56,7 @@ class Listener:
         self.date = b""
         self._address = address
         self._port = port
-        self._connections: set[Http1Connection] = set()
+        self._connections: set[AnyConnection] = set()
         self._tls = tls
         self._door: Door | None = None
         self._server: asyncio.Server | None = None
@@ -80,19 +83,25 @@ class Listener:
             self._sweep()
             if self._tls is None:
                 self._server = await loop.create_server(
-                    lambda: Http1Connection(self), sock=listening, backlog=BACKLOG
+                    lambda: Entrance(self), sock=listening, backlog=BACKLOG
                 )
             else:
                 listening.listen(BACKLOG)
                 self._door = Door(
                     listening,
                     tls=self._tls,
-                    secure=lambda: Http1Connection(self),
-                    plain=lambda: Http1Connection(self, plain=True),
+                    secure=lambda: Entrance(self),
+                    plain=lambda: Entrance(self, plain=True),
                 )
         except BaseException:
             listening.close()
             raise
+
+    def retire(self) -> None:
+        """Have new requests go elsewhere, as far as a version of HTTP has a word for it; what is open goes on."""
+        for connection in list(self._connections):
+            if isinstance(connection, Http2Connection):
+                connection.retire()
 
     async def stop(self, patience: float) -> None:
         """Stop accepting; wait at most `patience` seconds for open calls, then reset what is left."""
@@ -104,7 +113,7 @@ class Listener:
         loop = asyncio.get_running_loop()
         until = loop.time() + patience
         for connection in list(self._connections):
-            connection.close_if_idle(_NEVER)
+            connection.let_go()
         while self._connections and loop.time() < until:  # noqa: ASYNC110 - they end by themselves
             await asyncio.sleep(0.01)
         for connection in list(self._connections):
@@ -112,13 +121,13 @@ class Listener:
         if self._timer is not None:
             self._timer.cancel()
 
-    def enter(self, connection: Http1Connection) -> None:
+    def enter(self, connection: AnyConnection) -> None:
         """A connection has been made."""
         if self.closing or len(self._connections) >= MAX_CONNECTIONS:
             connection.abort()
         self._connections.add(connection)
 
-    def leave(self, connection: Http1Connection) -> None:
+    def leave(self, connection: AnyConnection) -> None:
         """It has ended."""
         self._connections.discard(connection)
 
