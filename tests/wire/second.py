@@ -15,6 +15,7 @@ from h2.events import (
     DataReceived,
     Event,
     InformationalResponseReceived,
+    PingAckReceived,
     ResponseReceived,
     SettingsAcknowledged,
     StreamEnded,
@@ -61,6 +62,7 @@ class Second:
         """Error code and last stream of a GOAWAY."""
         self.gone = False
         self.settled = False
+        self.pongs = 0
         self.takes = True
         """Whether windows are opened again for what came."""
 
@@ -134,6 +136,8 @@ class Second:
             self.goodbye = (int(event.error_code or 0), event.last_stream_id or 0)
         elif isinstance(event, SettingsAcknowledged):
             self.settled = True
+        elif isinstance(event, PingAckReceived):
+            self.pongs += 1
 
 
 CALM = int(ErrorCodes.ENHANCE_YOUR_CALM)

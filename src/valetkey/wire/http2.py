@@ -322,7 +322,7 @@ class Http2Connection(Conversation[Http2Request]):
         answer behind it.
         """
         self._retired = True
-        if not self._requests:
+        if not self._requests and not self._deaf:
             self._leave()
 
     def _leave(self) -> None:
