@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from httptools import HttpRequestParser
 from hypothesis import given
 from hypothesis import strategies as st
 from second import Pairs, head
 
-from valetkey.wire.http2_head import Head, read_head, trailers_are_sound
+from valetkey.wire.http2_head import METHODS, Head, read_head, trailers_are_sound
 from valetkey.wire.request import Fault
 
 
@@ -97,9 +98,15 @@ def test_an_octet_that_a_target_must_not_hold_has_a_fault_of_its_own(path: bytes
     assert read(head(path=path)) is Fault.TARGET
 
 
-@pytest.mark.parametrize("method", [b"get", b"G T", b"", b"GET\xff", b"G(", b"1", b"-GET"])
+@pytest.mark.parametrize("method", [b"get", b"G T", b"", b"GET\xff", b"G(", b"1", b"-GET", b"TRACK", b"PRI"])
 def test_a_method_that_is_none_has_one_too(method: bytes) -> None:
     assert read(head(method)) is Fault.METHOD
+
+
+@pytest.mark.parametrize("method", sorted(METHODS - {b"CONNECT"}))
+def test_the_methods_are_those_of_the_other_version(method: bytes) -> None:
+    assert sound(head(method)).method.encode() == method
+    HttpRequestParser(object()).feed_data(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n")
 
 
 @pytest.mark.parametrize(

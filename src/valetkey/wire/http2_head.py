@@ -19,13 +19,18 @@ MAX_LENGTH_DIGITS = 19
 """Of a Content-Length: what 64 bits hold, as in HTTP/1.1."""
 
 _PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))
+# What llhttp knows in HTTP/1.1: others are told the same in both versions.
+METHODS = frozenset(
+    b"""ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE
+    NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND
+    UNLINK UNLOCK UNSUBSCRIBE""".split()
+)
 # They speak of a connection in HTTP/1.1 and frame its messages (RFC 9113, section 8.2.2).
 _OF_CONNECTIONS = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"http2-settings")
 )
 _name = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _breaks = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]|\A[ \t]|[ \t]\Z").search
-_method = re.compile(rb"[A-Z]+(?:-[A-Z]+)*").fullmatch
 _beyond_target = re.compile(rb"[^\x21-\x7e]").search
 
 
@@ -104,7 +109,7 @@ def trailers_are_sound(fields: Iterable[tuple[bytes, bytes]]) -> bool:
 
 def _target(pseudo: dict[bytes, bytes], method: bytes) -> bytes | Fault:
     scheme, path = pseudo.get(b":scheme"), pseudo.get(b":path")
-    if not _method(method):
+    if method not in METHODS:
         return Fault.METHOD
     if method == b"CONNECT":
         # As in HTTP/1.1 the authority is its target; whoever judges it refuses the method.
