@@ -26,7 +26,7 @@ from valetkey.wire.bounds import (
     STALL_MS,
 )
 from valetkey.wire.conversation import Conversation
-from valetkey.wire.http1_head import Ambiguous, Framing, origin_form
+from valetkey.wire.http1_head import Ambiguous, origin_form
 from valetkey.wire.http1_request import Http1Request
 from valetkey.wire.request import Fault
 
@@ -226,11 +226,26 @@ class Http1Connection(Conversation[Http1Request]):
         modern = _VERSIONS.get(parser.get_http_version())
         if modern is None:
             raise Ambiguous
-        framing = Framing(self._headers, modern=modern)
+        length: int | None = 0
+        expects = False
+        hosts: list[bytes] = []
+        for name, value in self._headers:
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"transfer-encoding":
+                if not modern or value.lower() != b"chunked":
+                    raise Ambiguous
+                length = None
+            elif name == b"expect":
+                if value.lower() != b"100-continue":
+                    raise Ambiguous
+                expects = modern
+            elif name == b"host":
+                hosts.append(value)
         method = parser.get_method().decode()
         target = self._url
         if target[:1] != b"/" or b"#" in target:
-            target = origin_form(target, framing.hosts, connect=method == "CONNECT")
+            target = origin_form(target, hosts, connect=method == "CONNECT")
         raw_path, _, query = target.partition(b"?")
         self._parsing = request = Http1Request(
             self,
@@ -238,10 +253,10 @@ class Http1Connection(Conversation[Http1Request]):
             raw_path,
             query,
             self._headers,
-            length=framing.length,
+            length=length,
             keep_alive=not self._plain and parser.should_keep_alive(),
             modern=modern,
-            expects=framing.expects,
+            expects=expects,
             fault=Fault.PLAIN if self._plain else None,
         )
         self._in_head = False

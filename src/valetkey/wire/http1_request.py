@@ -57,9 +57,7 @@ class Http1Request(Request):
         fault: Fault | None = None,
     ) -> None:
         """`length` is None for a body in chunks; `modern`: HTTP/1.1, not 1.0."""
-        super().__init__(
-            line.peer, method, raw_path, query, headers, length=length, expects=expects, fault=fault
-        )
+        super().__init__(line.peer, method, raw_path, query, headers, length, expects, fault)
         self._line = line
         self.keep_alive = keep_alive
         self.modern = modern

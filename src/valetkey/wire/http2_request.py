@@ -54,9 +54,9 @@ class Http2Request(Request):
             head.raw_path,
             head.query,
             head.headers,
-            length=head.length,
-            expects=head.expects,
-            fault=fault,
+            head.length,
+            head.expects,
+            fault,
         )
         self._carrier = carrier
         self.stream = stream

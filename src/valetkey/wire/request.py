@@ -59,10 +59,9 @@ class Request(Pieces):
         raw_path: bytes,
         query: bytes,
         headers: HeaderPairs,
-        *,
-        length: int | None = 0,
-        expects: bool = False,
-        fault: Fault | None = None,
+        length: int | None,
+        expects: bool,
+        fault: Fault | None,
     ) -> None:
         """`headers` have lower-case names; `length` is None for a body of unknown length."""
         super().__init__()
