@@ -84,6 +84,8 @@ async def pour(caller: Second, frames: list[bytes]) -> None:
     await caller.to_the_end()
 
 
+SHORT = head(b"POST", b"/", (b"content-length", b"1"))
+
 FLOODS: dict[str, Callable[[int], bytes]] = {
     "pings": lambda n: PingFrame(0, opaque_data=b"12345678").serialize(),
     "answers to no ping": lambda n: PingFrame(0, opaque_data=b"12345678", flags=["ACK"]).serialize(),
@@ -98,6 +100,10 @@ FLOODS: dict[str, Callable[[int], bytes]] = {
     "rapid reset": lambda n: headers(2 * n + 3).serialize() + RstStreamFrame(2 * n + 3, 8).serialize(),
     "made you reset": lambda n: headers(2 * n + 3).serialize()
     + WindowUpdateFrame(2 * n + 3, window_increment=2**31 - 1).serialize(),
+    "made you reset by a length": lambda n: headers(2 * n + 3, SHORT, ("END_HEADERS",)).serialize()
+    + DataFrame(2 * n + 3, b"more").serialize(),
+    "made you reset by trailers": lambda n: headers(2 * n + 3, head(b"POST"), ("END_HEADERS",)).serialize()
+    + headers(2 * n + 3, [(b":path", b"/")]).serialize(),
 }  # fmt: skip
 
 

@@ -49,7 +49,7 @@ IDLE = {
 
 def take(meter: FrameMeter, octets: bytes, now: float = 0.0, size: int = 4096) -> None:
     for at in range(0, len(octets), size):
-        meter.take(octets[at : at + size], now)
+        assert meter.take(octets[at : at + size], now, 10**6) == len(octets[at : at + size])
 
 
 @pytest.mark.parametrize("frame", IDLE.values(), ids=IDLE.keys())
@@ -68,6 +68,26 @@ def test_time_gives_the_allowance_back() -> None:
     take(meter, IDLE["ping"] * floods.IDLE_BURST, 200.0)
     with pytest.raises(Flood):
         take(meter, IDLE["ping"] * 2, 200.0)
+
+
+@pytest.mark.parametrize("size", [5, 100_000])
+def test_so_many_frames_are_read_in_a_turn_and_cut_where_they_end(size: int) -> None:
+    meter = FrameMeter(0.0)
+    frames = DataFrame(1, b"hello").serialize() * floods.FRAMES_A_TURN + ping().serialize()
+    taken, turns = b"", 0
+    while len(taken) < len(frames):
+        here = frames[len(taken) : len(taken) + size]
+        read = meter.take(here, 0.0)
+        turns += 1
+        taken += here[:read]
+    assert taken == frames
+    assert size == 5 or turns == 2
+
+
+def test_each_request_may_have_a_priority() -> None:
+    meter = FrameMeter(0.0)
+    for _ in range(10_000):
+        take(meter, HeadersFrame(1, b"x", flags=["END_HEADERS"]).serialize() + IDLE["priority"])
 
 
 def test_requests_that_are_taken_back_are_bounded() -> None:

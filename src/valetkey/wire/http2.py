@@ -23,7 +23,6 @@ from valetkey.wire.bounds import (
     KEEPALIVE_SECONDS,
     LINGER_SECONDS,
     MAX_HELD,
-    READ_BYTES,
     REQUESTS_A_TURN,
 )
 from valetkey.wire.conversation import Conversation
@@ -88,7 +87,7 @@ class Http2Connection(Conversation[Http2Request]):
     # -- a turn: what is here is read and handed over, and not all of it at once
 
     def _go_on(self) -> None:
-        left = REQUESTS_A_TURN
+        left, fresh = REQUESTS_A_TURN, True
         while True:
             if self._queue:
                 if not left:
@@ -99,6 +98,10 @@ class Http2Connection(Conversation[Http2Request]):
             elif not self._begun and not self._begin():
                 break
             elif self._held and not self.paused and not self._deaf:
+                if not fresh:
+                    self._go_on_later()
+                    break
+                fresh = False
                 self._read()
             else:
                 break
@@ -127,13 +130,15 @@ class Http2Connection(Conversation[Http2Request]):
         self._take_more(self._deaf or (len(self._held) < MAX_HELD and not self.paused))
 
     def _read(self) -> None:
-        """Parse one piece of what is held."""
-        held = self._held
-        piece, self._held = (held[:READ_BYTES], held[READ_BYTES:]) if len(held) > READ_BYTES else (held, b"")
+        """Parse some of what is held."""
         try:
-            self._meter.take(piece, self._loop.time())
+            size = self._meter.take(self._held, self._loop.time())
+            piece, self._held = self._held[:size], self._held[size:]
+            room = False
             for event in self._frames.receive_data(piece):
-                self._meet(event)
+                room = self._meet(event) or room
+            if room:
+                self._sending.pump_all()
         except Flood:
             return self._give_up(ErrorCodes.ENHANCE_YOUR_CALM)
         except ProtocolError:  # never shown: it may quote what came. The caller is told its number
@@ -143,7 +148,8 @@ class Http2Connection(Conversation[Http2Request]):
             return self.abort()
         self.flush()
 
-    def _meet(self, event: Event) -> None:
+    def _meet(self, event: Event) -> bool:
+        """Do what it asks; whether there may be room for more of the answers."""
         if isinstance(event, RequestReceived):
             self._open(event)
         elif isinstance(event, DataReceived):
@@ -151,7 +157,7 @@ class Http2Connection(Conversation[Http2Request]):
         elif isinstance(event, TrailersReceived):
             request = self._requests.get(event.stream_id or 0)
             if request is not None and not trailers_are_sound(fields_of(event)):
-                self.reset(request, ErrorCodes.PROTOCOL_ERROR)
+                self._break(request)
         elif isinstance(event, StreamEnded):
             self._body_is_whole(event.stream_id)
         elif isinstance(event, StreamReset):
@@ -162,14 +168,10 @@ class Http2Connection(Conversation[Http2Request]):
             request = self._requests.get(event.stream_id)
             if request is not None:
                 self._lose(request)
-        elif isinstance(event, WindowUpdated):
-            if event.stream_id:
-                self._sending.pump_stream(event.stream_id)
-            else:
-                self._sending.pump_all()
         elif isinstance(event, RemoteSettingsChanged):
             self._frames.forget_settings()
-            self._sending.pump_all()
+            return True
+        return isinstance(event, WindowUpdated)
 
     # -- requests
 
@@ -201,7 +203,7 @@ class Http2Connection(Conversation[Http2Request]):
             return  # what nobody reads gets no more room than it had
         if request.length is not None and request.received + len(data) > request.length:
             # A body that is longer than was said must not look whole to anyone.
-            return self.reset(request, ErrorCodes.PROTOCOL_ERROR)
+            return self._break(request)
         if len(data) < size:
             self.credit(request, size - len(data))
         if data:
@@ -212,10 +214,15 @@ class Http2Connection(Conversation[Http2Request]):
         if request is None:
             return
         if request.length is not None and request.received < request.length and not request.answered:
-            return self.reset(request, ErrorCodes.PROTOCOL_ERROR)
+            return self._break(request)
         self.credit(request, request.uncredited)
         request.came_whole()
         self._forget_if_over(request)
+
+    def _break(self, request: Http2Request) -> None:
+        """Its body is none. Raises `Flood`: whoever makes us reset streams takes requests back."""
+        self._meter.reset(self._loop.time())
+        self.reset(request, ErrorCodes.PROTOCOL_ERROR)
 
     def _lose(self, request: Http2Request) -> None:
         """Its stream is over, whoever ended it."""

@@ -18,6 +18,8 @@ UPDATES_A_FRAME = 20
 UPDATES_A_REQUEST = 2
 """Windows may be opened so often for what we sent and were asked; more counts as idle. The figures are Envoy's."""
 MAX_UPDATES_AHEAD = 10_000
+FRAMES_A_TURN = 50
+"""Frames of one connection that are read before the others have their turn: some 2 ms."""
 MAX_CONTINUATIONS = 16
 MAX_BLOCK_BYTES = 65_536
 """Of one head, before it is unpacked: twice what it may have afterwards (CONTINUATION flood, CVE-2024-27316)."""
@@ -51,6 +53,10 @@ class Allowance:
         self._left = float(burst)
         self._since = now
 
+    def earn(self) -> None:
+        """One more, up to the burst."""
+        self._left = min(self._burst, self._left + 1)
+
     def spend(self, count: int, now: float) -> bool:
         """Whether there was so much left."""
         self._left = min(self._burst, self._left + (now - self._since) * self._rate) - count
@@ -74,8 +80,8 @@ class FrameMeter:
         self.block_since: float | None = None
         """When the head began that has not ended yet."""
 
-    def take(self, octets: bytes, now: float) -> None:
-        """Go over what came. Raises `Flood`."""
+    def take(self, octets: bytes, now: float, most: int = FRAMES_A_TURN) -> int:
+        """Go over what came, `most` frames of it; how many octets that were. Raises `Flood`."""
         at, size = 0, len(octets)
         while at < size:
             if self._skip:
@@ -83,14 +89,18 @@ class FrameMeter:
                 self._skip -= step
                 at += step
                 continue
+            if not most:
+                break
             head = self._head + octets[at : at + _FRAME_HEAD - len(self._head)]
             at += len(head) - len(self._head)
             if len(head) < _FRAME_HEAD:
                 self._head = head
-                return
+                break
+            most -= 1
             self._head = b""
             self._skip = int.from_bytes(head[:3], "big")
             self._meet(head[3], head[4], self._skip, now)
+        return at
 
     def _meet(self, kind: int, flags: int, length: int, now: float) -> None:
         if length > MAX_FRAME_BYTES:
@@ -100,6 +110,7 @@ class FrameMeter:
                 self.idle(1, now)
         elif kind == _HEADERS:
             self._updates = min(MAX_UPDATES_AHEAD, self._updates + UPDATES_A_REQUEST)
+            self._idle.earn()  # some set a priority for each
             self._block, self._continuations = length, 0
             self.block_since = None if flags & _END_HEADERS else now
         elif kind == _CONTINUATION:

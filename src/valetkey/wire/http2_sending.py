@@ -44,12 +44,6 @@ class Sending:
         while not self._outlet.paused and self._send(request):
             pass
 
-    def pump_stream(self, stream: int) -> None:
-        """The same of the answer on this stream, if one waits there."""
-        request = self._waiting.get(stream)
-        if request is not None:
-            self.pump(request)
-
     def pump_all(self) -> None:
         """The same of all, a frame of each in turn."""
         waiting = list(self._waiting.values())
