@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
 from h2.errors import ErrorCodes
+from h2.settings import SettingCodes, Settings
 from house import House, all_of, knock, patched, run, send_cut
 from second import Pairs, Second, head
 
@@ -476,6 +480,39 @@ def test_a_cut_takes_back_what_waits_for_the_callers_window() -> None:
         await visit(caller)
 
     run(house, main)
+
+
+def test_a_cut_takes_back_what_a_caller_that_is_alone_has_not_read() -> None:
+    async def fill(request: Request) -> None:
+        request.start(200, [], None)
+        while not request.blocked:
+            request.write(b"x" * 16_384)
+            await asyncio.sleep(0)
+        request.abort()
+
+    async def main(listener: Listener) -> bytes:
+        with socket.socket() as end:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+            end.connect(("127.0.0.1", listener.port))
+            caller = H2Connection(H2Configuration(client_side=True))
+            caller.local_settings = Settings(initial_values={SettingCodes.INITIAL_WINDOW_SIZE: 2**30})
+            caller.initiate_connection()
+            caller.increment_flow_control_window(2**30)
+            caller.send_headers(1, head(), end_stream=True)
+            end.setblocking(False)
+            await asyncio.get_running_loop().sock_sendall(end, caller.data_to_send())
+            await asyncio.sleep(0.5)
+            taken = b""
+            try:
+                while piece := end.recv(65_536):
+                    taken += piece
+            except ConnectionResetError:
+                return taken + b"RESET"
+            return taken
+
+    taken = run(House(fill), main)
+    # What its own kernel holds; some 200 KB more had been handed over.
+    assert taken.endswith(b"RESET") and len(taken) < 100_000
 
 
 def test_an_error_of_the_handler_resets_its_stream_alone() -> None:

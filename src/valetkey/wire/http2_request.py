@@ -6,8 +6,6 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
-from h2.errors import ErrorCodes
-
 from valetkey.wire.bounds import WAITING_BYTES
 from valetkey.wire.http2_head import Head
 from valetkey.wire.request import BODYLESS, Fault, HeaderPairs, Request
@@ -34,7 +32,7 @@ class Carrier(Protocol):
 
     def ended(self, request: Http2Request) -> None: ...
 
-    def reset(self, request: Http2Request, why: ErrorCodes) -> None: ...
+    def cut(self, request: Http2Request) -> None: ...
 
 
 class Http2Request(Request):
@@ -138,7 +136,7 @@ class Http2Request(Request):
             self._end()
 
     def abort(self) -> None:
-        self._carrier.reset(self, ErrorCodes.INTERNAL_ERROR)
+        self._carrier.cut(self)
 
     def _end(self) -> None:
         self.answered = True
