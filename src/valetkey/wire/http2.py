@@ -164,9 +164,8 @@ class Http2Connection(Conversation[Http2Request]):
         elif isinstance(event, StreamEnded):
             self._body_is_whole(event.stream_id)
         elif isinstance(event, StreamReset):
-            if (
-                not event.remote_reset
-            ):  # an error that it made; what it sends to take back is counted as it comes
+            # What it sends to take back is counted as it comes; this is an error that it made.
+            if not event.remote_reset:
                 self._meter.reset(self._loop.time())
             request = self._requests.get(event.stream_id)
             if request is not None:
