@@ -15,13 +15,14 @@ from pathlib import Path
 import httpx2
 import openai
 import pytest
+from h2.exceptions import ProtocolError
 
 from certificates import Authority
 from e2e.conftest import StandIns
 from e2e.test_taking_back import CHAT, ENDLESS, MODELS
 from running_server import Answer, RunningServer, ValetKey, eventually
 from second_calls import CutOff, SecondConnection
-from standins.raw_upstream import RawUpstream, Reply, chunked, with_length
+from standins.raw_upstream import RawUpstream, Reply, chunked, silent, with_length
 
 pytestmark = pytest.mark.real
 
@@ -324,6 +325,25 @@ def test_revoke_resets_the_streams_of_that_key_alone(
         assert refused.code == "REVOKED"
     ends = {event["end"] for event in house.closed_events(dead, 6) if event["code"] == "VALID"}
     assert ends == {"cut_by_revoke"}
+
+
+def test_rapid_reset_is_ended_and_leaves_no_call_open(server: RunningServer) -> None:
+    with RawUpstream(silent(20)) as upstream:
+        name = server.open_service(REAL, base_url=upstream.url)
+        key = server.issue(name)
+        bearer = (b"authorization", f"Bearer {key.value}".encode())
+
+        def take_back_on_and_on(caller: SecondConnection) -> None:
+            for _ in range(5000):
+                caller.take_back(caller.open("GET", f"/{name}/a", bearer))
+            caller.until(lambda: False)
+
+        with SecondConnection(server.gateway_port) as caller, pytest.raises((CutOff, ProtocolError, OSError)):
+            take_back_on_and_on(caller)
+        assert server.call("GET", "/healthz").status == 200
+        # Most were never seen by anybody; those that were have ended.
+        eventually(lambda: {event["end"] for event in server.events(key)} <= {"client_gone"})
+        assert len(server.events(key)) < 1100
 
 
 def test_an_upload_that_is_cut_is_whole_to_nobody(server: RunningServer) -> None:

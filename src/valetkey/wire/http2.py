@@ -100,7 +100,7 @@ class Http2Connection(Conversation[Http2Request]):
                 self._hand_over(self._queue.popleft())
             elif not self._begun and not self._begin():
                 break
-            elif self._held and not self.paused and not self._deaf:
+            elif self._held and not self.paused and not self._deaf:  # who takes no answers asks no more
                 if not fresh:
                     self._go_on_later()
                     break
@@ -129,8 +129,7 @@ class Http2Connection(Conversation[Http2Request]):
             self.reset(request, ErrorCodes.INTERNAL_ERROR)
 
     def _listen(self) -> None:
-        # For a caller that takes no answers nothing is read either.
-        self._take_more(self._deaf or (len(self._held) < MAX_HELD and not self.paused))
+        self._take_more(self._deaf or len(self._held) < MAX_HELD)
 
     def _read(self) -> None:
         """Parse some of what is held."""
