@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -20,8 +21,10 @@ from second import Pairs, Second, head
 from certificates import Authority
 from valetkey.wire.bounds import WAITING_BYTES
 from valetkey.wire.certificate import read_pair
+from valetkey.wire.entrance import Entrance
 from valetkey.wire.http2 import Http2Connection
-from valetkey.wire.http2_frames import MAX_STREAMS, PREFACE
+from valetkey.wire.http2_frames import MAX_STREAMS, PREFACE, Frames
+from valetkey.wire.http2_request import Http2Request
 from valetkey.wire.listener import PROTOCOLS, Listener
 from valetkey.wire.request import MAX_WAITING_BYTES, CallerGone, Fault, Request
 
@@ -660,6 +663,37 @@ def test_an_answer_that_is_not_taken_is_dropped_in_the_end() -> None:
         assert caller.resets[stream] == ErrorCodes.CANCEL and len(caller.bodies[stream]) == 100
 
     talk(house, visit, window=100, STALL_MS=200, SWEEP_SECONDS=0.05)
+
+
+@pytest.mark.parametrize("end", ["close", "error"])
+def test_a_connection_that_has_ended_leaves_nothing_for_the_collector(end: str) -> None:
+    kinds = (Http2Connection, Http2Request, Frames, Entrance)
+
+    def there() -> list[str]:
+        return [type(one).__name__ for one in gc.get_objects() if type(one) in kinds]
+
+    async def main(listener: Listener) -> list[str]:
+        caller = Second(await knock(listener))
+        assert await caller.answer(caller.ask(head(b"POST", b"/a"), b"x")) == (200, b"/ax")
+        house.asked.clear()
+        assert "Frames" in there()
+        if end == "error":
+            caller.writer.write(b"x" * 100)
+            await caller.to_the_end()
+        caller.writer.close()
+        while listener._connections:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.1)
+        return there()
+
+    house = House(echo)
+    gc.collect()
+    gc.disable()
+    try:
+        with patched(LINGER_SECONDS=0.05):
+            assert run(house, main) == []
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("open_call", [True, False])

@@ -70,6 +70,9 @@ class Http2Connection(Conversation[Http2Request]):
         self._deaf = True
         super().resume_writing()
         self._lose_all()
+        # What refers to itself stays until the collector comes by, which is made to come seldom.
+        self._frames.release()
+        self._sending.release()
 
     def resume_writing(self) -> None:
         super().resume_writing()

@@ -80,6 +80,10 @@ class Frames(H2Connection):
         for code in [code for code in self.remote_settings if not isinstance(code, SettingCodes)]:
             del self.remote_settings[code]
 
+    def release(self) -> None:
+        """It is used no more."""
+        self._frame_dispatch_table = {}
+
     def _receive_goaway_frame(self, frame: Any) -> tuple[list[Any], list[Event]]:
         # h2 sends nothing any more after it; but what is open is to be answered (RFC 9113, section 6.8).
         return [], [ConnectionTerminated()]

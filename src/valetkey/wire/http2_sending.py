@@ -54,6 +54,11 @@ class Sending:
         """Nothing waits there any more."""
         self._waiting.pop(stream, None)
 
+    def release(self) -> None:
+        """The connection has ended: nothing is sent any more."""
+        self._waiting.clear()
+        del self._outlet
+
     def stalled(self, now: float) -> list[Http2Request]:
         """Answers that the caller takes nothing of."""
         return [request for request in self._waiting.values() if request.moved + STALL_MS / 1000 < now]
