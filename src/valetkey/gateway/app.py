@@ -352,18 +352,18 @@ class Gateway:
             self._node.counters.give_back(arrival.reserved, arrival.now)
             arrival.reserved = None
         shown = UNKNOWN if decision.code is Code.SERVICE_DENIED else decision
+        # What is no HTTP at all is no failed sign-in.
+        status = HTTPStatus.BAD_REQUEST if request.fault is Fault.FORM else None
         if arrival.address is not None and (arrival.entry is None or decision.code is Code.SERVICE_DENIED):
             # Without a key of this service it is a stranger's call: many of them must not fill the disk.
             unusable = shown.code in (Code.MALFORMED, Code.UNKNOWN_KEY)
             verdict = self.floods.meet(arrival.address, arrival.now, fills=unusable)
             if verdict.throttled is not None:
-                shown = verdict.throttled
+                shown, status = verdict.throttled, None
             if not verdict.record_singly:
                 self.floods.count(arrival.address, decision.code, arrival.now)
-                return request.answer(problem(shown, None))
+                return request.answer(problem(shown, None, status=status))
         opened, personal = self._opened(arrival, request.method, decision)
-        # What is no HTTP at all is no failed sign-in.
-        status = HTTPStatus.BAD_REQUEST if request.fault is Fault.FORM else None
         answer = problem(shown, opened.call, status=status)
         ended = self._node.clock.now()
         closed = Closed(
