@@ -43,7 +43,7 @@ from valetkey.server.opening import open_home
 from valetkey.services.dialling import OwnListeners
 from valetkey.settings import Settings
 from valetkey.vault.keyring import INDEX
-from valetkey.wire.request import Request
+from valetkey.wire.http1_request import Http1Request
 
 COUNTED: list[tuple[Any, str, str]] = [
     (Gateway, "_find_address", "caller's address"),
@@ -202,7 +202,7 @@ class _Line:
     def read_on(self) -> None:
         """It has sent everything."""
 
-    def ended(self, request: Request) -> None:
+    def ended(self, request: Http1Request) -> None:
         self.over.set_result(None)
 
     def abort(self) -> None:
@@ -216,7 +216,7 @@ async def _drive(gateway: Gateway, asked: Asked, calls: int) -> float:
 
     async def call() -> None:
         line = _Line()
-        request = Request(line, asked.method, asked.path, b"", headers, length=len(asked.body))
+        request = Http1Request(line, asked.method, asked.path, b"", headers, length=len(asked.body))
         if asked.body:
             request.came(asked.body)
             request.came_whole()

@@ -319,6 +319,60 @@ def _branches(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from _branches(inner)
 
 
+def http() -> str:
+    from valetkey.wire import bounds, http2_floods, http2_frames, listener, request
+
+    shared = [
+        (
+            "the head of a request",
+            f"{bounds.MAX_HEAD_BYTES:,} bytes, {bounds.MAX_FIELDS} fields",
+            "`TOO_LARGE`",
+        ),
+        ("until its head is whole", f"{bounds.HEAD_SECONDS:g} s", "the connection ends"),
+        ("a connection without a call", f"{bounds.KEEPALIVE_SECONDS:g} s", "it ends"),
+        ("an answer that is not taken", f"{bounds.STALL_MS / 1000:g} s", "it is reset"),
+        ("a body that waits in memory", f"{request.MAX_WAITING_BYTES:,} bytes", "the caller is slowed"),
+        ("an answer that waits in memory", f"{bounds.WAITING_BYTES:,} bytes", "the upstream is slowed"),
+        ("connections of a worker", f"{listener.MAX_CONNECTIONS:,}", "more are reset"),
+    ]
+    second = [
+        ("calls at once on a connection", http2_frames.MAX_STREAMS, "the connection ends"),
+        (
+            "calls that are taken back",
+            f"{http2_floods.RESET_BURST:,}, then {http2_floods.RESETS_A_SECOND:g} a second",
+            "the connection ends",
+        ),
+        (
+            "frames that carry nothing",
+            f"{http2_floods.IDLE_BURST:,}, then {http2_floods.IDLE_A_SECOND:g} a second",
+            "the connection ends",
+        ),
+        (
+            "windows opened for one frame of an answer",
+            http2_floods.UPDATES_A_FRAME,
+            "more count as frames that carry nothing",
+        ),
+        (
+            "a head before it is unpacked",
+            f"{http2_floods.MAX_BLOCK_BYTES:,} bytes, {http2_floods.MAX_CONTINUATIONS} continuations",
+            "the connection ends",
+        ),
+        ("a head when it is unpacked", f"{http2_frames.MAX_UNPACKED_BYTES:,} bytes", "the connection ends"),
+        ("a frame", f"{http2_floods.MAX_FRAME_BYTES:,} bytes", "the connection ends"),
+    ]
+    return page(
+        "HTTP at the gateway port",
+        "Callers speak HTTP/1.1, or HTTP/2 where TLS agrees on it (`h2`), and in plain text by prior knowledge; an "
+        "offer to upgrade is passed over. A call gets the same code in both. Trailers are dropped. WebSockets and "
+        "CONNECT are refused. Upstream it is HTTP/1.1. A connection that ends in HTTP/2 says why in its GOAWAY: "
+        "ENHANCE_YOUR_CALM for too much of something.",
+        "## In both versions",
+        table(("what", "at most", "beyond it"), shared),
+        "## In HTTP/2",
+        table(("what", "at most", "beyond it"), second),
+    )
+
+
 def terms() -> str:
     from grammar_examples import grammar
 
@@ -335,6 +389,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "api.md": api,
     "doctor.md": doctor,
     "restrictions-and-limits.md": terms,
+    "http.md": http,
 }
 
 

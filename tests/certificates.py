@@ -87,23 +87,29 @@ class Authority:
         begins: float = -1,
         ends: float = 90,
         key: ec.EllipticCurvePrivateKey | None = None,
+        called: str | None = None,
+        alone: bool = False,
     ) -> Files:
-        """A pair under `name` in the folder; `begins` and `ends` in days from now. Overwrites what is there."""
+        """A pair under `name` in the folder; `begins` and `ends` in days from now. Overwrites what is there.
+
+        `called`: its common name, the first of `names` unless given. `alone`: signed by itself.
+        """
         key = key or ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
         made = (
             x509.CertificateBuilder()
-            .subject_name(_called(names[0]))
-            .issuer_name(self._name)
+            .subject_name(_called(called or names[0]))
+            .issuer_name(_called(called or names[0]) if alone else self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now + datetime.timedelta(days=begins))
             .not_valid_after(now + datetime.timedelta(days=ends))
-            .add_extension(x509.SubjectAlternativeName(list(map(_general, names))), critical=False)
-            .sign(self._key, hashes.SHA256())
         )
+        if names:
+            made = made.add_extension(x509.SubjectAlternativeName(list(map(_general, names))), critical=False)
+        signed = made.sign(key if alone else self._key, hashes.SHA256())
         certificate = self._folder / f"{name}.pem"
         draft = certificate.with_suffix(".draft")
-        draft.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        draft.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
         draft.rename(certificate)
-        return Files(certificate, write_key(self._folder / f"{name}.key", key), made.serial_number)
+        return Files(certificate, write_key(self._folder / f"{name}.key", key), signed.serial_number)

@@ -47,6 +47,7 @@ from valetkey.services.placement import Bearer
 from valetkey.services.service import Kind, Service
 from valetkey.settings import Settings
 from valetkey.vault.fingerprint import fingerprint
+from valetkey.wire.http1_request import Http1Request
 from valetkey.wire.request import Request
 from valetkey.wire.upstream import Answer, UpstreamConnection
 
@@ -335,7 +336,7 @@ class GatewayWorld:
         lines += headers or []
         length = next((int(value) for name, value in lines if name == "content-length"), 0)
         pairs = [(name.encode(), value.encode("latin-1")) for name, value in lines]
-        return Request(line, method, raw, query, pairs, length=length)
+        return Http1Request(line, method, raw, query, pairs, length=length)
 
     def sweep(self, *, closing: bool = False) -> None:
         """What the worker does about strangers that were counted, now and then and at its end."""

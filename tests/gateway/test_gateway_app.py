@@ -17,7 +17,8 @@ from valetkey.decision.limits import Budget, Limits, Quota, Rate, Window
 from valetkey.decision.policy import Policy
 from valetkey.decision.restrictions import Endpoints, Hosts, Networks, Origins, Schedule
 from valetkey.services.origin import Origin
-from valetkey.wire.request import Fault, Request
+from valetkey.wire.http1_request import Http1Request
+from valetkey.wire.request import Fault
 
 HOSTS = {"api": Origin.parse("https://api.example.com"), "files": Origin.parse("https://files.example.com")}
 SUNDAY_ONLY = Schedule(("sun 00:00-24:00 UTC",))
@@ -250,7 +251,7 @@ def test_what_the_listener_could_not_read_is_refused_and_recorded_like_the_rest(
 ) -> None:
     async def story() -> Answered:
         line = MadeUpLine("203.0.113.9")
-        world.gateway.handle(Request(line, "", b"", b"", [], length=None, keep_alive=False, fault=fault))
+        world.gateway.handle(Http1Request(line, "", b"", b"", [], length=None, keep_alive=False, fault=fault))
         await line.over.wait()
         return line.answered()
 

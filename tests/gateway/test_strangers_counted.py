@@ -9,11 +9,13 @@ from unittest import mock
 
 import pytest
 
-from gateway_world import GatewayWorld, gateway_world
+from gateway_world import GatewayWorld, MadeUpLine, gateway_world
 from valetkey.decision.policy import Policy
 from valetkey.decision.restrictions import Endpoints
 from valetkey.gateway import floods as gateway_floods
 from valetkey.gateway.floods import MINUTE, NAMED_A_MINUTE, SINGLE_A_MINUTE, SINGLE_IN_ALL
+from valetkey.wire.http1_request import Http1Request
+from valetkey.wire.request import Fault
 
 FAKE = "vk_prv_unknown"
 UNCLEAR = [("x-forwarded-for", "203.0.113.7"), ("forwarded", "for=203.0.113.7")]
@@ -113,3 +115,20 @@ def test_a_record_is_small_however_long_the_call(world: GatewayWorld) -> None:
     (record,) = opened(world)
     assert len(record["path"]) <= 512
     assert sum(map(len, record["query_names"])) <= 16 * 40
+
+
+def test_what_is_no_http_is_answered_alike_whether_it_is_recorded_or_counted(world: GatewayWorld) -> None:
+    async def story() -> set[int]:
+        statuses = set()
+        for _ in range(SINGLE_A_MINUTE + 5):
+            line = MadeUpLine("203.0.113.9")
+            fault = Fault.FORM
+            world.gateway.handle(
+                Http1Request(line, "", b"", b"", [], length=None, keep_alive=False, fault=fault)
+            )
+            await line.over.wait()
+            statuses.add(line.answered().status)
+        return statuses
+
+    assert world.loop.run_until_complete(story()) == {400}
+    assert len(opened(world)) == SINGLE_A_MINUTE

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 from unittest import mock
 
 import uvloop
 
+from valetkey.wire import bounds, conversation, entrance, http1, http2, http2_request, http2_sending
 from valetkey.wire import listener as listening
 from valetkey.wire.listener import Listener
 from valetkey.wire.request import Fault, Request
@@ -103,5 +104,10 @@ def said(octets: bytes, house: House | None = None) -> bytes:
 
 @contextmanager
 def patched(**values: float) -> Iterator[None]:
-    with mock.patch.multiple(listening, **values):
+    """Other bounds than the real ones, wherever they are used."""
+    with ExitStack() as stack:
+        for module in (bounds, conversation, entrance, http1, http2, http2_request, http2_sending, listening):
+            here = {name: value for name, value in values.items() if hasattr(module, name)}
+            if here:
+                stack.enter_context(mock.patch.multiple(module, **here))
         yield

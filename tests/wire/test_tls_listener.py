@@ -100,7 +100,7 @@ def test_what_is_older_or_weaker_is_not_agreed_to(
         b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n",
         b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nNO\r\n\r\n",
         b"SSH-2.0-OpenSSH_9.2\r\n",
         b"\x80\x2e\x01\x03\x01",
     ],

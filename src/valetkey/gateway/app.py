@@ -362,6 +362,7 @@ class Gateway:
             self._node.counters.give_back(arrival.reserved, arrival.now)
             arrival.reserved = None
         shown = UNKNOWN if decision.code is Code.SERVICE_DENIED else decision
+        # What is no HTTP at all is no failed sign-in.
         if arrival.address is not None and (arrival.entry is None or decision.code is Code.SERVICE_DENIED):
             # Without a key of this service it is a stranger's call: many of them must not fill the disk.
             unusable = shown.code in (Code.MALFORMED, Code.UNKNOWN_KEY)

@@ -11,6 +11,7 @@ from collections import deque
 from valetkey.services.dialling import AddressRefused, OwnListeners, address_allowed, addresses_allowed
 from valetkey.services.origin import Origin
 from valetkey.services.service import Service
+from valetkey.services.trust import trusting
 from valetkey.wire.upstream import UpstreamConnection
 
 KEEPALIVE_SECONDS = 15.0
@@ -131,6 +132,5 @@ class ConnectionPool:
     def _context(self) -> ssl.SSLContext:
         """Verification is always on; a service may only narrow it to authorities of its own."""
         if self._tls is None:
-            self._tls = ssl.create_default_context(cafile=self._service.ca_file)
-            self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+            self._tls = trusting(self._service.ca_file)
         return self._tls

@@ -14,10 +14,11 @@ from typing import Any
 from valetkey.decision.codes import Code
 from valetkey.decision.decide import refuse
 from valetkey.gateway.refusal import problem
+from valetkey.wire.bounds import LINGER_SECONDS, WAITING_BYTES
 from valetkey.wire.crowd import room
 from valetkey.wire.door import Door
 from valetkey.wire.flow import Paced
-from valetkey.wire.listener import LINGER_SECONDS, WAITING_BYTES, listening_socket
+from valetkey.wire.listener import listening_socket
 
 BACKLOG = 1024
 MAX_CONNECTIONS = 2_000

@@ -116,6 +116,7 @@ class WorkerProcess:
         tasks.start(self._sync(node), may_end=True)
         self._tell_ready()
         await self._stopping.wait()
+        listener.retire()
         await self._drain(node)
         gateway.floods.close()
         tasks.stop()

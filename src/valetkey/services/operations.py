@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from decimal import Decimal
 
 import msgspec
@@ -17,6 +16,7 @@ from valetkey.services.origin import InvalidOrigin, Origin
 from valetkey.services.placement import InvalidPlacement, parse_auth
 from valetkey.services.queries import ServiceView, StoredService, auth_text, get_service, view_of
 from valetkey.services.service import InvalidService, Kind, Service
+from valetkey.services.trust import trusting
 from valetkey.store import tables
 from valetkey.store.blocks import next_block
 
@@ -273,7 +273,7 @@ def _check_authorities(ca_file: str | None) -> None:
     if ca_file is None:
         return
     try:
-        ssl.create_default_context(cafile=ca_file)
+        trusting(ca_file)
     except (OSError, ValueError):
         raise Invalid(
             "The file with certificate authorities cannot be read as PEM.",
