@@ -19,7 +19,7 @@ LAST = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 
 _ATTACKS = count(1)
 _LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[\x21-\x7e]*) HTTP/1\.1")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9a-z-]+): ([\x20-\x7e\x80-\xff]*)")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9a-z-]+): ([\t\x20-\x7e\x80-\xff]*)")
 
 
 class Said(NamedTuple):
@@ -69,8 +69,9 @@ class Target:
         return received
 
     def accepted(self) -> list[dict[str, Any]]:
-        """Every recorded call that was allowed."""
-        return [event for event in self.server.events(self.key) if event["code"] == "VALID"]
+        """Every recorded call that was let through to the upstream; a derivation asks for no path."""
+        events = self.server.events(self.key)
+        return [event for event in events if event["code"] == "VALID" and event["path"] is not None]
 
     def assert_one_request_each(self) -> None:
         """The upstream got exactly one request for each accepted call, each one ours, whole and well-formed."""
