@@ -122,15 +122,20 @@ def fields_of(head: bytes) -> list[tuple[bytes, bytes]]:
     return [(one[1], one[2]) for one in fields if one is not None]
 
 
-def assert_ours(head: bytes, target: Target) -> None:
-    """A request as we write it: one host, one framing, the real key once, the caller's nowhere."""
+def assert_ours(head: bytes, target: Target, *, strays: bool = False) -> None:
+    """A request as we write it: one host, one framing, the real key once, the caller's nowhere.
+
+    `strays`: the caller may have written its key into a field that is no place for keys, which goes on as it came.
+    """
     fields = fields_of(head)
     names = [name for name, _ in fields]
     assert names.count(b"host") == 1 and (b"host", f"127.0.0.1:{target.upstream.port}".encode()) in fields
     assert names.count(b"content-length") + names.count(b"transfer-encoding") <= 1
     assert names.count(b"authorization") <= 1
     assert head.count(target.secret.encode()) == 1 and target.placed in head
-    assert target.key.value.encode() not in head
+    keys = [value for name, value in fields if name in (b"authorization", b"proxy-authorization", b"cookie")]
+    assert not any(target.key.value.encode() in value for value in keys)
+    assert strays or target.key.value.encode() not in head
     for hop in (b"connection", b"upgrade", b"te", b"trailer", b"keep-alive", b"proxy-connection", b"expect"):
         assert hop not in names
 

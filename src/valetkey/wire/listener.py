@@ -45,7 +45,7 @@ MAX_UNPARSED = 65_536
 """Bytes of which the parser may make nothing: a field, a trailer, the extension of a chunk."""
 READ_BYTES = 16_384
 """Bytes that are parsed in one go: so many requests as stand in them are made at once."""
-REQUESTS_A_TURN = 16
+REQUESTS_A_TURN = 4
 """Requests of one connection that are answered before the others have their turn."""
 MAX_DROPPED = 1_000_000
 """So many bytes are read and dropped on a connection that is about to end."""
