@@ -108,6 +108,23 @@ def test_calls_with_a_key_of_the_service_are_always_recorded(world: GatewayWorld
     assert len(opened(world)) == SINGLE_A_MINUTE * 2
 
 
+def test_refusals_of_one_key_fill_no_disk(world: GatewayWorld) -> None:
+    """A public key is in everybody's hands."""
+    with mock.patch.object(gateway_floods, "KEYED_A_MINUTE", 30):
+        key, other = (world.add_key(Policy((Endpoints(("GET /only",)),))) for _ in range(2))
+        assert {world.call(key).code for _ in range(100)} == {"ENDPOINT_DENIED"}
+        assert world.call(other).code == "ENDPOINT_DENIED"
+        assert len(opened(world)) == 31
+        world.clock.advance(MINUTE)
+        world.sweep()
+        (flood,) = [record for record in world.records() if record["kind"] == "flood"]
+        assert (flood["code"], flood["count"], flood["service"]) == ("ENDPOINT_DENIED", 70, "weather")
+        assert flood["key_id"] == opened(world)[0]["key_id"] and "personal" not in flood
+        world.call(key)
+        assert len(opened(world)) == 32, "the next minute begins anew"
+        assert world.call(key, "/weather/only").code == "VALID"
+
+
 def test_a_record_is_small_however_long_the_call(world: GatewayWorld) -> None:
     query = "&".join(f"{number:02}{'q' * 60}=1" for number in range(100))
     long = [(name, "a" * 5000) for name in ("user-agent", "origin", "referer")]

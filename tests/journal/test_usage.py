@@ -66,7 +66,11 @@ def test_the_sum_of_all_takings_is_what_the_calls_were(
 def test_a_flood_counts_as_many_calls_as_it_stands_for() -> None:
     rollups = Rollups()
     rollups.add(Flood("call", 3700.0, "MALFORMED", 40, 3650.0))
-    assert rollups.take().hours == {(None, 3600): HourUse(calls=40, refused={"MALFORMED": 40})}
+    rollups.add(Flood("other", 3701.0, "RATE_LIMITED", 7, 3650.0, key_id="key_a"))
+    assert rollups.take().hours == {
+        (None, 3600): HourUse(calls=40, refused={"MALFORMED": 40}),
+        ("key_a", 3600): HourUse(calls=7, refused={"RATE_LIMITED": 7}),
+    }
     assert rollups.take() == Use()
 
 

@@ -372,6 +372,10 @@ class Gateway:
             if not verdict.record_singly:
                 self.floods.count(arrival.address, decision.code, arrival.now)
                 return request.answer(problem(shown, None, status=_status_of(request, shown)))
+        elif arrival.entry is not None:
+            service = None if arrival.service is None else arrival.service.service.name
+            if not self.floods.meet_key(arrival.entry.id, service, decision.code, arrival.now):
+                return request.answer(problem(shown, None))
         opened, personal = self._opened(arrival, request.method, decision)
         answer = problem(shown, opened.call, status=_status_of(request, shown))
         ended = self._node.clock.now()

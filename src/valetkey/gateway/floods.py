@@ -1,4 +1,4 @@
-"""Unusable keys by the thousand: recorded singly at first, then counted, then throttled.
+"""Refusals by the thousand: recorded singly at first, then counted; those of unusable keys throttled besides.
 
 Only MALFORMED and UNKNOWN_KEY fill an address's bucket, so a caller with a working key is never throttled by
 what strangers send.
@@ -22,6 +22,8 @@ SINGLE_IN_ALL = 400
 """So many of all addresses together in each minute: whoever has a million addresses fills no disk either."""
 NAMED_A_MINUTE = 400
 """Addresses that are counted by name in each minute; the calls of all others are counted together."""
+KEYED_A_MINUTE = 1_000
+"""So many refusals of one key are recorded one by one in each minute: a public key is in everybody's hands."""
 BUCKET_A_SECOND = 100
 """More unusable keys a second from one address are answered THROTTLED."""
 MAX_ADDRESSES = 10_000
@@ -48,6 +50,15 @@ class _Bucket:
         """Theoretical arrival time of the bucket, nanoseconds of the monotonic clock."""
 
 
+class _Keyed:
+    __slots__ = ("counted", "service", "single")
+
+    def __init__(self, service: str | None) -> None:
+        self.service = service
+        self.single = 0
+        self.counted: dict[Code, int] = {}
+
+
 class Floods:
     """Buckets by address (IPv6: by /64)."""
 
@@ -61,6 +72,8 @@ class Floods:
         self._named = 0
         self._others: dict[Code, int] = {}
         """What was counted of addresses that are not named, by code."""
+        self._keyed: dict[str, _Keyed] = {}
+        """Refusals of this minute by key."""
 
     def meet(self, address: Address, now: Now, *, fills: bool = True) -> Verdict:
         """One more call of a stranger from that address; `fills`: with an unusable key, so that it is throttled."""
@@ -84,6 +97,18 @@ class Floods:
             self._single += 1
             return Verdict(True, throttled)
         return Verdict(False, throttled)
+
+    def meet_key(self, key_id: str, service: str | None, code: Code, now: Now) -> bool:
+        """One more refusal of a key of the service: whether it is recorded by itself, else it is counted here."""
+        self._turn_minute(now)
+        keyed = self._keyed.get(key_id)
+        if keyed is None:
+            keyed = self._keyed[key_id] = _Keyed(service)
+        if keyed.single < KEYED_A_MINUTE:
+            keyed.single += 1
+            return True
+        keyed.counted[code] = keyed.counted.get(code, 0) + 1
+        return False
 
     def count(self, address: Address, code: Code, now: Now) -> None:
         """Count instead of recording."""
@@ -119,11 +144,20 @@ class Floods:
             self._minute, self._single, self._named = now.wall, 0, 0
 
     def _settle_others(self, wall: float) -> None:
-        if not self._others or self._node.journal.failed:
+        """Write what is counted by no address: of keys, and of addresses beyond those that are named."""
+        if self._node.journal.failed:
             return
         others, self._others = self._others, {}
-        for code, count in others.items():
-            self._node.turn.record(Flood(self._new_call_id(wall), wall, code, count, self._minute))
+        keyed, self._keyed = self._keyed, {}
+        floods: list[tuple[Code, int, str | None, str | None]]
+        floods = [(code, count, None, None) for code, count in others.items()]
+        for key_id, one in keyed.items():
+            floods += [(code, count, one.service, key_id) for code, count in one.counted.items()]
+        for code, count, service, whose in floods:
+            call = self._new_call_id(wall)
+            self._node.turn.record(
+                Flood(call, wall, code, count, self._minute, service=service, key_id=whose)
+            )
 
     def _bucket(self, address: Address, now: Now) -> _Bucket:
         place = _place(address)

@@ -89,7 +89,7 @@ def join(opened: Opened | Flood, closed: Closed | None, personal: Personal | Non
     if isinstance(opened, Flood):
         return Event(
             call=opened.call,
-            key_id=None,
+            key_id=opened.key_id,
             code=opened.code,
             time=opened.time,
             method=None,

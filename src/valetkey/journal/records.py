@@ -119,7 +119,7 @@ class Closed(Record, frozen=True, gc=False, omit_defaults=True, tag="closed"):
 
 
 class Flood(Record, frozen=True, gc=False, omit_defaults=True, tag="flood"):
-    """Refused calls of one address (IPv6: of its /64), counted instead of recorded one by one."""
+    """Refused calls of one address (IPv6: of its /64) or with one key, counted instead of recorded one by one."""
 
     call: str
     """An id of its own, so that every event has one."""
@@ -130,6 +130,8 @@ class Flood(Record, frozen=True, gc=False, omit_defaults=True, tag="flood"):
     since: float
     """When the first counted call came."""
     service: str | None = None
+    key_id: str | None = None
+    """Whose key it was, where it was one of the service's."""
     personal: str | None = None
     """Commitment to the address, set by the writer."""
 

@@ -135,7 +135,7 @@ class Rollups:
         elif isinstance(record, Closed):
             self._closed(record)
         elif isinstance(record, Flood):
-            use = self._hour(None, record.time)
+            use = self._hour(record.key_id, record.time)
             use.calls += record.count
             _add(use.refused, {record.code: record.count})
 

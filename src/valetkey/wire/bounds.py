@@ -12,7 +12,7 @@ MAX_FIELDS = 128
 """Header fields of a request."""
 READ_BYTES = 16_384
 """Bytes that are parsed in one go: so many requests as stand in them are made at once."""
-REQUESTS_A_TURN = 16
+REQUESTS_A_TURN = 4
 """Requests of one connection that are answered before the others have their turn."""
 MAX_AHEAD = 8
 """So many requests may wait behind the one that is open, and those that stand in one piece with the last."""
