@@ -23,7 +23,8 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "schedule": ("mon-fri 8-18 Berlin",),
 }
 NOTES: dict[str, str] = {
-    "networks": "A block (CIDR), an address, or a name made with `valetkey network add`. IPv4 addresses written as "
+    "networks": "A block (CIDR), an address, or a name made with `valetkey network add`: of blocks, of an "
+    "interface of the server's machine, or of an address at which it is called. IPv4 addresses written as "
     "IPv6 are the same address.",
     "origins": "Scheme, host and, where it is not the scheme's own, port. `*.` at the front stands for every name "
     "below. An origin is what an honest browser says: it keeps other sites away, not programs.",

@@ -77,8 +77,8 @@ class Doors:
 
     # -- what there is
 
-    def add_network(self, name: str, *blocks: str) -> None:
-        self._perform(add_network, AddNetwork(name, blocks))
+    def add_network(self, name: str, *blocks: str, listener: str | None = None) -> None:
+        self._perform(add_network, AddNetwork(name, blocks, listener=listener))
 
     def add_pair(self, name: str, **more: Any) -> tuple[str, str]:
         """An upstream service and an own one with the same terms; return their ids."""

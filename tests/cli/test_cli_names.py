@@ -34,7 +34,7 @@ FLAGS = {
     "secret list": "--service --json",
     "key list": "--service --holder --state --last4 --limit --cursor --json",
     "secret set": "--name --environment --key-file --strict",
-    "network add": "--interface",
+    "network add": "--interface --listener",
     "limit change": "--holder --service --rate --burst --concurrency --quota --budget --clear --json",
     "key issue": "--kind --holder --label --environment --network --origin --endpoint --deny-endpoint --rate --burst"
     " --concurrency --quota --budget --uses --expires --schedule --json",

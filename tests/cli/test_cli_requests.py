@@ -172,7 +172,11 @@ def test_a_certificate_file_is_named_by_its_whole_path(run: Run, api: FakeApi) -
 def test_the_interface_gives_its_networks(run: Run, api: FakeApi) -> None:
     api.answer("POST", "/networks", {"name": "here", "blocks": []})
     run("network", "add", "here", "--interface", "lo", "--json")
-    assert "127.0.0.0/8" in api.last.body["blocks"]
+    assert api.last.body == {"name": "here", "interface": "lo"}, (
+        "the server reads its own machine's interface"
+    )
+    run("network", "add", "here", "--listener", "10.0.0.1:8300", "--json")
+    assert api.last.body == {"name": "here", "listener": "10.0.0.1:8300"}
 
 
 def test_filters_go_into_the_query(run: Run, api: FakeApi) -> None:

@@ -77,6 +77,7 @@ class Story:
         self.house = house
         house.add_network("office", "203.0.113.0/24", "2001:db8::/32")
         house.add_network("vpn", "10.8.0.0/16")
+        house.add_network("inside", listener="10.0.0.1:8300")
         self.services = [
             house.add_pair("weather", hosts=HOSTS, price_micros=3),
             house.add_pair("storage", hosts=HOSTS, encoded_slash=True),
@@ -101,7 +102,9 @@ class Story:
         if busy:
             return Policy((), self.limits(2.5))
         if self.maybe(0.3):
-            restrictions.append(Networks(self.some(["office", "vpn", "192.0.2.1", "203.0.113.0/25"])))
+            restrictions.append(
+                Networks(self.some(["office", "vpn", "inside", "192.0.2.1", "203.0.113.0/25"]))
+            )
         if self.maybe(0.15):
             restrictions.append(Origins(self.some(["https://app.example.com", "https://*.example.com"])))
         if self.maybe(0.1):
@@ -184,9 +187,10 @@ class Story:
             "path": self.chance.choice(PATHS if self.maybe(0.3) else PATHS[:4]),
             "address": self.chance.choice(ADDRESSES),
             "origin": self.chance.choice(ORIGINS),
+            "listener": self.chance.choice(["127.0.0.1:8300", "10.0.0.1:8300", "10.0.0.1:8301"]),
         }
         if self.maybe(0.1):
-            del call[self.chance.choice(["method", "path", "address"])]
+            del call[self.chance.choice(["method", "path", "address", "listener"])]
             lonely = self.chance.choice(self.lonely)
             self.same(call, {"check": self.check(lonely, call), "verify": self.verify(lonely, call)})
             return
@@ -226,6 +230,7 @@ class Story:
             f"/{name}{'' if host is None else ':' + host}{call['path']}",
             method=call["method"],
             address=call["address"],
+            listener=call["listener"],
             headers=[] if origin is None else [("origin", origin.encode().decode("latin-1"))],
         )
         assert world.journal.count == before + 2

@@ -14,7 +14,13 @@ from valetkey.decision.decide import UNKNOWN, refuse
 from valetkey.decision.path import PathRefused, judge_path
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.arrival import Arrival, Refused
-from valetkey.gateway.client_address import AddressUnclear, ClientAddress, address_bytes, is_loopback
+from valetkey.gateway.client_address import (
+    AddressUnclear,
+    ClientAddress,
+    address_bytes,
+    is_loopback,
+    listener_of,
+)
 from valetkey.gateway.credentials import Intake, IntakeRefused
 from valetkey.gateway.derive import OPERATION, AskControl, Derive, nobody_to_ask
 from valetkey.gateway.exchange import Exchange
@@ -153,6 +159,7 @@ class Gateway:
     def _read_headers(self, arrival: Arrival, request: Request) -> Decision | None:
         """Note what the call is judged by, and the caller's address, or return why that cannot be known."""
         facts = arrival.headers
+        arrival.listener = listener_of(request.local)
         for name, value in request.headers:
             if name in _WANTED:
                 facts[name] = facts[name] + b", " + value if name in facts else value
@@ -207,6 +214,7 @@ class Gateway:
             arrival.label or service.service.default_host,
             arrival.address,
             None if origin is None else origin.decode("latin-1"),
+            listener=arrival.listener,
         )
         decision, arrival.reserved = node.judge(
             entry, call, arrival.now, service.service.price_micros, address_bytes(arrival.address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from valetkey.decision.address import Address
 from valetkey.decision.call import Call, Decision, Now
+from valetkey.decision.listener import Listener
 from valetkey.decision.path import JudgedPath
 from valetkey.decision.reservation import Reserved
 from valetkey.gateway.credentials import Taken
@@ -23,14 +24,15 @@ class Arrival:
     """Filled in the order of the checks."""
 
     __slots__ = (
-        "address", "call", "entry", "fingerprint", "headers", "label", "now", "operation", "path", "query", "reserved",
-        "runtime", "secret", "service", "taken",
+        "address", "call", "entry", "fingerprint", "headers", "label", "listener", "now", "operation", "path", "query",
+        "reserved", "runtime", "secret", "service", "taken",
     )  # fmt: skip
 
     def __init__(self, now: Now) -> None:
         self.now = now
         self.headers: dict[bytes, bytes] = {}
         self.address: Address | None = None
+        self.listener: Listener | None = None
         self.service: ServiceEntry | None = None
         self.runtime: ServiceRuntime | None = None
         self.label: str | None = None

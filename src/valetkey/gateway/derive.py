@@ -94,6 +94,7 @@ class Derive:
             arrival.address,
             None if origin is None else origin.decode("latin-1"),
             derives=True,
+            listener=arrival.listener,
         )
         # It counts as a call of the key, and costs no money.
         decision, arrival.reserved = node.judge(entry, call, arrival.now, 0, address_bytes(arrival.address))

@@ -51,6 +51,8 @@ class NetworkFact(msgspec.Struct, frozen=True, array_like=True, tag="network"):
 
     name: str
     blocks: tuple[str, ...]
+    listener: str | None = None
+    """The address of ours that it is, instead of blocks."""
 
 
 class PolicyFact(msgspec.Struct, frozen=True, array_like=True, tag="policy"):

@@ -90,6 +90,8 @@ class KeyIndex:
         self._parsed: dict[str, Policy] = {}
         self.parties: dict[str, PartyFact] = {}
         self._networks: dict[str, tuple[str, ...]] = {}
+        self._listeners: dict[str, str] = {}
+        """Named networks that are an address of ours."""
         self._secrets: dict[tuple[str, str, str], SecretFact] = {}
         self._credentials: dict[bytes, CredentialFact] = {}
         self._limits: dict[tuple[str, str], Level] = {}
@@ -239,7 +241,12 @@ class KeyIndex:
         return ()
 
     def _apply_network(self, fact: NetworkFact) -> Iterable[str]:
-        self._networks[fact.name] = fact.blocks
+        self._networks.pop(fact.name, None)
+        self._listeners.pop(fact.name, None)
+        if fact.listener is None:
+            self._networks[fact.name] = fact.blocks
+        else:
+            self._listeners[fact.name] = fact.listener
         # A policy that was never read has made no compiled key.
         naming = {name for name, policy in self._parsed.items() if _names_network(policy, fact.name)}
         return self._forget_policies(naming)
@@ -319,7 +326,7 @@ class KeyIndex:
             if policy is None:
                 policy = msgspec.json.decode(self._policies[policy_id], type=Policy)
                 self._parsed[policy_id] = policy
-            context = compile_context(service.service, self._networks)
+            context = compile_context(service.service, self._networks, self._listeners)
             made = self._compiled_policies[policy_id, service.id] = compile_policy(policy, context)
         return made
 

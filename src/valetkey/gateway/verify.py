@@ -11,6 +11,7 @@ from valetkey.decision.address import Address, parse_address
 from valetkey.decision.call import Call, Decision, Now
 from valetkey.decision.codes import CODES, Code
 from valetkey.decision.decide import UNKNOWN, refuse
+from valetkey.decision.listener import Listener, parse_listener
 from valetkey.decision.path import JudgedPath, PathRefused, judge_path
 from valetkey.decision.reservation import Reserved
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
@@ -41,6 +42,8 @@ class Question(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     path: str | None = None
     address: str | None = None
     origin: str | None = None
+    listener: str | None = None
+    """Address of the own service at which the call arrived, with its port."""
     operation: str | None = None
     cost: float | str | None = None
     """Price of this call in the currency of the budgets, instead of the service's own."""
@@ -83,7 +86,17 @@ _UNREADABLE = _encode(
 class _Judged:
     """What is known of one question."""
 
-    __slots__ = ("address", "decision", "entry", "fingerprint", "now", "path", "reserved", "service")
+    __slots__ = (
+        "address",
+        "decision",
+        "entry",
+        "fingerprint",
+        "listener",
+        "now",
+        "path",
+        "reserved",
+        "service",
+    )
 
     def __init__(self, now: Now, service: str, fingerprint: str, entry: KeyEntry | None) -> None:
         self.now = now
@@ -92,6 +105,7 @@ class _Judged:
         self.entry = entry
         self.path: JudgedPath | None = None
         self.address: Address | None = None
+        self.listener: Listener | None = None
         self.decision = UNKNOWN
         self.reserved: Reserved | None = None
 
@@ -185,6 +199,8 @@ class Verify:
         try:
             if question.address is not None:
                 judged.address = parse_address(question.address)
+            if question.listener is not None:
+                judged.listener = parse_listener(question.listener)
             if question.path is not None:
                 target = question.path.partition("?")[0].encode("utf-8", "replace")
                 judged.path = judge_path(
@@ -198,7 +214,15 @@ class Verify:
             return judged
         if judged.entry is not None:
             address = judged.address
-            call = Call(question.method, judged.path, service_name, None, address, question.origin)
+            call = Call(
+                question.method,
+                judged.path,
+                service_name,
+                None,
+                address,
+                question.origin,
+                listener=judged.listener,
+            )
             if cost is None and service is not None:
                 cost = service.service.price_micros
             judged.decision, judged.reserved = node.judge(

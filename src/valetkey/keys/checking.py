@@ -20,6 +20,8 @@ class CallToCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Value of the Origin header."""
     host: Annotated[str, Meta(max_length=255)] | None = None
     """Name of the upstream host, where the service has several."""
+    listener: Annotated[str, Meta(max_length=100)] | None = None
+    """Address of the gateway that it calls, with a port or without."""
     at: Annotated[str, Meta(max_length=64)] | None = None
     """When, as an RFC 3339 time; left out: now."""
 

@@ -32,6 +32,7 @@ from valetkey.server.desk import Desk
 from valetkey.server.facts import FactLoader
 from valetkey.server.hardening import begin_child, go_first
 from valetkey.server.home import Home
+from valetkey.server.interfaces import catch_up_interfaces, follow_interfaces
 from valetkey.server.lifting import lift_counters
 from valetkey.server.listener import Listener
 from valetkey.server.opening import open_home
@@ -133,6 +134,7 @@ class ControlProcess:
             with opened.store.read() as connection:
                 lift_counters(connection, opened.workspace, self._counters, time.time())
             self._counters.lifted = True
+        await loop.run_in_executor(self._writer, catch_up_interfaces, frame)
         await self._workers.listen(self._home.worker_socket)
         desk = Desk(
             home=self._home,
@@ -151,6 +153,7 @@ class ControlProcess:
             self._hear(reader),
             self._latch(desk),
             self._forget(),
+            follow_interfaces(desk),
             every(LOOK_SECONDS, self._look_at_certificate),
         ):
             self._tasks.start(work)

@@ -160,7 +160,11 @@ networks = Table(
     _id(),
     _workspace(),
     Column("name", Text, nullable=False),
+    # As they are now: of an interface of this machine they change with its addresses.
     Column("blocks", Text, nullable=False),
+    Column("interface", Text, nullable=True),
+    # Or whoever calls at this address of ours.
+    Column("listener", Text, nullable=True),
     _time("created"),
     UniqueConstraint("workspace_id", "name"),
     sqlite_strict=True,

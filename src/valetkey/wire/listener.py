@@ -82,7 +82,7 @@ class Connection(Paced):
 
     __slots__ = (
         "_again", "_current", "_deaf", "_dropped", "_going", "_head_bytes", "_headers", "_held", "_in_head",
-        "_lingering", "_listener", "_loop", "_moved", "_parser", "_parsing", "_plain", "_queue", "_reading",
+        "_lingering", "_listener", "_local", "_loop", "_moved", "_parser", "_parsing", "_plain", "_queue", "_reading",
         "_transport", "_unparsed", "_url",
         "deadline", "peer",
     )  # fmt: skip
@@ -114,6 +114,7 @@ class Connection(Paced):
         self._again = False
         """Whether the parser is being told once more about the request that is being read."""
         self._lingering = False
+        self._local: tuple[str, int] | None = None
         self.peer = ""
         self.deadline = self._loop.time() + HEAD_SECONDS
         """When the sweep closes it, in the loop's time: only while no call is open on it."""
@@ -122,6 +123,14 @@ class Connection(Paced):
     def date(self) -> bytes:
         """The Date header of now."""
         return self._listener.date
+
+    @property
+    def local(self) -> tuple[str, int] | None:
+        """Address and port of ours that the caller reached."""
+        if self._local is None and self._transport is not None:
+            name = self._transport.get_extra_info("sockname")
+            self._local = name[:2] if isinstance(name, tuple) else None
+        return self._local
 
     # -- the transport's side
 

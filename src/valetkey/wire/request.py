@@ -54,6 +54,11 @@ class Line(Protocol):
 
     peer: str
     """The caller's address as text."""
+
+    @property
+    def local(self) -> tuple[str, int] | None:
+        """Address and port of ours that the caller reached, None where nobody knows."""
+
     paused: bool
     """Whether the caller takes no more for now."""
 
@@ -122,6 +127,11 @@ class Request(Pieces):
     def peer(self) -> str:
         """The address the connection comes from."""
         return self._line.peer
+
+    @property
+    def local(self) -> tuple[str, int] | None:
+        """Address and port of ours that the connection goes to, None where nobody knows."""
+        return self._line.local
 
     def joined(self, name: bytes) -> bytes:
         """All values of a header in one, with a comma between them; empty where there is none."""

@@ -70,6 +70,7 @@ def show(key_id: str, value: bool, as_json: bool) -> None:
 @click.option("--address", metavar="A", help="Where it comes from.")
 @click.option("--origin", metavar="O", help="Web origin it comes from.")
 @click.option("--host", metavar="NAME", help="Which of the service's hosts it goes to.")
+@click.option("--listener", metavar="ADDRESS[:PORT]", help="Which address of the gateway it calls.")
 @click.option("--at", metavar="TIME", help="When, as an RFC 3339 time; now, when not said.")
 @json_flag
 def check(
@@ -79,6 +80,7 @@ def check(
     address: str | None,
     origin: str | None,
     host: str | None,
+    listener: str | None,
     at: str | None,
     as_json: bool,
 ) -> None:
@@ -91,6 +93,7 @@ def check(
         address=address,
         origin=origin,
         host=host,
+        listener=listener,
         at=at,
     )
     answer = connect().post(f"/keys/{segment(key_id)}/check", body)

@@ -116,6 +116,8 @@ def upgrade() -> None:
         sa.Column("workspace_id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("blocks", sa.Text(), nullable=False),
+        sa.Column("interface", sa.Text(), nullable=True),
+        sa.Column("listener", sa.Text(), nullable=True),
         sa.Column("created", INSTANT, nullable=False),
         sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_networks_workspace_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_networks")),
