@@ -10,6 +10,7 @@ from typing import Any
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "networks": ("203.0.113.0/24", "203.0.113.7", "2001:db8:7::/48", "office"),
+    "sticky": ("--sticky",),
     "origins": ("https://app.example.com", "https://*.example.com", "http://localhost:3000"),
     "hosts": ("api", "files"),
     "endpoints": ("GET /v1/models", "GET,POST /v1/files/**", "/v1/models/*", "POST files/v1/files", "chat"),
@@ -17,6 +18,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 }
 REFUSED: dict[str, tuple[str, ...]] = {
     "networks": ("203.0.113.0/33",),
+    "sticky": (),
     "origins": ("https://*.com/path",),
     "hosts": ("https://api.example.com",),
     "endpoints": ("GET /v1/../admin", "FETCH /v1/models"),
@@ -26,6 +28,8 @@ NOTES: dict[str, str] = {
     "networks": "A block (CIDR), an address, or a name made with `valetkey network add`: of blocks, of an "
     "interface of the server's machine, or of an address at which it is called. IPv4 addresses written as "
     "IPv6 are the same address.",
+    "sticky": "A switch. `valetkey key show` says the address; `valetkey key unpin` lets the next call pin anew. "
+    "What is derived from a pinned key is held to it too.",
     "origins": "Scheme, host and, where it is not the scheme's own, port. `*.` at the front stands for every name "
     "below. An origin is what an honest browser says: it keeps other sites away, not programs.",
     "hosts": "The names that the service gives its upstream hosts; `valetkey service show NAME` lists them. A caller "
@@ -52,6 +56,8 @@ WRONG_LIMITS: dict[str, tuple[str, ...]] = {
 def restriction(kind: Any, text: str) -> Any:
     """The restriction of one example. Raises `InvalidRestriction`."""
     name = kind.__struct_config__.tag
+    if name == "sticky":
+        return kind()
     if name == "schedule":
         return kind.parse(text)
     return kind(allow=(text,))

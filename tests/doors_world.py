@@ -157,6 +157,15 @@ class Doors:
             connection.execute(update(table).where(table.c.id == identifier).values(**values))
         self.tell((kind, identifier))
 
+    def is_sticky(self, key: MadeKey) -> bool:
+        entry = self.world.index.get(key.id)
+        assert entry is not None
+        return bool(self.world.index.compiled(entry).plan.checks.sticky)
+
+    def unpin(self, key: MadeKey) -> None:
+        """As `key unpin` does in the end."""
+        self.world.counters.pin(key.fact.block, None)
+
     # -- the doors
 
     def check(self, key: MadeKey | str, **call: Any) -> CheckedKey:

@@ -22,7 +22,8 @@ VERBS = {
     "init": "", "serve": "", "demo": "", "status": "", "doctor": "", "events": "", "usage": "", "completion": "",
     "help": "",
     "service": "add list show change lock unlock remove credential credentials", "secret": "set list versions retire",
-    "network": "add list", "party": "add list", "key": "issue derive list find show check change suspend resume revoke",
+    "network": "add list", "party": "add list",
+    "key": "issue derive list find show check change suspend resume revoke unpin",
     "audit": "list verify", "token": "issue list revoke", "limit": "change list", "clock": "accept",
     "partner": "add list show change end",
 }  # fmt: skip
@@ -37,7 +38,7 @@ FLAGS = {
     "network add": "--interface --listener",
     "limit change": "--holder --service --rate --burst --concurrency --quota --budget --clear --json",
     "key issue": "--kind --holder --label --environment --network --origin --endpoint --deny-endpoint --rate --burst"
-    " --concurrency --quota --budget --uses --expires --schedule --json",
+    " --concurrency --quota --budget --uses --expires --schedule --sticky --json",
     "key revoke": "--let-finish --json",
     "key suspend": "--let-finish --json",
     "key resume": "--let-finish --json",

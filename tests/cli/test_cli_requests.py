@@ -78,6 +78,8 @@ ASKED = [
     ),
     ("key change key_1 --label ci --expires never --rate 2/s", "PATCH", "/keys/key_1",
      {"label": "ci", "expires": "never", "terms": {"rate": "2/s"}}),
+    ("key change key_1 --clear sticky", "PATCH", "/keys/key_1", {"terms": {"sticky": False}}),
+    ("key unpin key_1", "POST", "/keys/key_1/unpin", None),
     ("key change key_1 --clear network --clear rate --uses 3", "PATCH", "/keys/key_1",
      {"terms": {"uses": 3, "networks": [], "rate": ""}}),
     ("key change key_1 --clear concurrency --clear uses", "PATCH", "/keys/key_1",
@@ -119,7 +121,7 @@ def test_every_flag_of_key_issue_becomes_a_field(run: Run, api: FakeApi) -> None
         "https://a.example", "--host", "api", "--endpoint", "GET /v1/models", "--endpoint", "chat",
         "--deny-endpoint", "POST /v1/files", "--rate", "5/s", "--burst", "10", "--concurrency", "8", "--quota",
         "1000/day", "--quota", "10/hour", "--budget", "5.00/month", "--uses", "3", "--schedule",
-        "mon-fri 08:00-18:00 Europe/Berlin", "--idempotency-key", "a-b-c", "--json",
+        "mon-fri 08:00-18:00 Europe/Berlin", "--sticky", "--idempotency-key", "a-b-c", "--json",
     )  # fmt: skip
     assert done.code == 0
     assert api.last.headers["idempotency-key"] == "a-b-c"
@@ -130,7 +132,7 @@ def test_every_flag_of_key_issue_becomes_a_field(run: Run, api: FakeApi) -> None
             "networks": ["office", "10.0.0.0/8"], "origins": ["https://a.example"], "hosts": ["api"],
             "endpoints": ["GET /v1/models", "chat"], "deny_endpoints": ["POST /v1/files"], "rate": "5/s",
             "burst": 10, "concurrency": 8, "quotas": ["1000/day", "10/hour"], "budgets": ["5.00/month"],
-            "uses": 3, "schedule": "mon-fri 08:00-18:00 Europe/Berlin",
+            "uses": 3, "schedule": "mon-fri 08:00-18:00 Europe/Berlin", "sticky": True,
         },
     }  # fmt: skip
 

@@ -31,7 +31,7 @@ from running_server import RunningServer, ValetKey
 from valetkey.decision.codes import Code
 from valetkey.decision.limits import Budget, Limits, Quota, Rate, Window
 from valetkey.decision.policy import Policy
-from valetkey.decision.restrictions import Endpoints, Hosts, Networks, Origins, Schedule
+from valetkey.decision.restrictions import Endpoints, Hosts, Networks, Origins, Schedule, Sticky
 from valetkey.services.origin import Origin
 
 pytestmark = pytest.mark.real
@@ -106,6 +106,8 @@ class Story:
                 Networks(self.some(["office", "vpn", "inside", "192.0.2.1", "203.0.113.0/25"]))
             )
         if self.maybe(0.15):
+            restrictions.append(Sticky())
+        if self.maybe(0.15):
             restrictions.append(Origins(self.some(["https://app.example.com", "https://*.example.com"])))
         if self.maybe(0.1):
             restrictions.append(Hosts(self.some(["api", "files"], 1)))
@@ -138,9 +140,14 @@ class Story:
             how["expires"] = self.house.clock.wall + self.chance.choice([-1, 0, 3600, 86400 * 3])
         upstream, own = self.services[which]
         hosts = policy.find(Hosts) is not None
+        if hosts:
+            # What verify refuses for its host pins nothing there.
+            policy = Policy(tuple(r for r in policy.restrictions if not isinstance(r, Sticky)), policy.limits)
         # What verify refuses for its host is not counted at ancestors: so those must be limited to hosts too.
         family = [pair for pair in self.keys if pair[0].fact.service_id == upstream and pair[2] >= hosts]
         parents: tuple[MadeKey | None, MadeKey | None] = (None, None)
+        if policy.find(Sticky) is not None:
+            family = [pair for pair in family if not pair[2]]
         if family and self.maybe(0.4):
             *parents, above = self.chance.choice(family)  # type: ignore[assignment]
             hosts = hosts or above
@@ -156,7 +163,7 @@ class Story:
         for kind, identifier, values in self.taken_back:
             self.house.change(kind, identifier, **values)
         self.taken_back = []
-        match self.chance.randrange(6):
+        match self.chance.randrange(7):
             case 0:
                 state = self.chance.choice(["suspended", "revoked"])
                 for key in self.chance.choice(self.keys)[:2]:
@@ -172,6 +179,10 @@ class Story:
                 )
             case 3:
                 self.add_key()
+            case 4:
+                sticky = [pair for pair in self.keys if self.house.is_sticky(pair[0])]
+                for key in self.chance.choice(sticky)[:2] if sticky else ():
+                    self.house.unpin(key)
             case _:
                 self.house.clock.advance(self.chance.choice([0.3, 1, 60, 600, 3600, 7200]))
 

@@ -49,6 +49,9 @@ class Unit:
     counted_anew: bool = False
     """Whether a limit changed, so that its counter must be lifted to what the journal has seen already."""
 
+    unpinned: list[int] = field(default_factory=list)
+    """Blocks of keys that are pinned to no address any more."""
+
     def new_id(self, prefix: str) -> str:
         return new_id(prefix, self.random)
 
@@ -103,6 +106,7 @@ class Performed(Generic[Answer]):
     answer: Answer
     changed: tuple[tuple[str, str], ...]
     counted_anew: bool
+    unpinned: tuple[int, ...]
     entry: AuditEntry
 
 
@@ -161,7 +165,7 @@ class Frame:
             entry = _enter(unit, made.action, "done")
             if in_the_end is not None:
                 in_the_end(unit, answer)
-        return Performed(answer, tuple(unit.changed), unit.counted_anew, entry)
+        return Performed(answer, tuple(unit.changed), unit.counted_anew, tuple(unit.unpinned), entry)
 
     def _unit(self, connection: Connection, actor: Actor, environment: str) -> Unit:
         return Unit(connection, actor, self.workspace, environment, self.wall(), self.random, self.keyring)

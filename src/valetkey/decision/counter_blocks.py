@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from valetkey.decision.address import Place
 from valetkey.decision.call import Now
 from valetkey.decision.codes import Code
 from valetkey.decision.counter_layout import (
@@ -19,6 +20,8 @@ from valetkey.decision.counter_layout import (
     HEADER_CELLS,
     LIVE,
     OPEN_CALLS,
+    PIN,
+    PIN_PLACE,
     QUOTAS,
     RATE,
     SLOTS,
@@ -29,6 +32,7 @@ from valetkey.decision.reservation import (
     LimitRefusal,
     Plan,
     Reserved,
+    not_from_there,
     over_budget,
     over_quota,
     too_fast,
@@ -71,7 +75,12 @@ class CounterBlocks:
         return tuple(cells)
 
     def reserve(
-        self, plan: Plan, cost_micros: int | None, now: Now, address_cells: tuple[int, ...] = ()
+        self,
+        plan: Plan,
+        cost_micros: int | None,
+        now: Now,
+        address_cells: tuple[int, ...] = (),
+        address: bytes | None = None,
     ) -> Reserved | LimitRefusal:
         """Check all, then write all. Raises `NotEnlisted` if this worker's slot is no longer its own."""
         if cost_micros is not None and cost_micros < 0:
@@ -82,6 +91,11 @@ class CounterBlocks:
                 raise NotEnlisted(f"Worker slot {self._slot} is not this worker's. Start the worker anew.")
         targets: list[int] = []
         values: list[int] = []
+        pinned: tuple[int, ...] = ()
+        if plan.checks.sticky:
+            elsewhere, pinned = self._check_pins(plan, address, targets, values)
+            if elsewhere is not None:
+                return elsewhere
         refusal = self._check(plan, cost_micros, now, address_cells, targets, values)
         cells = self._cells
         if refusal is not None:
@@ -90,13 +104,21 @@ class CounterBlocks:
             return refusal
         for target, value in zip(targets, values, strict=True):
             cells[target] = value
-        return Reserved(plan, cost_micros or 0, now.monotonic, address_cells, values)
+        return Reserved(plan, cost_micros or 0, now.monotonic, address_cells, values, pinned=pinned)
 
     def peek(
-        self, plan: Plan, cost_micros: int | None, now: Now, address_cells: tuple[int, ...] = ()
+        self,
+        plan: Plan,
+        cost_micros: int | None,
+        now: Now,
+        address_cells: tuple[int, ...] = (),
+        address: bytes | None = None,
     ) -> LimitRefusal | None:
         """The checks of `reserve` without any writing."""
         self._look_who_lives()
+        elsewhere, _ = self._check_pins(plan, address, [], [])
+        if elsewhere is not None:
+            return elsewhere
         return self._check(plan, cost_micros, now, address_cells, [], [])
 
     def _check(
@@ -168,6 +190,46 @@ class CounterBlocks:
                 targets.append(cell)
                 values.append(value + cost)
         return None
+
+    def _check_pins(
+        self, plan: Plan, address: bytes | None, targets: list[int], values: list[int]
+    ) -> tuple[LimitRefusal | None, tuple[int, ...]]:
+        """As `_check`; also the blocks that are to be pinned. A pin is not given back: others came to rely on it."""
+        pinned: list[int] = []
+        for level in plan.checks.sticky:
+            subject = plan.levels[level]
+            if address is None:
+                return not_from_there(subject), ()
+            version, place = _place_of(address)
+            found = self.pinned(subject.block)
+            if found is None:
+                targets += (plan.bases[level] + PIN_PLACE, plan.bases[level] + PIN)
+                values += (place, version)
+                pinned.append(subject.block)
+            elif found != (version, place):
+                return not_from_there(subject), ()
+        return None, tuple(pinned)
+
+    def pins(self, plan: Plan) -> tuple[tuple[bool, Place], ...]:
+        """See `Counters`."""
+        levels = [plan.levels[place] for place in plan.checks.sticky]
+        found = ((level.name == "key", self.pinned(level.block)) for level in levels)
+        return tuple((own, place) for own, place in found if place is not None)
+
+    def pinned(self, block: int) -> Place | None:
+        """What the key with that block is pinned to."""
+        first = FIRST_BLOCK + block * BLOCK_CELLS
+        version = self._cells[first + PIN]
+        return (version, self._cells[first + PIN_PLACE]) if version else None
+
+    def pin(self, block: int, place: Place | None) -> None:
+        """Pin it, whatever it is pinned to; None: to nothing."""
+        first = FIRST_BLOCK + block * BLOCK_CELLS
+        if place is None:
+            self._cells[first + PIN] = 0
+        else:
+            self._cells[first + PIN_PLACE] = place[1]
+            self._cells[first + PIN] = place[0]
 
     def _look_who_lives(self) -> None:
         seen = bytes(self._cells[LIVE : LIVE + SLOTS])
@@ -283,3 +345,10 @@ class CounterBlocks:
     def retire(self, slot: int) -> None:
         """The worker of `slot` is dead: with this one store none of its open calls counts any more."""
         self._cells[LIVE + slot] &= ~1
+
+
+def _place_of(address: bytes) -> Place:
+    """Of the octets of an address."""
+    if len(address) == 4:
+        return 4, int.from_bytes(address, "big")
+    return 6, int.from_bytes(address[:8], "big")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from threading import Lock
 
+from valetkey.decision.address import Place
 from valetkey.decision.call import Now
 from valetkey.decision.counter_blocks import CounterBlocks
 from valetkey.decision.counter_layout import BLOCK_CELLS, CELL, FIRST_BLOCK
@@ -40,7 +41,7 @@ class LocalCounters:
         """See `Counters`."""
         with self._lock:
             blocks = self._fit(plan)
-            return blocks.reserve(plan, cost_micros, now, blocks.address_cells(plan, address))
+            return blocks.reserve(plan, cost_micros, now, blocks.address_cells(plan, address), address)
 
     def peek(
         self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None
@@ -48,7 +49,12 @@ class LocalCounters:
         """See `Counters`."""
         with self._lock:
             blocks = self._fit(plan)
-            return blocks.peek(plan, cost_micros, now, blocks.address_cells(plan, address))
+            return blocks.peek(plan, cost_micros, now, blocks.address_cells(plan, address), address)
+
+    def pins(self, plan: Plan) -> tuple[tuple[bool, Place], ...]:
+        """See `Counters`."""
+        with self._lock:
+            return self._fit(plan).pins(plan)
 
     def settle(self, reserved: Reserved, actual_micros: int | None = None) -> None:
         """See `Counters`."""

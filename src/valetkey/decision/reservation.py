@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from valetkey.decision.address import Place
 from valetkey.decision.call import Now
 from valetkey.decision.codes import Code
 from valetkey.decision.counter_layout import BLOCK_CELLS, BUDGETS, FIRST_BLOCK, MAX_BLOCKS, QUOTAS
@@ -19,6 +20,10 @@ from valetkey.decision.limits import WINDOWS, Limits, calls
 
 CONCURRENCY_RETRY: Final = 1.0
 """Seconds: nobody knows when one ends. Short for a person, long for a loop."""
+
+
+PINNED: Final = "It is pinned to the address that used it first"
+"""Why a sticky key refuses a call from elsewhere."""
 
 
 class RateState(msgspec.Struct, frozen=True, gc=False):
@@ -60,17 +65,19 @@ class Level(msgspec.Struct, frozen=True):
     """``key``, ``ancestor``, ``holder``, ``service`` or ``workspace``."""
     block: int
     limits: Limits
+    sticky: bool = False
+    """Whether the first call pins it to an address."""
 
     @classmethod
-    def compile(cls, name: str, block: int, limits: Limits) -> Level:
+    def compile(cls, name: str, block: int, limits: Limits, *, sticky: bool = False) -> Level:
         """A level of a plan. Raises ValueError for a block number that cannot be."""
         if not 0 <= block < MAX_BLOCKS:
             raise ValueError(f"There is no block of counters {block}.")
-        return cls(name, block, limits)
+        return cls(name, block, limits, sticky)
 
     @property
     def limited(self) -> bool:
-        return not self.limits.unlimited
+        return self.sticky or not self.limits.unlimited
 
 
 class Checks(msgspec.Struct, frozen=True, gc=False):
@@ -79,6 +86,8 @@ class Checks(msgspec.Struct, frozen=True, gc=False):
     Each entry begins with the number of its level; the order of the fields is the order of the checks.
     """
 
+    sticky: tuple[int, ...]
+    """Levels that are pinned to an address, or are to be."""
     uses: tuple[tuple[int, int], ...]
     """Level, limit."""
     rates: tuple[tuple[int, int, int], ...]
@@ -94,9 +103,10 @@ class Checks(msgspec.Struct, frozen=True, gc=False):
 
 
 @lru_cache(maxsize=4096)
-def _checks(limits: tuple[Limits, ...]) -> Checks:
+def _checks(limits: tuple[Limits, ...], sticky: tuple[int, ...] = ()) -> Checks:
     levels = tuple(enumerate(limits))
     return Checks(
+        sticky=sticky,
         uses=tuple((i, own.uses) for i, own in levels if own.uses is not None),
         rates=tuple((i, own.rate.interval, own.rate.tolerance) for i, own in levels if own.rate),
         address_rates=tuple(
@@ -115,7 +125,7 @@ def _checks(limits: tuple[Limits, ...]) -> Checks:
             for i, own in levels
             for budget in own.budgets
         ),
-        counted=tuple(i for i, own in levels if own != Limits(address_rate=own.address_rate)),
+        counted=tuple(i for i, own in levels if i in sticky or own != Limits(address_rate=own.address_rate)),
     )
 
 
@@ -139,7 +149,8 @@ class Plan(msgspec.Struct, gc=False, eq=False):
         blocks = [level.block for level in self.levels]
         if len(set(blocks)) != len(blocks):
             raise ValueError("Two levels of a plan share a block of counters. Give each subject its own.")
-        self.checks = _checks(tuple(level.limits for level in self.levels))
+        sticky = tuple(place for place, level in enumerate(self.levels) if level.sticky)
+        self.checks = _checks(tuple(level.limits for level in self.levels), sticky)
         self.bases = tuple(FIRST_BLOCK + block * BLOCK_CELLS for block in blocks)
         counted = [blocks[i] for i in self.checks.counted]
         self.spans = _spans(counted)
@@ -167,6 +178,8 @@ class Reserved(msgspec.Struct, gc=False, eq=False):
     values: list[int]
     """The counters as they were written, in the order of the checks: they tell the windows charged."""
     open: bool = True
+    pinned: tuple[int, ...] = ()
+    """Blocks of keys that this call pinned to its address."""
 
 
 class Counters(Protocol):
@@ -182,11 +195,20 @@ class Counters(Protocol):
     ) -> LimitRefusal | None:
         """What `reserve` would refuse, without taking anything."""
 
+    def pins(self, plan: Plan) -> tuple[tuple[bool, Place], ...]:
+        """What the key (True) and those that it comes from (False) are pinned to, for `decide`."""
+
     def settle(self, reserved: Reserved, actual_micros: int | None = None) -> None:
         """The call has ended and cost this much (None: as reserved). Twice is once."""
 
     def give_back(self, reserved: Reserved, now: Now) -> None:
         """The call never left: undo all of it. Twice is once."""
+
+
+def not_from_there(level: Level) -> LimitRefusal:
+    """Another call was faster, from another address."""
+    above = "" if level.name == "key" else " (set where this key comes from)"
+    return LimitRefusal(Code.NETWORK_DENIED, level.name, "", f"{PINNED}{above}.")
 
 
 def used_up(level: Level) -> LimitRefusal:

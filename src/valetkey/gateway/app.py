@@ -23,9 +23,9 @@ from valetkey.gateway.client_address import (
 )
 from valetkey.gateway.credentials import Intake, IntakeRefused
 from valetkey.gateway.derive import OPERATION, AskControl, Derive, nobody_to_ask
+from valetkey.gateway.entries import KeyEntry, ServiceEntry
 from valetkey.gateway.exchange import Exchange
 from valetkey.gateway.floods import Floods
-from valetkey.gateway.index import KeyEntry, ServiceEntry
 from valetkey.gateway.logged import header_text, masked, query_names
 from valetkey.gateway.node import Node, milliseconds
 from valetkey.gateway.refusal import problem, readiness

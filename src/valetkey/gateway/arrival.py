@@ -8,8 +8,8 @@ from valetkey.decision.listener import Listener
 from valetkey.decision.path import JudgedPath
 from valetkey.decision.reservation import Reserved
 from valetkey.gateway.credentials import Taken
+from valetkey.gateway.entries import KeyEntry, ServiceEntry
 from valetkey.gateway.facts import SecretVersion
-from valetkey.gateway.index import KeyEntry, ServiceEntry
 from valetkey.gateway.runtime import ServiceRuntime
 
 

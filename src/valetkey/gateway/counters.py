@@ -23,6 +23,7 @@ from weakref import WeakSet
 import msgspec
 
 from valetkey import syscalls
+from valetkey.decision.address import Place
 from valetkey.decision.call import Now
 from valetkey.decision.counter_blocks import CounterBlocks
 from valetkey.decision.counter_layout import (
@@ -241,7 +242,7 @@ class SharedCounters:
             cells = blocks.address_cells(plan, address) if plan.checks.address_rates else ()
             try:
                 self._hold(plan, cells)
-                return blocks.reserve(plan, cost_micros, now, cells)
+                return blocks.reserve(plan, cost_micros, now, cells, address)
             finally:
                 self._free()
 
@@ -255,7 +256,7 @@ class SharedCounters:
             cells = self._blocks.address_cells(plan, address)
             try:
                 self._hold(plan, cells)
-                return self._blocks.peek(plan, cost_micros, now, cells)
+                return self._blocks.peek(plan, cost_micros, now, cells, address)
             finally:
                 self._free()
 
@@ -287,6 +288,28 @@ class SharedCounters:
                 self._blocks.give_back(reserved, now)
             finally:
                 self._free()
+
+    def pins(self, plan: Plan) -> tuple[tuple[bool, Place], ...]:
+        """See `Counters`. Without a lock: who is late is told by `reserve`."""
+        with self._threads:
+            if plan.top >= self._capacity:
+                self._reach(plan.top)
+            return self._blocks.pins(plan)
+
+    def pinned(self, block: int) -> Place | None:
+        """What the key with that block is pinned to."""
+        with self._threads:
+            if block >= self._capacity:
+                self._reach(block)
+            return self._blocks.pinned(block)
+
+    def pin(self, block: int, place: Place | None) -> None:
+        """For whoever keeps pins: see `CounterBlocks.pin`."""
+        with self._threads:
+            if block >= self._capacity:
+                self._reach(block)
+            with self._held(_range(_FIRST_BYTE + block * _BLOCK_BYTES, _BLOCK_BYTES)):
+                self._blocks.pin(block, place)
 
     def read(self, block: int) -> tuple[int, ...]:
         """All cells of a block, without a lock: each is whole, but they may be of different calls."""

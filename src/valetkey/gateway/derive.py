@@ -13,7 +13,7 @@ from valetkey.decision.codes import Code
 from valetkey.decision.decide import UNKNOWN, refuse
 from valetkey.gateway.arrival import Arrival, Refused
 from valetkey.gateway.client_address import address_bytes
-from valetkey.gateway.index import KeyEntry
+from valetkey.gateway.entries import KeyEntry
 from valetkey.gateway.node import Node, milliseconds
 from valetkey.gateway.refusal import problem
 from valetkey.journal.records import Closed, End, Opened, Personal

@@ -30,7 +30,7 @@ from valetkey.wire.request import CallerGone, Request
 from valetkey.wire.upstream import Answer, AnswerBroken, Body
 
 if TYPE_CHECKING:
-    from valetkey.gateway.index import ServiceEntry
+    from valetkey.gateway.entries import ServiceEntry
     from valetkey.gateway.node import Node
     from valetkey.gateway.runtime import ServiceRuntime
     from valetkey.gateway.scrub import Needles

@@ -183,6 +183,13 @@ class Noted(msgspec.Struct, frozen=True, tag="noted"):
     key_id: str
 
 
+class PinNoted(msgspec.Struct, frozen=True, tag="pin-noted"):
+    """Answer to `Pinned`: it stands in the database."""
+
+    key_id: str
+    number: int
+
+
 class Derived(msgspec.Struct, frozen=True, tag="derived"):
     """Answer to `Derive`: status and body for the caller. The body may hold a plain key."""
 
@@ -194,7 +201,7 @@ class Derived(msgspec.Struct, frozen=True, tag="derived"):
         return f"Derived(number={self.number}, body=***)"
 
 
-ToWorker: TypeAlias = Welcome | Facts | Change | Lease | Noted | Derived
+ToWorker: TypeAlias = Welcome | Facts | Change | Lease | Noted | PinNoted | Derived
 
 
 # Worker -> control process
@@ -233,6 +240,13 @@ class Exposed(msgspec.Struct, frozen=True, tag="exposed"):
     key_id: str
 
 
+class Pinned(msgspec.Struct, frozen=True, tag="pinned"):
+    """A sticky key was pinned by its first call. Said again until it is `PinNoted`."""
+
+    key_id: str
+    number: int
+
+
 class Derive(msgspec.Struct, frozen=True, tag="derive"):
     """Whoever holds a key asks for one derived from it; the worker has judged that it may."""
 
@@ -241,4 +255,4 @@ class Derive(msgspec.Struct, frozen=True, tag="derive"):
     body: bytes
 
 
-FromWorker: TypeAlias = Hello | Ready | Acknowledged | Renew | Exposed | Derive
+FromWorker: TypeAlias = Hello | Ready | Acknowledged | Renew | Exposed | Pinned | Derive

@@ -16,7 +16,7 @@ from valetkey.decision.path import JudgedPath, PathRefused, judge_path
 from valetkey.decision.reservation import Reserved
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.client_address import address_bytes
-from valetkey.gateway.index import KeyEntry
+from valetkey.gateway.entries import KeyEntry
 from valetkey.gateway.logged import free_text, masked
 from valetkey.gateway.node import Node, milliseconds
 from valetkey.gateway.refusal import plain_answer, problem

@@ -8,6 +8,7 @@ from sqlalchemy import insert
 from valetkey.access.actor import ActorKind
 from valetkey.access.operation import Unit
 from valetkey.decision.policy import Policy, State
+from valetkey.decision.restrictions import Sticky
 from valetkey.durations import parse_instant, parse_span
 from valetkey.keys.drafting import Terms
 from valetkey.keys.format import generate
@@ -101,6 +102,7 @@ def make_key(
             expires=expires,
             review=None if review is None else unit.wall + parse_span(review),
             parent_id=parent,
+            pinned=None if policy.find(Sticky) is None else "",
             sealed=unit.keyring.seal(
                 plain, IssuedKeyContext(unit.workspace, stored.id, environment_id, identifier)
             )

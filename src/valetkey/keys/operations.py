@@ -9,7 +9,8 @@ from sqlalchemy import Connection, select, update
 
 from valetkey.access.operation import Unit, operation
 from valetkey.agreements.operations import agreed_limits
-from valetkey.decision.policy import State
+from valetkey.decision.policy import Policy, State
+from valetkey.decision.restrictions import Sticky
 from valetkey.durations import parse_instant
 from valetkey.errors import Conflict, Invalid
 from valetkey.journal.actions import AuditAction
@@ -55,6 +56,14 @@ class KeyName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
 
 
+class PinKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which key, and to what."""
+
+    id: str
+    place: str
+    """An IPv4 address or an IPv6 /64."""
+
+
 @operation(AuditAction.KEY_ISSUE)
 def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
     """Make a key. Raises `Invalid`, `NotFound` and `Conflict`."""
@@ -96,6 +105,7 @@ def change_key(unit: Unit, request: ChangeKey) -> KeyView:
     stored = get_service(unit.connection, unit.workspace, view.service)
     check_names(unit, policy, stored.service)
     values: dict[str, Any] = {"policy_id": policy_id(unit, policy)}
+    values |= _change_sticky(unit, view, policy)
     if request.label is not None:
         values["label"] = check_label(request.label)
     if request.expires is not None:
@@ -126,6 +136,34 @@ def suspend_key(unit: Unit, request: KeyName) -> KeyView:
 def resume_key(unit: Unit, request: KeyName) -> KeyView:
     """Let a suspended key work again."""
     return _set_state(unit, _living(unit, request.id), State.ACTIVE)
+
+
+@operation(AuditAction.KEY_UNPIN)
+def unpin_key(unit: Unit, request: KeyName) -> KeyView:
+    """Let the next call pin a sticky key anew, from wherever it comes. Twice is once."""
+    view = _living(unit, request.id)
+    if view.policy.find(Sticky) is None:
+        raise Conflict(
+            "This key is pinned to no address: it is not sticky.",
+            f"Make it so: valetkey key change {request.id} --sticky",
+        )
+    unit.connection.execute(update(tables.keys).where(tables.keys.c.id == request.id).values(pinned=""))
+    unit.unpinned.append(_block(unit, request.id))
+    unit.subject = f"key:{request.id}"
+    unit.details |= {"service": view.service, "holder": view.holder}
+    return msgspec.structs.replace(view, pinned=None)
+
+
+@operation(AuditAction.KEY_PIN)
+def pin_key(unit: Unit, request: PinKey) -> KeyView:
+    """Note what a key's first call pinned it to. The audit names no address: those can be erased."""
+    view = get_key(unit.connection, unit.workspace, request.id)
+    unit.connection.execute(
+        update(tables.keys).where(tables.keys.c.id == request.id).values(pinned=request.place)
+    )
+    unit.subject = f"key:{request.id}"
+    unit.details |= {"service": view.service, "holder": view.holder}
+    return msgspec.structs.replace(view, pinned=request.place)
 
 
 @operation(AuditAction.KEY_REVOKE)
@@ -184,6 +222,21 @@ def latch_expired(connection: Connection, workspace: str, wall: float) -> list[s
     if found:
         connection.execute(update(keys).where(keys.c.id.in_(found)).values(ended=wall))
     return list(found)
+
+
+def _change_sticky(unit: Unit, view: KeyView, policy: Policy) -> dict[str, Any]:
+    before, after = (one.find(Sticky) is not None for one in (view.policy, policy))
+    if before == after:
+        return {}
+    if before:
+        unit.unpinned.append(_block(unit, view.id))
+    return {"pinned": "" if after else None}
+
+
+def _block(unit: Unit, key_id: str) -> int:
+    return int(
+        unit.connection.execute(select(tables.keys.c.block).where(tables.keys.c.id == key_id)).scalar_one()
+    )
 
 
 def _living(unit: Unit, key_id: str) -> KeyView:

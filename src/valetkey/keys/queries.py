@@ -52,6 +52,8 @@ class KeyView(msgspec.Struct, frozen=True):
     sentences: tuple[str, ...]
     exposed: float | None = None
     """Since when others may have read it: it came in plain text over a network."""
+    pinned: str | None = None
+    """Of a sticky key: the address (IPv6: the /64) of its first call."""
 
 
 class KeyPage(msgspec.Struct, frozen=True):
@@ -98,6 +100,7 @@ def _view(row: Any) -> KeyView:
         policy=policy,
         sentences=policy.sentences(),
         exposed=row.exposed,
+        pinned=row.pinned or None,
     )
 
 

@@ -68,7 +68,7 @@ def check_key(
             name = service.service.name if known else None
             call = Call(method, path, name, host, address, request.origin, listener=listener)
             key = index.compiled(entry)
-            decision = decide(key, call, at)
+            decision = decide(key, call, at, counters.pins(key.plan))
             if decision.code is Code.VALID and key.plan.levels:
                 refusal = counters.peek(
                     key.plan,

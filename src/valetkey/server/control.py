@@ -36,6 +36,7 @@ from valetkey.server.interfaces import catch_up_interfaces, follow_interfaces
 from valetkey.server.lifting import lift_counters
 from valetkey.server.listener import Listener
 from valetkey.server.opening import open_home
+from valetkey.server.pinning import take_up_pins
 from valetkey.server.record import Recorder
 from valetkey.server.settings import settings_from_flags
 from valetkey.server.tls import LOOK_SECONDS, every, say, watched_pair
@@ -124,6 +125,7 @@ class ControlProcess:
             fence=lambda slot, generation: self._say({"fence": slot, "generation": generation}),
             serving=lambda slot: self._say({"serving": slot}),
             exposed=self._hear_of_exposed,
+            pinned=self._hear_of_pinned,
             derive=self._hear_derivation,
         )
         await self._begin(reader)
@@ -135,6 +137,7 @@ class ControlProcess:
                 lift_counters(connection, opened.workspace, self._counters, time.time())
             self._counters.lifted = True
         await loop.run_in_executor(self._writer, catch_up_interfaces, frame)
+        await loop.run_in_executor(self._writer, take_up_pins, frame, self._counters)
         await self._workers.listen(self._home.worker_socket)
         desk = Desk(
             home=self._home,
@@ -223,6 +226,18 @@ class ControlProcess:
             note_failure(error)  # it is said again
         finally:
             self._exposing.discard(key_id)
+
+    def _hear_of_pinned(self, key_id: str, noted: Callable[[], None]) -> None:
+        """Beside, like all that has to wait for the database."""
+        if self._desk is not None:
+            self._tasks.start(self._note_pin(self._desk, key_id, noted), may_end=True)
+
+    async def _note_pin(self, desk: Desk, key_id: str, noted: Callable[[], None]) -> None:
+        try:
+            await desk.note_pin(key_id)
+            noted()
+        except (ValetkeyError, StoreError) as error:
+            note_failure(error)  # it is said again
 
     def _hear_derivation(self, key_id: str, body: bytes, answer: Callable[[int, bytes], None]) -> None:
         """Beside: what it waits for is the worker that asks, too."""

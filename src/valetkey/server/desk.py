@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import Connection, insert, select
 
-from valetkey.access.actor import Actor, ActorKind
+from valetkey.access.actor import SYSTEM, Actor, ActorKind
 from valetkey.access.clock import AcceptClock, accept_clock
 from valetkey.access.operation import Frame, Operation, Unit
 from valetkey.decision.call import Now
@@ -30,7 +30,7 @@ from valetkey.journal.follow import Follower
 from valetkey.journal.read import events
 from valetkey.journal.segment import product_version
 from valetkey.keys.checking import CheckedKey, CheckKey
-from valetkey.keys.operations import latch_expired
+from valetkey.keys.operations import latch_expired, pin_key
 from valetkey.keys.queries import KeyView, find_key
 from valetkey.parties.tokens import actor_of_token
 from valetkey.server.checking import check_key
@@ -38,6 +38,7 @@ from valetkey.server.examining import examine_serving
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
 from valetkey.server.lifting import lift_counters
+from valetkey.server.pinning import pin_to_note
 from valetkey.server.readiness import lacking, words
 from valetkey.server.record import Recorder
 from valetkey.server.usage import read_audit, read_usage
@@ -129,6 +130,19 @@ class Desk:
         await self._recorder.catch_up()
         return outcome
 
+    async def note_pin(self, key_id: str) -> None:
+        """Write down what a key is pinned to, by what the counters say now. Raises `NotFound`."""
+
+        def note() -> None:
+            # In the one thread that writes, so that no unpinning comes between looking and writing.
+            with self._frame.store.read() as connection:
+                pin = pin_to_note(connection, self.workspace, self._counters, key_id)
+            if pin is not None:
+                self._perform(pin_key, pin, SYSTEM, None)
+
+        await asyncio.get_running_loop().run_in_executor(self._writer, note)
+        self._recorder.wake()
+
     async def latch_expired(self) -> int:
         """Make the end of keys that have expired final, here and in every worker."""
         loop = asyncio.get_running_loop()
@@ -161,6 +175,9 @@ class Desk:
 
         environment = getattr(request, "environment", "production")
         performed = self._frame.perform(operation, request, actor, environment, in_the_end=in_the_end)
+        # Dying before this leaves the pin, which is then taken up again: nobody was told that it is gone.
+        for block in performed.unpinned:
+            self._counters.pin(block, None)
         return performed.answer, facts, performed.changed if performed.counted_anew else ()
 
     def _replayed(

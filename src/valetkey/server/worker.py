@@ -31,6 +31,8 @@ from valetkey.gateway.facts import (
     Hello,
     Lease,
     Noted,
+    Pinned,
+    PinNoted,
     Ready,
     Renew,
     ToWorker,
@@ -199,6 +201,8 @@ class WorkerProcess:
                     cut_on_joining = 0
                 elif isinstance(message, Noted):
                     node.exposed.noted(message.key_id)
+                elif isinstance(message, PinNoted):
+                    node.pinned.noted(message.key_id, message.number)
                 elif isinstance(message, Derived):
                     asked = self._asked.pop(message.number, None)
                     if asked is not None and not asked.done():
@@ -242,6 +246,8 @@ class WorkerProcess:
                 self._channel.send(Renew(boottime_ns()))
                 for key_id in self._node.exposed.unsaid if self._node is not None else ():
                     self._channel.send(Exposed(key_id))
+                for key_id, number in self._node.pinned.unsaid.items() if self._node is not None else ():
+                    self._channel.send(Pinned(key_id, number))
 
     async def _sweep(self, node: Node, gateway: Gateway) -> None:
         floods_at = time.monotonic()

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -242,10 +243,18 @@ keys = Table(
     # Room for derived, partner and session-tied keys.
     Column("parent_id", ForeignKey("keys.id"), nullable=True),
     Column("session_id", Text, nullable=True),
+    # Of a sticky key: the address that it is pinned to, empty until its first call.
+    Column("pinned", Text, nullable=True),
     # Since when others may have read it: it came in plain text over a network.
     _time("exposed", nullable=True),
     Index("ix_keys_service_id_holder_id", "service_id", "holder_id"),
     Index("ix_keys_parent_id", "parent_id"),
+    Index(
+        "ix_keys_sticky",
+        "workspace_id",
+        sqlite_where=text("pinned IS NOT NULL"),
+        postgresql_where=text("pinned IS NOT NULL"),
+    ),
     sqlite_strict=True,
 )
 

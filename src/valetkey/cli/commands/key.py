@@ -142,6 +142,18 @@ def resume(key_id: str, let_finish: bool, as_json: bool) -> None:
     say(f"Works everywhere again since {clock(time.time())}.")
 
 
+@key.command("unpin", examples=("valetkey key unpin key_8f3k2m",))
+@_ID
+@json_flag
+def unpin(key_id: str, as_json: bool) -> None:
+    """Let the next call pin a sticky key anew, from wherever it comes."""
+    answer = connect().post(f"/keys/{segment(key_id)}/unpin")
+    if as_json:
+        say_json(answer)
+        return
+    say("Pinned to no address any more; the next call pins it.")
+
+
 @key.command(
     "revoke", examples=("valetkey key revoke key_8f3k2m", "valetkey key revoke key_8f3k2m --let-finish")
 )

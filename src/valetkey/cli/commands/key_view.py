@@ -38,6 +38,8 @@ def show_key(key: dict[str, Any], now: float | None = None) -> None:
         say(
             f"  Exposed {relative(key['exposed'], now)}, {day_and_time(key['exposed'])}: it came in plain text."
         )
+    if key.get("pinned") is not None:
+        say(f"  Pinned to {key['pinned']}.")
     if key.get("parent"):
         say(f"  Derived from {key['parent']}.")
 

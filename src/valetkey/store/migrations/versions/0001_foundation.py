@@ -308,6 +308,7 @@ def upgrade() -> None:
         sa.Column("sealed", sa.LargeBinary(), nullable=True),
         sa.Column("parent_id", sa.Text(), nullable=True),
         sa.Column("session_id", sa.Text(), nullable=True),
+        sa.Column("pinned", sa.Text(), nullable=True),
         sa.Column("exposed", INSTANT, nullable=True),
         sa.ForeignKeyConstraint(["environment_id"], ["environments.id"], name=op.f("fk_keys_environment_id")),
         sa.ForeignKeyConstraint(["holder_id"], ["parties.id"], name=op.f("fk_keys_holder_id")),
@@ -321,6 +322,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_keys_parent_id", "keys", ["parent_id"], unique=False)
     op.create_index("ix_keys_service_id_holder_id", "keys", ["service_id", "holder_id"], unique=False)
+    op.create_index(
+        "ix_keys_sticky",
+        "keys",
+        ["workspace_id"],
+        unique=False,
+        sqlite_where=sa.text("pinned IS NOT NULL"),
+        postgresql_where=sa.text("pinned IS NOT NULL"),
+    )
     op.create_table(
         "secrets",
         sa.Column("id", sa.Text(), nullable=False),
