@@ -38,7 +38,7 @@ FLAGS = {
     "network add": "--interface --listener",
     "limit change": "--holder --service --rate --burst --concurrency --quota --budget --clear --json",
     "key issue": "--kind --holder --label --environment --network --origin --endpoint --deny-endpoint --rate --burst"
-    " --concurrency --quota --budget --uses --expires --schedule --sticky --json",
+    " --concurrency --quota --budget --uses --expires --schedule --sticky --with-session --session-pid --json",
     "key revoke": "--let-finish --json",
     "key suspend": "--let-finish --json",
     "key resume": "--let-finish --json",

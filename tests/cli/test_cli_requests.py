@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_fake_api import FakeApi
 from cli_world import Run
+
+from valetkey.processes import running_process
 
 SERVICE = {"name": "openai", "kind": "upstream", "hosts": {}, "locked": False}
 KEY = {
@@ -135,6 +138,24 @@ def test_every_flag_of_key_issue_becomes_a_field(run: Run, api: FakeApi) -> None
             "uses": 3, "schedule": "mon-fri 08:00-18:00 Europe/Berlin", "sticky": True,
         },
     }  # fmt: skip
+
+
+def test_a_key_is_tied_to_the_process_that_is_named(run: Run, api: FakeApi) -> None:
+    api.answer("POST", "/keys", {"id": "key_1", "key": "value"})
+    api.answer("POST", "/keys/key_1/derive", {"id": "key_2", "key": "value"})
+    own = running_process(os.getpid())
+    assert own is not None
+    tied = {"with_session": True, "session_process": {"pid": own.pid, "started": own.started}}
+    for asked, body in (
+        (("issue", "openai", "--kind", "temporary"), {"service": "openai", "kind": "temporary"}),
+        (("derive", "key_1"), {}),
+    ):
+        run("key", *asked, "--with-session", "--session-pid", str(own.pid), "--json")
+        assert api.last.body == {**body, **tied}
+    before = len(api.requests)
+    assert run("key", "issue", "openai", "--session-pid", "1").code == 2
+    assert run("key", "issue", "openai", "--with-session", "--session-pid", str(2**22 - 1)).code == 1
+    assert len(api.requests) == before
 
 
 def test_the_bodies_are_what_the_operations_take(run: Run, api: FakeApi) -> None:

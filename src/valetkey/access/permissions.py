@@ -11,7 +11,9 @@ _LOCAL_ONLY = frozenset({AuditAction.TOKEN_ISSUE, AuditAction.TOKEN_REVOKE})
 
 
 # What Valetkey notices by itself; nobody can ask for it.
-_SYSTEM_ONLY = frozenset({AuditAction.KEY_EXPOSE, AuditAction.KEY_PIN, AuditAction.NETWORK_FOLLOW})
+_SYSTEM_ONLY = frozenset(
+    {AuditAction.KEY_EXPOSE, AuditAction.KEY_PIN, AuditAction.NETWORK_FOLLOW, AuditAction.SESSION_END}
+)
 
 
 def require_permission(actor: Actor, action: AuditAction) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import insert
 
 from valetkey.access.actor import ActorKind
 from valetkey.access.operation import Unit
+from valetkey.access.sessions import words
 from valetkey.decision.policy import Policy, State
 from valetkey.decision.restrictions import Sticky
 from valetkey.durations import parse_instant, parse_span
@@ -70,6 +71,7 @@ def make_key(
     expires: float | None,
     holder_made: bool = False,
     parent: str | None = None,
+    session: str | None = None,
 ) -> IssuedKey:
     """Write a key's row. Whether it may be, the caller has found out."""
     environment_id = get_environment(unit.connection, unit.workspace, environment)
@@ -102,6 +104,7 @@ def make_key(
             expires=expires,
             review=None if review is None else unit.wall + parse_span(review),
             parent_id=parent,
+            session_id=session,
             pinned=None if policy.find(Sticky) is None else "",
             sealed=unit.keyring.seal(
                 plain, IssuedKeyContext(unit.workspace, stored.id, environment_id, identifier)
@@ -123,6 +126,9 @@ def make_key(
     if parent is not None:
         unit.details["parent"] = parent
         sentences += (f"Never more than {parent}, which it comes from and ends with.",)
+    if session is not None:
+        unit.details["session"] = words(session)
+        sentences += (f"Ends with {words(session)}.",)
     unit.touch("key", identifier)
     return IssuedKey(
         identifier,

@@ -18,6 +18,7 @@ from valetkey.keys.drafting import Terms, change_policy, draft_policy
 from valetkey.keys.kinds import KeyKind
 from valetkey.keys.making import IssuedKey, asked_end, holder_named, make_key
 from valetkey.keys.queries import KeyView, get_key
+from valetkey.keys.sessions import SessionProcess, tied_session
 from valetkey.labels import check_label
 from valetkey.services.policies import check_names, policy_id
 from valetkey.services.queries import StoredService, get_environment, get_service
@@ -39,6 +40,10 @@ class IssueKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secret: str = "default"  # noqa: S105 - a name
     expires: str | None = None
     terms: Terms = Terms()
+    with_session: bool = False
+    """Whether a temporary key ends with the session that asks for it: the token, or a process of the machine."""
+    session_process: SessionProcess | None = None
+    """Of whoever owns the data folder: the process that is the session."""
 
 
 class ChangeKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +86,9 @@ def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
     check_names(unit, policy, stored.service)
     if request.kind is KeyKind.TEMPORARY and expires is None and policy.limits.uses is None:
         raise Invalid("A temporary key must end.", "Give --expires or --uses.")
+    session = tied_session(
+        unit, request.kind, with_session=request.with_session, process=request.session_process
+    )
     holder, made = holder_named(unit, request.holder)
     _check_unique(unit, stored, environment_id, holder.id, request)
     return make_key(
@@ -94,6 +102,7 @@ def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
         secret=request.secret,
         label=request.label,
         expires=expires,
+        session=session,
     )
 
 

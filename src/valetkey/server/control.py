@@ -38,6 +38,7 @@ from valetkey.server.listener import Listener
 from valetkey.server.opening import open_home
 from valetkey.server.pinning import take_up_pins
 from valetkey.server.record import Recorder
+from valetkey.server.sessions import SessionWatch, end_gone_sessions
 from valetkey.server.settings import settings_from_flags
 from valetkey.server.tls import LOOK_SECONDS, every, say, watched_pair
 from valetkey.server.tls_port import TlsPort
@@ -138,6 +139,7 @@ class ControlProcess:
             self._counters.lifted = True
         await loop.run_in_executor(self._writer, catch_up_interfaces, frame)
         await loop.run_in_executor(self._writer, take_up_pins, frame, self._counters)
+        await loop.run_in_executor(self._writer, end_gone_sessions, frame)
         await self._workers.listen(self._home.worker_socket)
         desk = Desk(
             home=self._home,
@@ -157,6 +159,7 @@ class ControlProcess:
             self._latch(desk),
             self._forget(),
             follow_interfaces(desk),
+            SessionWatch(desk).run(),
             every(LOOK_SECONDS, self._look_at_certificate),
         ):
             self._tasks.start(work)

@@ -240,8 +240,8 @@ keys = Table(
     _time("ended", nullable=True),
     # Only public keys (and leases, later) can be shown again.
     Column("sealed", LargeBinary, nullable=True),
-    # Room for derived, partner and session-tied keys.
     Column("parent_id", ForeignKey("keys.id"), nullable=True),
+    # A token's or a process's (access/sessions.py), with which it ends.
     Column("session_id", Text, nullable=True),
     # Of a sticky key: the address that it is pinned to, empty until its first call.
     Column("pinned", Text, nullable=True),
@@ -249,6 +249,12 @@ keys = Table(
     _time("exposed", nullable=True),
     Index("ix_keys_service_id_holder_id", "service_id", "holder_id"),
     Index("ix_keys_parent_id", "parent_id"),
+    Index(
+        "ix_keys_session_id",
+        "session_id",
+        sqlite_where=text("session_id IS NOT NULL"),
+        postgresql_where=text("session_id IS NOT NULL"),
+    ),
     Index(
         "ix_keys_sticky",
         "workspace_id",

@@ -40,6 +40,8 @@ def show_key(key: dict[str, Any], now: float | None = None) -> None:
         )
     if key.get("pinned") is not None:
         say(f"  Pinned to {key['pinned']}.")
+    if key.get("session") is not None and key.get("ended") is None:
+        say(f"  Ends with {key['session']}.")
     if key.get("parent"):
         say(f"  Derived from {key['parent']}.")
 

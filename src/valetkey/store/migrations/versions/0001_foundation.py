@@ -323,6 +323,14 @@ def upgrade() -> None:
     op.create_index("ix_keys_parent_id", "keys", ["parent_id"], unique=False)
     op.create_index("ix_keys_service_id_holder_id", "keys", ["service_id", "holder_id"], unique=False)
     op.create_index(
+        "ix_keys_session_id",
+        "keys",
+        ["session_id"],
+        unique=False,
+        sqlite_where=sa.text("session_id IS NOT NULL"),
+        postgresql_where=sa.text("session_id IS NOT NULL"),
+    )
+    op.create_index(
         "ix_keys_sticky",
         "keys",
         ["workspace_id"],
