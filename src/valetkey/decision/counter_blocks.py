@@ -11,6 +11,13 @@ from hashlib import blake2b
 from valetkey.decision.address import Place
 from valetkey.decision.call import Now
 from valetkey.decision.codes import Code
+from valetkey.decision.counter_bytes import (
+    charged_before,
+    check_bytes,
+    give_back_bytes,
+    meter,
+    settle_bytes,
+)
 from valetkey.decision.counter_layout import (
     ADDRESS_CELLS,
     BLOCK_CELLS,
@@ -20,19 +27,17 @@ from valetkey.decision.counter_layout import (
     HEADER_CELLS,
     LIVE,
     OPEN_CALLS,
-    PIN,
-    PIN_PLACE,
     QUOTAS,
     RATE,
     SLOTS,
     USES,
 )
+from valetkey.decision.counter_pins import check_pins, pin_to, pinned_to, pins_of
 from valetkey.decision.limits import AMOUNT_BITS, AMOUNT_MASK, WINDOWS, carried, later, window_numbers
 from valetkey.decision.reservation import (
     LimitRefusal,
     Plan,
     Reserved,
-    not_from_there,
     over_budget,
     over_quota,
     too_fast,
@@ -81,6 +86,7 @@ class CounterBlocks:
         now: Now,
         address_cells: tuple[int, ...] = (),
         address: bytes | None = None,
+        size: int = 0,
     ) -> Reserved | LimitRefusal:
         """Check all, then write all. Raises `NotEnlisted` if this worker's slot is no longer its own."""
         if cost_micros is not None and cost_micros < 0:
@@ -93,10 +99,11 @@ class CounterBlocks:
         values: list[int] = []
         pinned: tuple[int, ...] = ()
         if plan.checks.sticky:
-            elsewhere, pinned = self._check_pins(plan, address, targets, values)
-            if elsewhere is not None:
-                return elsewhere
-        refusal = self._check(plan, cost_micros, now, address_cells, targets, values)
+            found = check_pins(self._cells, plan, address, targets, values)
+            if isinstance(found, LimitRefusal):
+                return found
+            pinned = found
+        refusal = self._check(plan, cost_micros, size, now, address_cells, targets, values)
         cells = self._cells
         if refusal is not None:
             if refusal.code is Code.RATE_LIMITED:
@@ -104,7 +111,17 @@ class CounterBlocks:
             return refusal
         for target, value in zip(targets, values, strict=True):
             cells[target] = value
-        return Reserved(plan, cost_micros or 0, now.monotonic, address_cells, values, pinned=pinned)
+        charged = charged_before(plan, size, values) if plan.checks.bytes else []
+        return Reserved(
+            plan,
+            cost_micros or 0,
+            now.monotonic,
+            address_cells,
+            values,
+            pinned=pinned,
+            size=size,
+            charged=charged,
+        )
 
     def peek(
         self,
@@ -113,18 +130,20 @@ class CounterBlocks:
         now: Now,
         address_cells: tuple[int, ...] = (),
         address: bytes | None = None,
+        size: int = 0,
     ) -> LimitRefusal | None:
         """The checks of `reserve` without any writing."""
         self._look_who_lives()
-        elsewhere, _ = self._check_pins(plan, address, [], [])
-        if elsewhere is not None:
-            return elsewhere
-        return self._check(plan, cost_micros, now, address_cells, [], [])
+        found = check_pins(self._cells, plan, address, [], [])
+        if isinstance(found, LimitRefusal):
+            return found
+        return self._check(plan, cost_micros, size, now, address_cells, [], [])
 
     def _check(
         self,
         plan: Plan,
         cost: int | None,
+        size: int,
         now: Now,
         address_cells: tuple[int, ...],
         targets: list[int],
@@ -173,7 +192,7 @@ class CounterBlocks:
                     return too_many_open(plan.levels[level])
                 targets.append(base + slot)
                 values.append(generation << 32 | own + 1)
-        if checks.quotas or checks.budgets:
+        if checks.quotas or checks.bytes or checks.budgets:
             windows = window_numbers(now.wall)
             for level, offset, window, limit in checks.quotas:
                 cell = bases[level] + offset
@@ -182,6 +201,10 @@ class CounterBlocks:
                     return over_quota(plan.levels[level], window)
                 targets.append(cell)
                 values.append(value + 1)
+            if checks.bytes:
+                refusal = check_bytes(cells, plan, size, now.wall, targets, values)
+                if refusal is not None:
+                    return refusal
             for level, offset, window, limit in checks.budgets:
                 cell = bases[level] + offset
                 value = carried(cells[cell], windows[window])
@@ -191,45 +214,17 @@ class CounterBlocks:
                 values.append(value + cost)
         return None
 
-    def _check_pins(
-        self, plan: Plan, address: bytes | None, targets: list[int], values: list[int]
-    ) -> tuple[LimitRefusal | None, tuple[int, ...]]:
-        """As `_check`; also the blocks that are to be pinned. A pin is not given back: others came to rely on it."""
-        pinned: list[int] = []
-        for level in plan.checks.sticky:
-            subject = plan.levels[level]
-            if address is None:
-                return not_from_there(subject), ()
-            version, place = _place_of(address)
-            found = self.pinned(subject.block)
-            if found is None:
-                targets += (plan.bases[level] + PIN_PLACE, plan.bases[level] + PIN)
-                values += (place, version)
-                pinned.append(subject.block)
-            elif found != (version, place):
-                return not_from_there(subject), ()
-        return None, tuple(pinned)
-
     def pins(self, plan: Plan) -> tuple[tuple[bool, Place], ...]:
         """See `Counters`."""
-        levels = [plan.levels[place] for place in plan.checks.sticky]
-        found = ((level.name == "key", self.pinned(level.block)) for level in levels)
-        return tuple((own, place) for own, place in found if place is not None)
+        return pins_of(self._cells, plan)
 
     def pinned(self, block: int) -> Place | None:
         """What the key with that block is pinned to."""
-        first = FIRST_BLOCK + block * BLOCK_CELLS
-        version = self._cells[first + PIN]
-        return (version, self._cells[first + PIN_PLACE]) if version else None
+        return pinned_to(self._cells, block)
 
     def pin(self, block: int, place: Place | None) -> None:
         """Pin it, whatever it is pinned to; None: to nothing."""
-        first = FIRST_BLOCK + block * BLOCK_CELLS
-        if place is None:
-            self._cells[first + PIN] = 0
-        else:
-            self._cells[first + PIN_PLACE] = place[1]
-            self._cells[first + PIN] = place[0]
+        pin_to(self._cells, block, place)
 
     def _look_who_lives(self) -> None:
         seen = bytes(self._cells[LIVE : LIVE + SLOTS])
@@ -245,8 +240,14 @@ class CounterBlocks:
             cell = plan.bases[level] + RATE
             self._cells[cell] = min(self._cells[cell], clock + tolerance + interval)
 
-    def settle(self, reserved: Reserved, actual_micros: int | None = None) -> None:
-        """Free what was held, correct the budgets to what the call cost (below 0 counts as 0)."""
+    def meter(self, reserved: Reserved, size: int, wall: float) -> LimitRefusal | None:
+        """See `Counters`."""
+        return meter(self._cells, reserved, size, wall)
+
+    def settle(
+        self, reserved: Reserved, actual_micros: int | None = None, actual_bytes: int | None = None
+    ) -> None:
+        """Free what was held, correct the budgets to what the call cost (below 0 counts as 0), and the bytes."""
         if not reserved.open:
             return
         reserved.open = False
@@ -255,6 +256,8 @@ class CounterBlocks:
             checks = reserved.plan.checks
             first = len(reserved.values) - len(checks.budgets)
             self._correct(reserved, checks.budgets, first, max(actual_micros, 0) - reserved.cost_micros)
+        if actual_bytes is not None:
+            settle_bytes(self._cells, reserved, actual_bytes)
 
     def give_back(self, reserved: Reserved, now: Now) -> None:
         """Undo all of it. Of a rate, what may have come back by itself meanwhile is not given twice.
@@ -278,7 +281,9 @@ class CounterBlocks:
             cells[cell] = max(cells[cell] - max(interval - waited, 0), 0)
         self._close_calls(plan)
         budgets = len(reserved.values) - len(checks.budgets)
-        self._correct(reserved, checks.quotas, budgets - len(checks.quotas), -1)
+        quotas = budgets - len(checks.bytes) - len(checks.quotas)
+        self._correct(reserved, checks.quotas, quotas, -1)
+        give_back_bytes(self._cells, reserved)
         self._correct(reserved, checks.budgets, budgets, -reserved.cost_micros)
 
     def _close_calls(self, plan: Plan) -> None:
@@ -345,10 +350,3 @@ class CounterBlocks:
     def retire(self, slot: int) -> None:
         """The worker of `slot` is dead: with this one store none of its open calls counts any more."""
         self._cells[LIVE + slot] &= ~1
-
-
-def _place_of(address: bytes) -> Place:
-    """Of the octets of an address."""
-    if len(address) == 4:
-        return 4, int.from_bytes(address, "big")
-    return 6, int.from_bytes(address[:8], "big")

@@ -31,7 +31,7 @@ QUOTAS: Final = 2
 BUDGETS: Final = 5
 """Hour, day, month: window number << 44 | micros."""
 BYTES: Final = 8
-"""Hour, day, month: kept free for bytes."""
+"""Hour, day, month: window number << 44 | bytes."""
 PIN: Final = 11
 """Version of the address that a key is pinned to, 4 or 6; 0: to none."""
 PIN_PLACE: Final = 12

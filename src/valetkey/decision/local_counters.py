@@ -36,30 +36,37 @@ class LocalCounters:
         return self._blocks
 
     def reserve(
-        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None
+        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None, size: int = 0
     ) -> Reserved | LimitRefusal:
         """See `Counters`."""
         with self._lock:
             blocks = self._fit(plan)
-            return blocks.reserve(plan, cost_micros, now, blocks.address_cells(plan, address), address)
+            return blocks.reserve(plan, cost_micros, now, blocks.address_cells(plan, address), address, size)
 
     def peek(
-        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None
+        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None, size: int = 0
     ) -> LimitRefusal | None:
         """See `Counters`."""
         with self._lock:
             blocks = self._fit(plan)
-            return blocks.peek(plan, cost_micros, now, blocks.address_cells(plan, address), address)
+            return blocks.peek(plan, cost_micros, now, blocks.address_cells(plan, address), address, size)
 
     def pins(self, plan: Plan) -> tuple[tuple[bool, Place], ...]:
         """See `Counters`."""
         with self._lock:
             return self._fit(plan).pins(plan)
 
-    def settle(self, reserved: Reserved, actual_micros: int | None = None) -> None:
+    def meter(self, reserved: Reserved, size: int, now: Now) -> LimitRefusal | None:
         """See `Counters`."""
         with self._lock:
-            self._blocks.settle(reserved, actual_micros)
+            return self._blocks.meter(reserved, size, now.wall)
+
+    def settle(
+        self, reserved: Reserved, actual_micros: int | None = None, actual_bytes: int | None = None
+    ) -> None:
+        """See `Counters`."""
+        with self._lock:
+            self._blocks.settle(reserved, actual_micros, actual_bytes)
 
     def give_back(self, reserved: Reserved, now: Now) -> None:
         """See `Counters`."""

@@ -15,7 +15,7 @@ import msgspec
 from valetkey.decision.address import Place
 from valetkey.decision.call import Now
 from valetkey.decision.codes import Code
-from valetkey.decision.counter_layout import BLOCK_CELLS, BUDGETS, FIRST_BLOCK, MAX_BLOCKS, QUOTAS
+from valetkey.decision.counter_layout import BLOCK_CELLS, BUDGETS, BYTES, FIRST_BLOCK, MAX_BLOCKS, QUOTAS
 from valetkey.decision.limits import WINDOWS, Limits, calls
 
 CONCURRENCY_RETRY: Final = 1.0
@@ -97,6 +97,7 @@ class Checks(msgspec.Struct, frozen=True, gc=False):
     """Level, limit."""
     quotas: tuple[tuple[int, int, int, int], ...]
     """Level, cell, window (0 hour, 1 day, 2 month), limit."""
+    bytes: tuple[tuple[int, int, int, int], ...]
     budgets: tuple[tuple[int, int, int, int], ...]
     counted: tuple[int, ...]
     """Levels that have a counter in their block."""
@@ -119,6 +120,11 @@ def _checks(limits: tuple[Limits, ...], sticky: tuple[int, ...] = ()) -> Checks:
             (i, QUOTAS + WINDOWS.index(quota.window), WINDOWS.index(quota.window), quota.count)
             for i, own in levels
             for quota in own.quotas
+        ),
+        bytes=tuple(
+            (i, BYTES + WINDOWS.index(volume.window), WINDOWS.index(volume.window), volume.size)
+            for i, own in levels
+            for volume in own.bytes
         ),
         budgets=tuple(
             (i, BUDGETS + WINDOWS.index(budget.window), WINDOWS.index(budget.window), budget.micros)
@@ -180,26 +186,36 @@ class Reserved(msgspec.Struct, gc=False, eq=False):
     open: bool = True
     pinned: tuple[int, ...] = ()
     """Blocks of keys that this call pinned to its address."""
+    size: int = 0
+    """Bytes that were charged so far."""
+    charged: list[int] = msgspec.field(default_factory=list)
+    """Of them, at each limit of bytes, what was charged to the latest window: as in the counter."""
 
 
 class Counters(Protocol):
     """Where limits are kept. Every way in which a call is judged goes through one of these."""
 
     def reserve(
-        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None
+        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None, size: int = 0
     ) -> Reserved | LimitRefusal:
-        """Take everything the call needs, or nothing. `cost_micros` is the worst case, None where unknown."""
+        """Take everything the call needs, or nothing. `cost_micros` is the worst case, None where unknown; `size`
+        the bytes that are known before."""
 
     def peek(
-        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None
+        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None, size: int = 0
     ) -> LimitRefusal | None:
         """What `reserve` would refuse, without taking anything."""
 
     def pins(self, plan: Plan) -> tuple[tuple[bool, Place], ...]:
         """What the key (True) and those that it comes from (False) are pinned to, for `decide`."""
 
-    def settle(self, reserved: Reserved, actual_micros: int | None = None) -> None:
-        """The call has ended and cost this much (None: as reserved). Twice is once."""
+    def meter(self, reserved: Reserved, size: int, now: Now) -> LimitRefusal | None:
+        """Charge bytes that are about to pass, or say which limit does not let them."""
+
+    def settle(
+        self, reserved: Reserved, actual_micros: int | None = None, actual_bytes: int | None = None
+    ) -> None:
+        """The call has ended, cost this much and moved so many bytes (None: as charged). Twice is once."""
 
     def give_back(self, reserved: Reserved, now: Now) -> None:
         """The call never left: undo all of it. Twice is once."""
@@ -237,6 +253,14 @@ def over_quota(level: Level, window: int) -> LimitRefusal:
     """The calls of this window are spent."""
     quota = next(quota for quota in level.limits.quotas if quota.window is WINDOWS[window])
     return _refusal(Code.QUOTA_EXCEEDED, level, quota.words())
+
+
+def over_bytes(level: Level, window: int) -> LimitRefusal:
+    """The bytes of this window are spent, or what is left of them is too little for the call."""
+    volume = next(volume for volume in level.limits.bytes if volume.window is WINDOWS[window])
+    limit = f"{volume.words()}, sent and received"
+    sentence = f"It would move more than the {level.name}'s limit leaves: {limit}."
+    return _refusal(Code.QUOTA_EXCEEDED, level, limit, sentence)
 
 
 def over_budget(level: Level, window: int, cost_micros: int | None) -> LimitRefusal:

@@ -107,7 +107,7 @@ class Gateway:
             if raw == b"/v1/derive" and request.fault is None:
                 return self._hear_derivation(arrival, request)
             self._read_form(arrival, request)
-            decision = self._judge(arrival, request.method)
+            decision = self._judge(arrival, request.method, request.length)
             self._accept(arrival, request, decision)
         except Refused as refused:
             self._refuse(arrival, request, refused.decision)
@@ -196,7 +196,7 @@ class Gateway:
         if entry is not None and not (self._node.settings.allow_plain or is_loopback(request.peer)):
             self._node.exposed.add(entry.id)
 
-    def _judge(self, arrival: Arrival, method: str) -> Decision:
+    def _judge(self, arrival: Arrival, method: str, length: int | None) -> Decision:
         """Whose key it is, and whether it may do this now."""
         node, service = self._node, arrival.service
         assert arrival.taken is not None
@@ -217,7 +217,12 @@ class Gateway:
             listener=arrival.listener,
         )
         decision, arrival.reserved = node.judge(
-            entry, call, arrival.now, service.service.price_micros, address_bytes(arrival.address)
+            entry,
+            call,
+            arrival.now,
+            service.service.price_micros,
+            address_bytes(arrival.address),
+            length or 0,
         )
         if decision.code is not Code.VALID:
             raise Refused(decision)

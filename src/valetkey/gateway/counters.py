@@ -230,7 +230,7 @@ class SharedCounters:
         fcntl.fcntl(self._descriptor, _LOCK, lock)
 
     def reserve(
-        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None
+        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None, size: int = 0
     ) -> Reserved | LimitRefusal:
         """See `Counters`. Raises `CountersUnavailable` (answer NOT_READY), `NotEnlisted` (end the worker)."""
         if not plan.levels:
@@ -242,12 +242,12 @@ class SharedCounters:
             cells = blocks.address_cells(plan, address) if plan.checks.address_rates else ()
             try:
                 self._hold(plan, cells)
-                return blocks.reserve(plan, cost_micros, now, cells, address)
+                return blocks.reserve(plan, cost_micros, now, cells, address, size)
             finally:
                 self._free()
 
     def peek(
-        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None
+        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None, size: int = 0
     ) -> LimitRefusal | None:
         """See `Counters`."""
         with self._threads:
@@ -256,14 +256,26 @@ class SharedCounters:
             cells = self._blocks.address_cells(plan, address)
             try:
                 self._hold(plan, cells)
-                return self._blocks.peek(plan, cost_micros, now, cells, address)
+                return self._blocks.peek(plan, cost_micros, now, cells, address, size)
             finally:
                 self._free()
 
-    def settle(self, reserved: Reserved, actual_micros: int | None = None) -> None:
+    def meter(self, reserved: Reserved, size: int, now: Now) -> LimitRefusal | None:
+        """See `Counters`. Raises `CountersUnavailable`."""
+        with self._threads:
+            try:
+                self._hold(reserved.plan)
+                return self._blocks.meter(reserved, size, now.wall)
+            finally:
+                self._free()
+
+    def settle(
+        self, reserved: Reserved, actual_micros: int | None = None, actual_bytes: int | None = None
+    ) -> None:
         """See `Counters`."""
         checks = reserved.plan.checks
         corrects = checks.budgets and actual_micros is not None and actual_micros != reserved.cost_micros
+        corrects = corrects or (checks.bytes and actual_bytes is not None and actual_bytes != reserved.size)
         if not corrects:
             # Open calls stand in a cell that this worker alone writes, in one store: no lock is needed to lower it.
             with self._threads:
@@ -273,7 +285,7 @@ class SharedCounters:
         with self._threads:
             try:
                 self._hold(reserved.plan)
-                self._blocks.settle(reserved, actual_micros)
+                self._blocks.settle(reserved, actual_micros, actual_bytes)
             finally:
                 self._free()
 

@@ -65,7 +65,7 @@ class Derive:
                 if body is None:
                     raise Refused(refuse(Code.TOO_LARGE))
                 arrival.now = self._node.clock.now()
-                decision = self._judge(arrival)
+                decision = self._judge(arrival, len(body))
             except Refused as refused:
                 return self._refuse(arrival, request, refused.decision)
             await self._derive(arrival, request, decision, body)
@@ -75,7 +75,7 @@ class Derive:
             note_failure(error)
             request.abort()
 
-    def _judge(self, arrival: Arrival) -> Decision:
+    def _judge(self, arrival: Arrival, size: int) -> Decision:
         node = self._node
         assert arrival.taken is not None
         entry = arrival.entry = self._look_up(arrival, arrival.taken.value)
@@ -97,7 +97,9 @@ class Derive:
             listener=arrival.listener,
         )
         # It counts as a call of the key, and costs no money.
-        decision, arrival.reserved = node.judge(entry, call, arrival.now, 0, address_bytes(arrival.address))
+        decision, arrival.reserved = node.judge(
+            entry, call, arrival.now, 0, address_bytes(arrival.address), size
+        )
         if not decision.allowed:
             raise Refused(decision)
         return decision
@@ -120,7 +122,7 @@ class Derive:
             end, code = End.INTERRUPTED, Code.NOT_READY
             answer = problem(refuse(Code.NOT_READY), opened.call)
         if arrival.reserved is not None:
-            node.counters.settle(arrival.reserved)
+            node.counters.settle(arrival.reserved, None, len(body) + len(answer[2]))
         now = node.clock.now()
         node.turn.record(
             Closed(

@@ -17,6 +17,7 @@ from valetkey.decision.reservation import Reserved
 from valetkey.gateway.answer import sieve
 from valetkey.gateway.credentials import Taken
 from valetkey.gateway.facts import SecretVersion
+from valetkey.gateway.metering import Meter
 from valetkey.gateway.node import milliseconds
 from valetkey.gateway.refusal import problem
 from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber, scrub_bytes
@@ -52,8 +53,8 @@ class Exchange:
 
     __slots__ = (
         "_answer", "_begun", "_bytes_out", "_call_id", "_cause", "_code", "_end", "_first_byte_ms", "_generation",
-        "_given_back", "_index", "_needles", "_node", "_origin", "_refund", "_request", "_reserved", "_runtime",
-        "_runtime_of", "_secret", "_started_ns", "_status", "_taken", "_task", "_upstream_status",
+        "_given_back", "_index", "_meter", "_needles", "_node", "_origin", "_refund", "_request", "_reserved",
+        "_runtime", "_runtime_of", "_secret", "_started_ns", "_status", "_taken", "_task", "_upstream_status",
         "call", "deadline", "key_id",
     )  # fmt: skip
 
@@ -86,6 +87,7 @@ class Exchange:
         self._taken = taken
         self._secret = secret
         self._reserved = reserved
+        self._meter = Meter.of(node, reserved)
         self._started_ns = started_ns
         self._request = request
         self._task: asyncio.Task[None] | None = None
@@ -212,6 +214,8 @@ class Exchange:
                 target += b"?" + query
             answer = await runtime.upstream.send(call.method, self._origin, target, headers, body, length)
         except UpstreamFailed as failure:
+            if self._end is not None:
+                return self._refuse(self._code or Code.QUOTA_EXCEEDED, self._end)
             if request.received > runtime.ceiling:
                 # Whoever sends the body says of one that was refused only that sending failed.
                 return self._refuse(Code.TOO_LARGE, End.REFUSED)
@@ -230,7 +234,8 @@ class Exchange:
         """The caller's body as it comes. Raises `BodyTooLarge`, and `CallerGone` for one that broke off."""
         request, ceiling = self._request, self._runtime.ceiling
         while piece := await request.read():
-            if request.received > ceiling:
+            # What is known by its length was counted before the call.
+            if request.received > ceiling or (request.length is None and not self._passes(len(piece))):
                 raise BodyTooLarge
             yield piece
 
@@ -267,14 +272,24 @@ class Exchange:
                     return self._refuse(Code.UPSTREAM_FAILED)
         if decoder is None:
             length = answer.length
+        # With its head an answer without a body is whole.
+        bodyless = length == 0 or self.call.method == "HEAD" or status in (204, 304)
+        # With most answers all of it is here already: it goes out in one piece.
+        body = (
+            scrub_bytes(answer.taken(), needles)
+            if answer.whole and decoder is None and not bodyless
+            else None
+        )
+        known = 0 if bodyless else length if body is None else len(body)
+        if known and self._meter is not None and not self._meter.take(known):
+            # Better none of it than a part that is of no use.
+            answer.close()
+            return self._refuse(self._meter.refusal.code, self._meter.end)
         self._first_byte_ms = self._elapsed_ms()
         self._status = status
-        if length == 0 or self.call.method == "HEAD" or status in (204, 304):
-            # With its head the answer is whole.
+        if bodyless:
             return self._finish(End.COMPLETE, lambda: self._request.start(status, headers, length))
-        if answer.whole and decoder is None:
-            # All of it is here already, as with most answers: it goes out in one piece.
-            body = scrub_bytes(answer.taken(), needles)
+        if body is not None:
             self._bytes_out = len(body)
             return self._finish(End.COMPLETE, lambda: self._request.start(status, headers, len(body), body))
         self._request.start(status, headers, length)
@@ -299,6 +314,8 @@ class Exchange:
                         # The last bytes are here: the record is closed before they are handed on.
                         return self._last(clean + scrubber.finish())
                     if clean:
+                        if length is None and not self._passes(len(clean)):
+                            return
                         self._bytes_out += len(clean)
                         request.write(clean)
                         if request.blocked:
@@ -311,7 +328,17 @@ class Exchange:
             self._end = self._end or End.UPSTREAM_FAILED
             answer.close()
             return request.abort()
-        self._last(scrubber.finish())
+        rest = scrubber.finish()
+        if length is not None or self._passes(len(rest)):
+            self._last(rest)
+
+    def _passes(self, size: int) -> bool:
+        """Whether so many bytes more may pass in either direction. If not, the call is cut."""
+        meter = self._meter
+        if meter is None or not size or meter.take(size):
+            return True
+        self.cut(meter.end, meter.refusal.code)
+        return False
 
     def _current_needles(self) -> Needles:
         """What the answer is scrubbed of now: a secret may have been set while the call was open."""
@@ -351,7 +378,8 @@ class Exchange:
 
     def _refuse(self, code: Code, end: End = End.UPSTREAM_FAILED) -> None:
         self._code = code
-        answer = problem(refuse(code), self._call_id)
+        refusal = None if self._meter is None else self._meter.refusal
+        answer = problem(refusal if refusal and refusal.code is code else refuse(code), self._call_id)
         self._status = answer[0]
         self._first_byte_ms = self._elapsed_ms()
         self._bytes_out = len(answer[2])
@@ -375,7 +403,8 @@ class Exchange:
             self._give_back()
         if reserved is not None:
             cost = reserved.cost_micros if reserved.open else 0
-            node.counters.settle(reserved)
+            moved = None if self._meter is None else self._request.received + self._bytes_out
+            node.counters.settle(reserved, None, moved)
         node.leave(self)
         self._runtime.leave()
         node.turn.record(

@@ -128,16 +128,22 @@ class Node:
         self.disk_low = not self._room.enough(now.monotonic)
 
     def judge(
-        self, entry: KeyEntry, call: Call, now: Now, cost: int | None, address: bytes | None
+        self,
+        entry: KeyEntry,
+        call: Call,
+        now: Now,
+        cost: int | None,
+        address: bytes | None,
+        size: int = 0,
     ) -> tuple[Decision, Reserved | None]:
-        """Decide and, where allowed, reserve: the two steps every door goes through."""
+        """Decide and, where allowed, reserve: the two steps every door goes through. `size`: bytes of its body."""
         key = self.index.compiled(entry)
         try:
             pins = self.counters.pins(key.plan) if key.plan.checks.sticky else ()
             decision = decide(key, call, now.wall, pins)
             if decision.code is not Code.VALID or not key.plan.levels:
                 return decision, None
-            outcome = self.counters.reserve(key.plan, cost, now, address)
+            outcome = self.counters.reserve(key.plan, cost, now, address, size)
         except CountersUnavailable:
             return refuse(Code.NOT_READY, "The counters of this key's limits cannot be used."), None
         except NotEnlisted:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from valetkey.decision.address import Address, parse_address
 from valetkey.decision.call import Call, Decision, Now
 from valetkey.decision.codes import CODES, Code
 from valetkey.decision.decide import UNKNOWN, refuse
+from valetkey.decision.limits import MAX_BYTES
 from valetkey.decision.listener import Listener, parse_listener
 from valetkey.decision.path import JudgedPath, PathRefused, judge_path
 from valetkey.decision.reservation import Reserved
@@ -47,6 +50,8 @@ class Question(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     operation: str | None = None
     cost: float | str | None = None
     """Price of this call in the currency of the budgets, instead of the service's own."""
+    bytes: Annotated[int, Meta(ge=0, le=MAX_BYTES)] = 0
+    """What the call moves, both ways, where a limit counts that."""
 
     def __repr__(self) -> str:
         return "Question(***)"
@@ -226,7 +231,12 @@ class Verify:
             if cost is None and service is not None:
                 cost = service.service.price_micros
             judged.decision, judged.reserved = node.judge(
-                judged.entry, call, judged.now, cost, None if address is None else address_bytes(address)
+                judged.entry,
+                call,
+                judged.now,
+                cost,
+                None if address is None else address_bytes(address),
+                question.bytes,
             )
         return judged
 
@@ -263,6 +273,7 @@ class Verify:
             ended.wall,
             End.COMPLETE if decision.allowed else End.REFUSED,
             status=200,
+            bytes_in=question.bytes if decision.allowed else 0,
             last_byte_ms=milliseconds(now.monotonic, ended),
             cost=cost,
         )

@@ -114,6 +114,7 @@ def _limits(terms: Terms, defaults: KindDefaults) -> Limits:
         concurrency=terms.concurrency if terms.concurrency is not None else defaults.concurrency,
         quotas=defaults.quota if terms.quotas is None else terms.quotas,
         budgets=terms.budgets or (),
+        bytes=terms.bytes or (),
         uses=terms.uses if terms.uses is not None else defaults.uses,
     )
 

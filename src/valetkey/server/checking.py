@@ -75,6 +75,7 @@ def check_key(
                     service.service.price_micros,
                     Now(at, now.monotonic),
                     None if address is None else address_bytes(address),
+                    request.bytes,
                 )
                 if refusal is not None:
                     decision = refused_by_limit(refusal, decision.endpoint)

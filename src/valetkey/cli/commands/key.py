@@ -71,6 +71,7 @@ def show(key_id: str, value: bool, as_json: bool) -> None:
 @click.option("--origin", metavar="O", help="Web origin it comes from.")
 @click.option("--host", metavar="NAME", help="Which of the service's hosts it goes to.")
 @click.option("--listener", metavar="ADDRESS[:PORT]", help="Which address of the gateway it calls.")
+@click.option("--bytes", "size", type=click.IntRange(0), metavar="N", help="How long its body is.")
 @click.option("--at", metavar="TIME", help="When, as an RFC 3339 time; now, when not said.")
 @json_flag
 def check(
@@ -81,6 +82,7 @@ def check(
     origin: str | None,
     host: str | None,
     listener: str | None,
+    size: int | None,
     at: str | None,
     as_json: bool,
 ) -> None:
@@ -94,6 +96,7 @@ def check(
         origin=origin,
         host=host,
         listener=listener,
+        bytes=size,
         at=at,
     )
     answer = connect().post(f"/keys/{segment(key_id)}/check", body)

@@ -25,6 +25,7 @@ _LISTS = {
         "Not this endpoint, whatever else is open. Repeatable.",
     ),
     "quota": ("quotas", "N/WINDOW", "Calls in a window, such as 1000/day. Repeatable."),
+    "bytes": ("bytes", "SIZE/WINDOW", "Bytes sent and received in a window, such as 1GB/day. Repeatable."),
     "budget": ("budgets", "AMOUNT/WINDOW", "Money in a window, such as 5.00/month. Repeatable."),
 }
 _TEXTS = {
@@ -47,14 +48,14 @@ TERM_SECTIONS = {
     "From where": ("networks", "sticky", "origins"),
     "What": ("endpoints", "deny_endpoints", "hosts"),
     "When": ("expires", "schedule"),
-    "How much": ("rate", "burst", "concurrency", "quotas", "budgets", "uses"),
+    "How much": ("rate", "burst", "concurrency", "quotas", "bytes", "budgets", "uses"),
 }
 """Headings under which the help shows the flags."""
 
 
-LIMIT_FLAGS = ("rate", "burst", "concurrency", "quota", "budget")
+LIMIT_FLAGS = ("rate", "burst", "concurrency", "quota", "bytes", "budget")
 """The flags that say how much, for all that several keys can share."""
-LIMIT_SECTION = {"How much": ("rate", "burst", "concurrency", "quotas", "budgets")}
+LIMIT_SECTION = {"How much": ("rate", "burst", "concurrency", "quotas", "bytes", "budgets")}
 
 
 def terms_flags(function: Decorated) -> Decorated:
