@@ -122,7 +122,7 @@ class Derive:
             end, code = End.INTERRUPTED, Code.NOT_READY
             answer = problem(refuse(Code.NOT_READY), opened.call)
         if arrival.reserved is not None:
-            node.counters.settle(arrival.reserved, None, len(body) + len(answer[2]))
+            node.counters.settle(arrival.reserved, None, len(body) + (0 if code else len(answer[2])))
         now = node.clock.now()
         node.turn.record(
             Closed(

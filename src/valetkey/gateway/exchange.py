@@ -403,7 +403,9 @@ class Exchange:
             self._give_back()
         if reserved is not None:
             cost = reserved.cost_micros if reserved.open else 0
-            moved = None if self._meter is None else self._request.received + self._bytes_out
+            # An answer of our own, which has a code, counts against no limit.
+            out = self._bytes_out if self._code is None else 0
+            moved = None if self._meter is None else self._request.received + out
             node.counters.settle(reserved, None, moved)
         node.leave(self)
         self._runtime.leave()

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, Row, Select, and_, case, func, select
 
-from valetkey.decision.counter_layout import BUDGETS, QUOTAS, USES
+from valetkey.decision.counter_layout import BUDGETS, BYTES, QUOTAS, USES
 from valetkey.decision.limits import AMOUNT_BITS, AMOUNT_MASK, window_numbers, window_starts
 from valetkey.gateway.counters import SharedCounters
 from valetkey.store import tables
 
-_CELLS = (*range(QUOTAS, QUOTAS + 3), *range(BUDGETS, BUDGETS + 3))
-"""Calls and cost by the hour, day and month, within a block."""
+_CELLS = (*range(QUOTAS, QUOTAS + 3), *range(BUDGETS, BUDGETS + 3), *range(BYTES, BYTES + 3))
+"""Calls, cost and bytes by the hour, day and month, within a block."""
 
 
 def lift_counters(
@@ -86,7 +86,7 @@ def _lift(
         )
     }
     ancestors = _parents(connection, workspace)
-    totals: dict[int, list[int]] = defaultdict(lambda: [0] * 7)
+    totals: dict[int, list[int]] = defaultdict(lambda: [0] * 10)
     for key, amounts in used:
         line = [key]
         while (parent := line[-1].parent_id) is not None and parent in ancestors:
@@ -103,7 +103,7 @@ def _lift(
     for block, (uses, *amounts) in totals.items():
         packed = [
             number << AMOUNT_BITS | min(amount, AMOUNT_MASK)
-            for number, amount in zip((*numbers, *numbers), amounts, strict=True)
+            for number, amount in zip(numbers * 3, amounts, strict=True)
         ]
         counters.raise_to(block, {USES: uses, **dict(zip(_CELLS, packed, strict=True))})
 
@@ -111,14 +111,15 @@ def _lift(
 def _used(
     connection: Connection, workspace: str, wall: float, chosen: Select[tuple[str]] | None
 ) -> list[tuple[Row, list[int]]]:  # type: ignore[type-arg]
-    """Key rows with what they spent: uses, calls this hour, day and month, cost this hour, day and month."""
+    """Key rows with what they spent: uses, then calls, cost and bytes, each of this hour, day and month."""
     rollups, keys = tables.rollups, tables.keys
     spent = rollups.c.allowed - rollups.c.given_back
+    moved = rollups.c.bytes_in + rollups.c.bytes_out - rollups.c.bytes_uncounted
     starts = window_starts(wall)
     windows = [
         # Hours to come are those of a clock that was wrong.
         func.sum(case((and_(rollups.c.hour >= start, rollups.c.hour <= starts[0]), amount), else_=0))
-        for amount in (spent, rollups.c.cost)
+        for amount in (spent, rollups.c.cost, moved)
         for start in starts
     ]
     query = (

@@ -74,12 +74,14 @@ def _add_hours(connection: Connection, workspace: str, use: Use) -> None:
             {
                 "workspace_id": workspace, "key_id": key, "hour": hour, "calls": more.calls, "allowed": more.allowed,
                 "given_back": more.given_back,
-                "bytes_in": more.bytes_in, "bytes_out": more.bytes_out, "cost": more.cost,
+                "bytes_in": more.bytes_in, "bytes_out": more.bytes_out, "bytes_uncounted": more.bytes_uncounted,
+                "cost": more.cost,
             }
             for key, hour, more in named
         ],
         ("workspace_id", "key_id", "hour"),
-        calls=added, allowed=added, given_back=added, bytes_in=added, bytes_out=added, cost=added,
+        calls=added, allowed=added, given_back=added, bytes_in=added, bytes_out=added,
+        bytes_uncounted=added, cost=added,
     )  # fmt: skip
     upsert(
         connection,

@@ -335,6 +335,7 @@ rollups = Table(
     Column("given_back", Whole, nullable=False, server_default="0"),
     Column("bytes_in", Whole, nullable=False),
     Column("bytes_out", Whole, nullable=False),
+    Column("bytes_uncounted", Whole, nullable=False, server_default="0"),
     Column("cost", Whole, nullable=False),
     UniqueConstraint("workspace_id", "key_id", "hour"),
     sqlite_strict=True,

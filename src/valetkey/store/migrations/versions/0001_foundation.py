@@ -186,6 +186,7 @@ def upgrade() -> None:
         sa.Column("given_back", WHOLE, server_default="0", nullable=False),
         sa.Column("bytes_in", WHOLE, nullable=False),
         sa.Column("bytes_out", WHOLE, nullable=False),
+        sa.Column("bytes_uncounted", WHOLE, server_default="0", nullable=False),
         sa.Column("cost", WHOLE, nullable=False),
         sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_rollups_workspace_id")),
         sa.UniqueConstraint(
