@@ -44,11 +44,13 @@ NOTES: dict[str, str] = {
 LIMITS: dict[str, tuple[str, ...]] = {
     "rate": ("5/s", "100/min", "1000/hour"),
     "quota": ("100/hour", "1000/day", "20000/month"),
+    "bytes": ("500KB/hour", "1GB/day", "100GiB/month"),
     "budget": ("0.50/hour", "5.00/month"),
 }
 WRONG_LIMITS: dict[str, tuple[str, ...]] = {
     "rate": ("5", "0.5/s"),
     "quota": ("1000/week",),
+    "bytes": ("1G/day",),
     "budget": ("5/year",),
 }
 
@@ -72,6 +74,8 @@ def limit(name: str, text: str) -> str:
         return f"At most {rate.words()}, in bursts of up to {rate.burst:,}."
     if name == "quota":
         return f"At most {limits.parse_quota(text).words()}."
+    if name == "bytes":
+        return f"At most {limits.parse_bytes(text).words()}, sent and received."
     return f"At most {limits.parse_budget(text).words()} of cost."
 
 
@@ -82,7 +86,7 @@ def grammar(
     prose: Callable[[str | None], str],
 ) -> str:
     """The whole page."""
-    from valetkey.decision.limits import MAX_CONCURRENCY, MAX_COUNT, MAX_RATE_COUNT
+    from valetkey.decision.limits import MAX_BYTES, MAX_CONCURRENCY, MAX_COUNT, MAX_RATE_COUNT, size_words
     from valetkey.decision.restrictions import RESTRICTIONS, InvalidRestriction
 
     parts = ["## Restrictions", "Checked in this order. The first that refuses names the code."]
@@ -107,8 +111,9 @@ def grammar(
         f"`--burst` is the number of calls that may come in one go; without it, as many as the rate counts. "
         "`--concurrency` is the number of calls in progress at the same time, `--uses` the number in the key's whole "
         f"life. Most: {MAX_RATE_COUNT:,} for a rate and its burst, {MAX_CONCURRENCY:,} at the same time, {MAX_COUNT:,} "
-        "for quotas and uses. Hours, days and months are those of UTC. A key has at most one quota and one budget for "
-        "each."
+        f"for quotas and uses, {size_words(MAX_BYTES)} for bytes. Bytes are those of bodies, both ways; sizes go by "
+        "thousands (KB, MB, GB, TB) or by 1,024 (KiB, MiB, GiB, TiB). Hours, days and months are those of UTC. A key "
+        "has at most one quota, one limit of bytes and one budget for each."
     )
     parts += [
         "## Times",

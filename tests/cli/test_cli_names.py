@@ -36,9 +36,9 @@ FLAGS = {
     "key list": "--service --holder --state --last4 --limit --cursor --json",
     "secret set": "--name --environment --key-file --strict",
     "network add": "--interface --listener",
-    "limit change": "--holder --service --rate --burst --concurrency --quota --budget --clear --json",
+    "limit change": "--holder --service --rate --burst --concurrency --quota --bytes --budget --clear --json",
     "key issue": "--kind --holder --label --environment --network --origin --endpoint --deny-endpoint --rate --burst"
-    " --concurrency --quota --budget --uses --expires --schedule --sticky --with-session --session-pid --json",
+    " --concurrency --quota --budget --bytes --uses --expires --schedule --sticky --with-session --session-pid --json",
     "key revoke": "--let-finish --json",
     "key suspend": "--let-finish --json",
     "key resume": "--let-finish --json",

@@ -123,7 +123,7 @@ def test_every_flag_of_key_issue_becomes_a_field(run: Run, api: FakeApi) -> None
         "--secret", "batch", "--expires", "1h", "--network", "office", "--network", "10.0.0.0/8", "--origin",
         "https://a.example", "--host", "api", "--endpoint", "GET /v1/models", "--endpoint", "chat",
         "--deny-endpoint", "POST /v1/files", "--rate", "5/s", "--burst", "10", "--concurrency", "8", "--quota",
-        "1000/day", "--quota", "10/hour", "--budget", "5.00/month", "--uses", "3", "--schedule",
+        "1000/day", "--quota", "10/hour", "--budget", "5.00/month", "--bytes", "1GB/day", "--uses", "3", "--schedule",
         "mon-fri 08:00-18:00 Europe/Berlin", "--sticky", "--idempotency-key", "a-b-c", "--json",
     )  # fmt: skip
     assert done.code == 0
@@ -135,7 +135,7 @@ def test_every_flag_of_key_issue_becomes_a_field(run: Run, api: FakeApi) -> None
             "networks": ["office", "10.0.0.0/8"], "origins": ["https://a.example"], "hosts": ["api"],
             "endpoints": ["GET /v1/models", "chat"], "deny_endpoints": ["POST /v1/files"], "rate": "5/s",
             "burst": 10, "concurrency": 8, "quotas": ["1000/day", "10/hour"], "budgets": ["5.00/month"],
-            "uses": 3, "schedule": "mon-fri 08:00-18:00 Europe/Berlin", "sticky": True,
+            "bytes": ["1GB/day"], "uses": 3, "schedule": "mon-fri 08:00-18:00 Europe/Berlin", "sticky": True,
         },
     }  # fmt: skip
 

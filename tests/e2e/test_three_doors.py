@@ -29,7 +29,7 @@ from gateway_world import MadeKey
 from long_results import Results
 from running_server import RunningServer, ValetKey
 from valetkey.decision.codes import Code
-from valetkey.decision.limits import Budget, Limits, Quota, Rate, Window
+from valetkey.decision.limits import Budget, Limits, Quota, Rate, Volume, Window
 from valetkey.decision.policy import Policy
 from valetkey.decision.restrictions import Endpoints, Hosts, Networks, Origins, Schedule, Sticky
 from valetkey.services.origin import Origin
@@ -39,6 +39,8 @@ pytestmark = pytest.mark.real
 CALLS = 500
 STORIES = 100
 """Calls of one seed; ten seeds make five thousand."""
+ANSWER = 3
+"""Bytes of what the upstream answers."""
 BUSY = 4
 """Keys without restrictions that are called often, so that they come to their limits."""
 PAIRS = 30
@@ -129,6 +131,7 @@ class Story:
             quotas=(Quota(number(5, 25), Window.DAY),) if self.maybe(0.2 * more) else (),
             budgets=(Budget(3 * number(0, 20), Window.HOUR),) if self.maybe(0.2 * more) else (),
             uses=number(20, 60) if self.maybe(0.1 * more) else None,
+            bytes=(Volume(ANSWER * number(3, 20), Window.DAY),) if self.maybe(0.2 * more) else (),
         )
 
     def add_key(self, busy: bool = False) -> None:
@@ -193,13 +196,14 @@ class Story:
         if self.maybe(0.3):
             self.house.clock.advance(self.chance.choice([0, 0.05, 0.4, 1.5]))
         key, twin, hosts = self.chance.choice(self.keys[:BUSY] if self.maybe(0.5) else self.keys)
-        call = {
+        call: dict[str, Any] = {
             "method": self.chance.choice(METHODS),
             "path": self.chance.choice(PATHS if self.maybe(0.3) else PATHS[:4]),
             "address": self.chance.choice(ADDRESSES),
             "origin": self.chance.choice(ORIGINS),
             "listener": self.chance.choice(["127.0.0.1:8300", "10.0.0.1:8300", "10.0.0.1:8301"]),
         }
+        call["bytes"] = 0 if call["method"] == "HEAD" else ANSWER
         if self.maybe(0.1):
             del call[self.chance.choice(["method", "path", "address", "listener"])]
             lonely = self.chance.choice(self.lonely)
