@@ -120,6 +120,17 @@ def test_a_change_makes_a_key_sticky_or_takes_that_away(server: RunningServer) -
             server.issue(service, kind="public", endpoints=["GET /a"], sticky=True)
 
 
+def test_a_revoked_key_keeps_no_address(server: RunningServer) -> None:
+    with RawUpstream() as upstream:
+        service = server.open_service("secret-of-forgetting", base_url=upstream.url)
+        key = sticky(server, service)
+        assert code(server, service, key, FIRST) == "VALID"
+        eventually(lambda: pinned(server, key))
+        server.stop_key(key)
+        assert pinned(server, key) is None
+        assert [code(server, service, key, source) for source in (FIRST, SECOND)] == ["REVOKED", "REVOKED"]
+
+
 def test_what_is_derived_is_held_to_the_pin_of_what_it_comes_from(server: RunningServer) -> None:
     with RawUpstream() as upstream:
         service = server.open_service("secret-of-pinned-lines", base_url=upstream.url)

@@ -259,11 +259,18 @@ def _set_state(unit: Unit, view: KeyView, state: State) -> KeyView:
     values: dict[str, Any] = {"state": state.value}
     if state is State.REVOKED:
         values["ended"] = unit.wall
+        if view.policy.find(Sticky) is not None:
+            # It is never asked again, and an address is nothing to keep for nothing.
+            values["pinned"] = None
+            unit.unpinned.append(_block(unit, view.id))
     unit.connection.execute(update(tables.keys).where(tables.keys.c.id == view.id).values(**values))
     unit.subject = f"key:{view.id}"
     unit.details |= {"service": view.service, "holder": view.holder, "before": view.state}
     unit.touch("key", view.id)
-    return msgspec.structs.replace(view, state=state.value, ended=values.get("ended", view.ended))
+    pinned = values.get("pinned", view.pinned)
+    return msgspec.structs.replace(
+        view, state=state.value, ended=values.get("ended", view.ended), pinned=pinned
+    )
 
 
 def _check_unique(

@@ -102,19 +102,19 @@ def end_keys(unit: Unit, session: str) -> list[str]:
     """End all living keys of a session, in the transaction that ends the session; returns their ids."""
     keys = tables.keys
     ended = unit.connection.execute(
-        select(keys.c.id).where(
+        select(keys.c.id, keys.c.block, keys.c.pinned).where(
             keys.c.workspace_id == unit.workspace,
             keys.c.session_id == session,
             keys.c.state != State.REVOKED.value,
         )
-    ).scalars()
-    found = list(ended)
-    for key_id in found:
-        unit.connection.execute(
-            update(keys).where(keys.c.id == key_id).values(state=State.REVOKED.value, ended=unit.wall)
-        )
+    ).all()
+    over = {"state": State.REVOKED.value, "ended": unit.wall, "pinned": None}
+    for key_id, block, pinned in ended:
+        unit.connection.execute(update(keys).where(keys.c.id == key_id).values(**over))
+        if pinned is not None:
+            unit.unpinned.append(block)
         unit.touch("key", key_id)
-    return found
+    return [row.id for row in ended]
 
 
 @operation(AuditAction.SESSION_END)
