@@ -244,6 +244,7 @@ class RunningServer:
         kind: str = "private",
         expires: str | None = None,
         holder: str | None = None,
+        label: str = "",
         **terms: Any,
     ) -> ValetKey:
         """A key as wide as its terms say: defaults of the kind do not get in a test's way."""
@@ -255,6 +256,7 @@ class RunningServer:
             "service": service,
             "kind": kind,
             "holder": holder or f"holder-{next(self._names)}",
+            "label": label,
             "terms": terms,
             "expires": expires,
         }

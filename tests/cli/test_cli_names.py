@@ -25,6 +25,7 @@ VERBS = {
     "network": "add list", "party": "add list",
     "key": "issue derive list find show check change suspend resume revoke unpin",
     "audit": "list verify", "token": "issue list revoke", "limit": "change list", "clock": "accept",
+    "vault": "rewrap",
     "partner": "add list show change end",
 }  # fmt: skip
 FLAGS = {

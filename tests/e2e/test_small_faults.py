@@ -3,86 +3,23 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import pytest
+from callers import CHAT, ENDLESS, MODELS, assert_nothing_is_missing, calling, own_server
 
-from running_server import RunningServer, ValetKey, ask, eventually
+from running_server import RunningServer, eventually
 from valetkey.demo.standin import OpenAIStandIn
 from valetkey.server.home import Home
 from valetkey.server.offline import verify_home
 
 pytestmark = pytest.mark.real
 
-MODELS = "/openai/v1/models"
-CHAT = "/openai/v1/chat/completions"
-ENDLESS = json.dumps(
-    {"model": "standin-endless", "messages": [{"role": "user", "content": "x"}], "stream": True}
-).encode()
 BACK_SECONDS = 3.0
 """About one second on a quiet machine; this one may be busy."""
-
-
-class Callers:
-    """Callers that name each call by its path, and remember which ones got a status line."""
-
-    def __init__(self, server: RunningServer, key: ValetKey) -> None:
-        self._server = server
-        self._key = key
-        self.acknowledged: dict[str, str] = {}
-        """Code by path, in the order of the answers."""
-        self.done = threading.Event()
-        self.last = 0.0
-
-    def work(self, place: int) -> None:
-        number = 0
-        while not self.done.is_set():
-            connection = self._server.connect()
-            with suppress(OSError, http.client.HTTPException):
-                while not self.done.is_set():
-                    number += 1
-                    path = f"/v1/models/{place}-{number}"
-                    answer = ask(connection, "GET", f"/openai{path}", self._key)
-                    self.acknowledged[path] = answer.code
-                    self.last = time.monotonic()
-            connection.close()
-
-
-@contextmanager
-def calling(server: RunningServer, key: ValetKey, number: int = 6) -> Iterator[Callers]:
-    callers = Callers(server, key)
-    threads = [threading.Thread(target=callers.work, args=(place,), daemon=True) for place in range(number)]
-    for thread in threads:
-        thread.start()
-    try:
-        eventually(lambda: len(callers.acknowledged) > 100, 10)
-        yield callers
-    finally:
-        callers.done.set()
-        for thread in threads:
-            thread.join(20)
-
-
-@contextmanager
-def own_server(openai_api: OpenAIStandIn, workers: int = 2) -> Iterator[RunningServer]:
-    with RunningServer(workers=workers) as running_server:
-        running_server.open_service(openai_api.real_key, "openai", preset="openai", base_url=openai_api.url)
-        yield running_server
-
-
-def assert_nothing_is_missing(server: RunningServer, key: ValetKey, callers: Callers) -> None:
-    """Every call that got a status line has its record, and the journal is proved."""
-    recorded = {event["path"] for event in server.events(key)}
-    decided = {path for path, code in callers.acknowledged.items() if code != "NOT_READY"}
-    assert decided - recorded == set()
-    verdict = server.manage("POST", "/audit/verify", {})
-    assert (verdict["integrity"], verdict["completeness"], verdict["problems"]) == ("ok", "ok", [])
 
 
 def kill_a_worker(server: RunningServer) -> None:
@@ -98,8 +35,8 @@ def kill_a_worker(server: RunningServer) -> None:
 
 
 def kill_the_control_process(server: RunningServer) -> None:
-    """Kill it and wait until another one has both workers."""
-    victim = server.control_pid
+    """Kill it and wait until another one has both workers: the same ones, for they need not die with it."""
+    victim, workers = server.control_pid, server.worker_pids()
     os.kill(victim, signal.SIGKILL)
 
     def back() -> bool:
@@ -108,6 +45,7 @@ def kill_the_control_process(server: RunningServer) -> None:
         return False
 
     eventually(back, BACK_SECONDS + 2)
+    assert server.worker_pids() == workers
 
 
 def test_a_killed_worker_is_back_and_no_acknowledged_call_is_missing(openai_api: OpenAIStandIn) -> None:

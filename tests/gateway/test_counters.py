@@ -19,8 +19,17 @@ from valetkey.decision.call import Now
 from valetkey.decision.codes import Code
 from valetkey.decision.counter_blocks import NotEnlisted
 from valetkey.decision.counter_layout import BUDGETS, CELL, OPEN_CALLS, QUOTAS, RATE, USES
-from valetkey.decision.limits import AMOUNT_BITS, AMOUNT_MASK, Limits, parse_budget, parse_quota, parse_rate
-from valetkey.decision.reservation import Level, LimitRefusal, Plan, Reserved
+from valetkey.decision.limits import (
+    AMOUNT_BITS,
+    AMOUNT_MASK,
+    WINDOWS,
+    Limits,
+    parse_budget,
+    parse_quota,
+    parse_rate,
+    window_numbers,
+)
+from valetkey.decision.reservation import BeingCounted, Level, LimitRefusal, Plan, Reserved, counted_cells
 from valetkey.gateway.counters import GROWTH_BLOCKS, Boot, CountersUnavailable, SharedCounters, this_boot
 
 NOON = 1_900_000_800.0
@@ -126,9 +135,76 @@ def test_an_accepted_clock_reaches_blocks_that_another_process_made(tmp_path: Pa
     for _ in range(2):
         assert isinstance(worker.reserve(plan, 0, Now(ahead, 1)), Reserved)
     assert isinstance(worker.reserve(plan, 0, Now(NOON, 2)), LimitRefusal)
-    control.accept_clock(NOON)
+    control.accept_clock(NOON, "clk_first")
     assert isinstance(worker.reserve(plan, 0, Now(NOON, 3)), LimitRefusal), "what was spent counts today"
     assert isinstance(worker.reserve(plan, 0, Now(tomorrow, 4)), Reserved)
+
+
+def test_an_acceptance_moves_windows_once(counters: SharedCounters) -> None:
+    plan = plan_of(Limits(quotas=(parse_quota("1/day"),)))
+    tomorrow = NOON + 86_400
+    counters.accept_clock(NOON, "clk_first")
+    assert isinstance(counters.reserve(plan, 0, Now(tomorrow, 1)), Reserved)
+    counters.accept_clock(NOON, "clk_first")
+    assert counters.read(0)[QUOTAS + 1] >> AMOUNT_BITS == window_numbers(tomorrow)[1]
+    counters.accept_clock(NOON, "clk_second")
+    assert counters.read(0)[QUOTAS + 1] >> AMOUNT_BITS == window_numbers(NOON)[1]
+
+
+HELD = (USES, QUOTAS, QUOTAS + 1, QUOTAS + 2, BUDGETS, BUDGETS + 1, BUDGETS + 2)
+
+
+@pytest.mark.parametrize(
+    ("limits", "cell"),
+    [
+        (Limits(uses=5), USES),
+        *((Limits(quotas=(parse_quota(f"5/{w}"),)), QUOTAS + i) for i, w in enumerate(WINDOWS)),
+        *((Limits(budgets=(parse_budget(f"5/{w}"),)), BUDGETS + i) for i, w in enumerate(WINDOWS)),
+    ],
+)
+def test_a_held_counter_lets_nothing_pass_in_any_window_until_it_counts(
+    counters: SharedCounters, limits: Limits, cell: int
+) -> None:
+    assert counted_cells(limits) == {cell}
+    plan = plan_of(limits)
+    before = counters.reserve(plan, 1_000_000, now())
+    assert isinstance(before, Reserved)
+    counters.hold(0, [cell], NOON)
+    for later in (0, 3_600, 86_400, 40 * 86_400, 3_000 * 86_400, -86_400):
+        with pytest.raises(BeingCounted):
+            counters.reserve(plan, 1, Now(NOON + later, time.monotonic_ns()))
+        with pytest.raises(BeingCounted):
+            counters.peek(plan, 1, Now(NOON + later, time.monotonic_ns()))
+    counters.give_back(before, now())
+    counters.accept_clock(NOON, "clk_meanwhile")
+    assert counters.held() == [0], "neither what is given back nor a clock lets it go"
+    window = window_numbers(NOON)[(cell - QUOTAS) % 3]
+    counters.raise_to(0, {cell: 0 if cell == USES else window << AMOUNT_BITS})
+    assert counters.held() == []
+    assert isinstance(counters.reserve(plan, 1, now()), Reserved)
+
+
+def test_holding_touches_no_other_counter_and_is_seen_by_every_process(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    control, worker = SharedCounters.open(path), SharedCounters.open(path, 0, 1, make=False)
+    assert isinstance(worker.reserve(plan_of(Limits(uses=2), 1), 0, now()), Reserved)
+    control.hold(0, HELD, NOON)
+    assert isinstance(worker.reserve(plan_of(Limits(uses=2), 1), 0, now()), Reserved)
+    assert worker.held() == control.held() == [0]
+
+
+def test_only_who_may_make_the_file_makes_it(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    with pytest.raises(CountersUnavailable, match="cannot be opened"):
+        SharedCounters.open(path, 0, 1, make=False)
+    assert not path.exists()
+    made = SharedCounters.open(path)
+    assert made.stand_at(path)
+    path.rename(tmp_path / "moved")
+    assert not made.stand_at(path)
+    path.write_bytes((tmp_path / "moved").read_bytes())
+    assert not made.stand_at(path), "a copy in its place is another file"
+    assert SharedCounters.open(path, make=False).identity != made.identity
 
 
 def test_after_a_boot_no_worker_lives_and_rates_go_on(tmp_path: Path) -> None:

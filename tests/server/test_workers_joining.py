@@ -33,6 +33,7 @@ class Control:
             announce=self._announce,
             fence=self._fence,
             serving=lambda slot: None,
+            counters=(1, 2),
         )
 
     async def _announce(self, slot: int, generation: int, segment: str) -> None:

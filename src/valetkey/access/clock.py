@@ -51,6 +51,12 @@ def read_newest(connection: Connection) -> Newest | None:
     return stored
 
 
+def read_acceptance(connection: Connection) -> str | None:
+    """Id of the latest acceptance, or None."""
+    accepted = _read(connection, _ACCEPTED)
+    return None if accepted is None else accepted.accepted
+
+
 def store_newest(connection: Connection, newest: Newest) -> None:
     """Keep what records have named so far; with it goes how far they were read."""
     _write(connection, _NEWEST, newest)

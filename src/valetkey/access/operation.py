@@ -15,6 +15,8 @@ from sqlalchemy import Connection, insert
 
 from valetkey.access.actor import Actor
 from valetkey.access.permissions import require_permission
+from valetkey.decision.limits import Limits
+from valetkey.decision.reservation import counted_cells
 from valetkey.errors import NotPermitted, ValetkeyError
 from valetkey.identifiers import RandomBytes, new_id
 from valetkey.journal.actions import AuditAction
@@ -26,6 +28,15 @@ if TYPE_CHECKING:
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """Counters of a row's limits that counted nothing before this action."""
+
+    kind: str
+    id: str
+    block: int
+    cells: frozenset[int]
 
 
 @dataclass(slots=True)
@@ -46,8 +57,8 @@ class Unit:
     """Facts for the audit. Never a secret."""
     changed: list[tuple[str, str]] = field(default_factory=list)
     """Rows whose change every key index must learn of: (kind, id)."""
-    counted_anew: bool = False
-    """Whether a limit changed, so that its counter must be lifted to what the journal has seen already."""
+    begun: list[Begun] = field(default_factory=list)
+    """Limits that begin to count: what was used before them stands in the journal."""
 
     unpinned: list[int] = field(default_factory=list)
     """Blocks of keys that are pinned to no address any more."""
@@ -59,6 +70,12 @@ class Unit:
         """Note that a row changed, for the change feed."""
         if (kind, identifier) not in self.changed:
             self.changed.append((kind, identifier))
+
+    def count(self, kind: str, identifier: str, block: int, before: Limits, after: Limits) -> None:
+        """Note that the limits of a row changed: what only the new ones count has to be counted first."""
+        cells = counted_cells(after) - counted_cells(before)
+        if cells:
+            self.begun.append(Begun(kind, identifier, block, cells))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +122,7 @@ class Performed(Generic[Answer]):
 
     answer: Answer
     changed: tuple[tuple[str, str], ...]
-    counted_anew: bool
+    begun: tuple[Begun, ...]
     unpinned: tuple[int, ...]
     entry: AuditEntry
 
@@ -165,7 +182,7 @@ class Frame:
             entry = _enter(unit, made.action, "done")
             if in_the_end is not None:
                 in_the_end(unit, answer)
-        return Performed(answer, tuple(unit.changed), unit.counted_anew, tuple(unit.unpinned), entry)
+        return Performed(answer, tuple(unit.changed), tuple(unit.begun), tuple(unit.unpinned), entry)
 
     def _unit(self, connection: Connection, actor: Actor, environment: str) -> Unit:
         return Unit(connection, actor, self.workspace, environment, self.wall(), self.random, self.keyring)

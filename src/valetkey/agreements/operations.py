@@ -63,16 +63,17 @@ def add_partner(unit: Unit, request: PartnerTerms) -> PartnerView:
             field="name",
         )
     terms = understand(request.agreement, unit.wall)
-    identifier = unit.new_id("agr")
+    identifier, block = unit.new_id("agr"), next_block(unit.connection)
     unit.connection.execute(
         insert(tables.agreements).values(
             id=identifier,
             workspace_id=unit.workspace,
             party_id=party.id,
-            block=next_block(unit.connection),
+            block=block,
             **_columns(unit, request.agreement, terms),
         )
     )
+    unit.count("agreement", identifier, block, Limits(), terms.limits)
     return _done(unit, request.name, identifier)
 
 
@@ -86,7 +87,7 @@ def change_partner(unit: Unit, request: PartnerTerms) -> PartnerView:
         .where(tables.agreements.c.id == row.id)
         .values(ended=None, **_columns(unit, request.agreement, terms))
     )
-    unit.counted_anew = True
+    unit.count("agreement", row.id, row.block, msgspec.json.decode(row.limits, type=Limits), terms.limits)
     return _done(unit, request.name, row.id)
 
 

@@ -6,6 +6,7 @@ workers of a machine.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 
 from valetkey.decision.address import Place
@@ -33,8 +34,18 @@ from valetkey.decision.counter_layout import (
     USES,
 )
 from valetkey.decision.counter_pins import check_pins, pin_to, pinned_to, pins_of
-from valetkey.decision.limits import AMOUNT_BITS, AMOUNT_MASK, WINDOWS, carried, later, window_numbers
+from valetkey.decision.limits import (
+    AMOUNT_BITS,
+    AMOUNT_MASK,
+    MOST_AMOUNT,
+    WINDOWS,
+    carried,
+    far_ahead,
+    later,
+    window_numbers,
+)
 from valetkey.decision.reservation import (
+    BeingCounted,
     LimitRefusal,
     Plan,
     Reserved,
@@ -48,6 +59,20 @@ from valetkey.decision.reservation import (
 
 class NotEnlisted(RuntimeError):
     """This worker's slot was given to another: whatever it counts would not be seen. It must end."""
+
+
+_HELD_USES = 1 << 63
+_SURELY_HELD = 1 << 62
+"""No call that is given back meanwhile lowers a held cell so far, and no count ever comes so high."""
+
+
+def _is_held(offset: int, value: int) -> bool:
+    return value >= _SURELY_HELD if offset == USES else value & AMOUNT_MASK == AMOUNT_MASK
+
+
+def _not_held(offset: int, value: int) -> None:
+    if _is_held(offset, value):
+        raise BeingCounted
 
 
 class CounterBlocks:
@@ -88,7 +113,10 @@ class CounterBlocks:
         address: bytes | None = None,
         size: int = 0,
     ) -> Reserved | LimitRefusal:
-        """Check all, then write all. Raises `NotEnlisted` if this worker's slot is no longer its own."""
+        """Check all, then write all.
+
+        Raises `NotEnlisted` if this worker's slot is no longer its own, and `BeingCounted`.
+        """
         if cost_micros is not None and cost_micros < 0:
             raise ValueError("A cost cannot be negative. Reserve the worst case of the call.")
         if plan.checks.concurrency:
@@ -155,6 +183,7 @@ class CounterBlocks:
             cell = bases[level] + USES
             value = cells[cell]
             if value >= limit:
+                _not_held(USES, value)
                 return used_up(plan.levels[level])
             targets.append(cell)
             values.append(value + 1)
@@ -198,6 +227,7 @@ class CounterBlocks:
                 cell = bases[level] + offset
                 value = carried(cells[cell], windows[window])
                 if value & AMOUNT_MASK >= limit:
+                    _not_held(offset, value)
                     return over_quota(plan.levels[level], window)
                 targets.append(cell)
                 values.append(value + 1)
@@ -209,6 +239,7 @@ class CounterBlocks:
                 cell = bases[level] + offset
                 value = carried(cells[cell], windows[window])
                 if cost is None or (value & AMOUNT_MASK) + cost > limit:
+                    _not_held(offset, value)
                     return over_budget(plan.levels[level], window, cost)
                 targets.append(cell)
                 values.append(value + cost)
@@ -302,7 +333,7 @@ class CounterBlocks:
             value = self._cells[cell]
             window = value >> AMOUNT_BITS
             if window == reserved.values[place] >> AMOUNT_BITS:
-                amount = min(max((value & AMOUNT_MASK) + change, 0), AMOUNT_MASK)
+                amount = min(max((value & AMOUNT_MASK) + change, 0), MOST_AMOUNT)
                 self._cells[cell] = window << AMOUNT_BITS | amount
 
     def read(self, block: int) -> tuple[int, ...]:
@@ -310,14 +341,42 @@ class CounterBlocks:
         first = FIRST_BLOCK + block * BLOCK_CELLS
         return tuple(self._cells[first : first + BLOCK_CELLS])
 
+    def hold(self, block: int, offsets: Iterable[int], wall: float) -> None:
+        """Let nothing be reserved at these cells (`USES`, quotas, budgets) until `raise_to` says what they count.
+
+        To a call that looks at it such a cell is full, in every window to come: so holding costs other calls
+        nothing, and whoever dies meanwhile leaves it shut.
+        """
+        first = FIRST_BLOCK + block * BLOCK_CELLS
+        numbers = window_numbers(wall)
+        for offset in offsets:
+            window = far_ahead(numbers[(offset - QUOTAS) % len(WINDOWS)])
+            self._cells[first + offset] = (
+                _HELD_USES if offset == USES else window << AMOUNT_BITS | AMOUNT_MASK
+            )
+
+    def held(self, blocks: int) -> list[int]:
+        """Which of the first so many blocks have cells that are held, ascending."""
+        found: set[int] = set()
+        end = FIRST_BLOCK + blocks * BLOCK_CELLS
+        for offset in range(USES, BYTES + len(WINDOWS)):
+            column = self._cells[FIRST_BLOCK + offset : end : BLOCK_CELLS].tolist()
+            found.update(block for block, value in enumerate(column) if value and _is_held(offset, value))
+        return sorted(found)
+
     def raise_to(self, block: int, values: dict[int, int]) -> None:
-        """Lift cells (number within the block -> value) to what the journal proves; never lower one."""
+        """Lift cells (number within the block -> value) to what the journal proves; never lower one.
+
+        One that is held counts from that value on.
+        """
         first = FIRST_BLOCK + block * BLOCK_CELLS
         for offset, value in values.items():
             if not USES <= offset < OPEN_CALLS:
                 raise ValueError(f"Cell {offset} is not one that a journal can prove.")
             held = self._cells[first + offset]
-            if QUOTAS <= offset < BYTES + len(WINDOWS) and held:
+            if _is_held(offset, held):
+                pass
+            elif QUOTAS <= offset < BYTES + len(WINDOWS) and held:
                 earlier = later(held >> AMOUNT_BITS, value >> AMOUNT_BITS)
                 if earlier or (held >> AMOUNT_BITS == value >> AMOUNT_BITS and held >= value):
                     continue
@@ -332,7 +391,7 @@ class CounterBlocks:
         for offset in range(QUOTAS, BYTES + len(WINDOWS)):
             cell, window = first + offset, numbers[(offset - QUOTAS) % len(WINDOWS)]
             value = self._cells[cell]
-            if value and later(value >> AMOUNT_BITS, window):
+            if value and not _is_held(offset, value) and later(value >> AMOUNT_BITS, window):
                 self._cells[cell] = window << AMOUNT_BITS | value & AMOUNT_MASK
 
     def next_generation(self, slot: int) -> int:

@@ -6,21 +6,23 @@ has charged stands beside it, so that it can be corrected or given back while th
 
 from __future__ import annotations
 
-from valetkey.decision.limits import AMOUNT_BITS, AMOUNT_MASK, carried, window_numbers
-from valetkey.decision.reservation import LimitRefusal, Plan, Reserved, over_bytes
+from valetkey.decision.limits import AMOUNT_BITS, AMOUNT_MASK, MOST_AMOUNT, carried, window_numbers
+from valetkey.decision.reservation import BeingCounted, LimitRefusal, Plan, Reserved, over_bytes
 
 
 def check_bytes(
     cells: memoryview, plan: Plan, size: int, wall: float, targets: list[int], values: list[int]
 ) -> LimitRefusal | None:
     """Fill `targets` and `values` for `size` bytes that are known before the call. Where nothing is left, no call
-    begins: it would end with its first byte."""
+    begins: it would end with its first byte. Raises `BeingCounted`."""
     windows = window_numbers(wall)
     for level, offset, window, limit in plan.checks.bytes:
         cell = plan.bases[level] + offset
         value = carried(cells[cell], windows[window])
         amount = value & AMOUNT_MASK
         if amount >= limit or amount + size > limit:
+            if amount > MOST_AMOUNT:
+                raise BeingCounted
             return over_bytes(plan.levels[level], window)
         targets.append(cell)
         values.append(value + size)
@@ -78,5 +80,6 @@ def give_back_bytes(cells: memoryview, reserved: Reserved) -> None:
 
 
 def _add(cells: memoryview, cell: int, value: int, change: int) -> None:
-    amount = min(max((value & AMOUNT_MASK) + change, 0), AMOUNT_MASK)
-    cells[cell] = value >> AMOUNT_BITS << AMOUNT_BITS | amount
+    held = value & AMOUNT_MASK
+    if held <= MOST_AMOUNT:  # else it is shut until it is known what it counts
+        cells[cell] = value >> AMOUNT_BITS << AMOUNT_BITS | min(max(held + change, 0), MOST_AMOUNT)

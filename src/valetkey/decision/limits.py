@@ -28,6 +28,8 @@ MAX_BYTES: Final = 10 * 10**12
 """Ten terabytes in a window: below the 44 bits of a counter (17.6)."""
 AMOUNT_BITS: Final = 44
 AMOUNT_MASK: Final = (1 << AMOUNT_BITS) - 1
+MOST_AMOUNT: Final = AMOUNT_MASK - 1
+"""The amount of all ones marks a counter that is held (`counter_blocks.py`)."""
 WINDOW_MASK: Final = (1 << 20) - 1
 """A window's number is kept modulo 2**20: hours repeat after 119 years."""
 _HALF: Final = 1 << 19
@@ -282,6 +284,11 @@ def month_of_day(day: int) -> int:
     day_of_year = day_of_century - (365 * year + year // 4 - year // 100)
     months_since_march = (5 * day_of_year + 2) // 153
     return ((century * 400 + year) * 12 + 2 + months_since_march) & WINDOW_MASK
+
+
+def far_ahead(window: int) -> int:
+    """A window number that comes after `window` and all around it: of hours, the one in 30 years."""
+    return (window + _HALF // 2) & WINDOW_MASK
 
 
 def later(stored: int, window: int) -> bool:

@@ -15,7 +15,15 @@ import msgspec
 from valetkey.decision.address import Place
 from valetkey.decision.call import Now
 from valetkey.decision.codes import Code
-from valetkey.decision.counter_layout import BLOCK_CELLS, BUDGETS, BYTES, FIRST_BLOCK, MAX_BLOCKS, QUOTAS
+from valetkey.decision.counter_layout import (
+    BLOCK_CELLS,
+    BUDGETS,
+    BYTES,
+    FIRST_BLOCK,
+    MAX_BLOCKS,
+    QUOTAS,
+    USES,
+)
 from valetkey.decision.limits import WINDOWS, Limits, calls
 
 CONCURRENCY_RETRY: Final = 1.0
@@ -24,6 +32,10 @@ CONCURRENCY_RETRY: Final = 1.0
 
 PINNED: Final = "It is pinned to the address that used it first"
 """Why a sticky key refuses a call from elsewhere."""
+
+
+class BeingCounted(RuntimeError):
+    """A limit is new, and what was used before it is still being counted. Ask again in a moment."""
 
 
 class RateState(msgspec.Struct, frozen=True, gc=False):
@@ -171,6 +183,14 @@ def _spans(blocks: Iterable[int]) -> tuple[tuple[int, int], ...]:
         else:
             spans.append((block, 1))
     return tuple(spans)
+
+
+def counted_cells(limits: Limits) -> frozenset[int]:
+    """Cells of a block that count for these limits and that a journal can prove: uses, quotas, bytes, budgets."""
+    quotas = (QUOTAS + WINDOWS.index(quota.window) for quota in limits.quotas)
+    budgets = (BUDGETS + WINDOWS.index(budget.window) for budget in limits.budgets)
+    volumes = (BYTES + WINDOWS.index(volume.window) for volume in limits.bytes)
+    return frozenset((*quotas, *volumes, *budgets, *(() if limits.uses is None else (USES,))))
 
 
 class Reserved(msgspec.Struct, gc=False, eq=False):

@@ -6,12 +6,14 @@ change of the index is applied, so that none can come between.
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 
 from valetkey.decision.call import Call, Decision
 from valetkey.decision.codes import Code
 from valetkey.decision.decide import UNKNOWN, refuse
 from valetkey.decision.path import PathRefused, judge_path
+from valetkey.decision.reservation import BeingCounted
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.arrival import Arrival, Refused
 from valetkey.gateway.client_address import (
@@ -27,7 +29,7 @@ from valetkey.gateway.entries import KeyEntry, ServiceEntry
 from valetkey.gateway.exchange import Exchange
 from valetkey.gateway.floods import Floods
 from valetkey.gateway.logged import header_text, masked, query_names
-from valetkey.gateway.node import Node, milliseconds
+from valetkey.gateway.node import COUNTING_PAUSE, COUNTING_TRIES, STILL_COUNTING, Node, milliseconds
 from valetkey.gateway.refusal import problem, readiness
 from valetkey.gateway.runtime import ServiceRuntime
 from valetkey.gateway.verify import Verify
@@ -91,7 +93,7 @@ class Gateway:
     def _new_call_id(self, wall: float) -> str:
         return call_id(int(wall * 1000), self._random.take(RANDOM_BYTES))
 
-    def handle(self, request: Request) -> None:
+    def handle(self, request: Request, tries: int = COUNTING_TRIES) -> None:
         """Answer a request now, or hand an allowed call over to its exchange."""
         raw = request.raw_path
         if request.fault is None:
@@ -111,6 +113,11 @@ class Gateway:
             self._accept(arrival, request, decision)
         except Refused as refused:
             self._refuse(arrival, request, refused.decision)
+        except BeingCounted:
+            if tries == 0:
+                return self._refuse(arrival, request, STILL_COUNTING)
+            # Nothing was taken or recorded: it is judged anew, by what holds then.
+            asyncio.get_running_loop().call_later(COUNTING_PAUSE, self.handle, request, tries - 1)
         except Exception as error:
             # Whatever we did not foresee refuses, with a record, and tells the operator where; never the values.
             note_failure(error)
@@ -216,16 +223,13 @@ class Gateway:
             None if origin is None else origin.decode("latin-1"),
             listener=arrival.listener,
         )
+        price = service.service.price_micros
         decision, arrival.reserved = node.judge(
-            entry,
-            call,
-            arrival.now,
-            service.service.price_micros,
-            address_bytes(arrival.address),
-            length or 0,
+            entry, call, arrival.now, price, address_bytes(arrival.address), length or 0
         )
         if decision.code is not Code.VALID:
             raise Refused(decision)
+        arrival.cost = price
         arrival.secret = node.index.secret(entry, arrival.now.wall)
         if arrival.secret is None:
             raise Refused(refuse(Code.SECRET_UNAVAILABLE))
@@ -248,6 +252,7 @@ class Gateway:
             taken=taken,
             secret=secret,
             reserved=arrival.reserved,
+            cost=arrival.cost,
             started_ns=arrival.now.monotonic,
             request=request,
         )
@@ -347,7 +352,7 @@ class Gateway:
             secret=None if arrival.secret is None else arrival.secret.id,
             policy=None if entry is None else entry.policy_id,
             limit=decision.limit,
-            cost_reserved=None if arrival.reserved is None else arrival.reserved.cost_micros,
+            cost_reserved=arrival.cost,
             index_generation=index.generation,
         )
         personal = Personal(

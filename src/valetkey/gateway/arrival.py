@@ -24,7 +24,8 @@ class Arrival:
     """Filled in the order of the checks."""
 
     __slots__ = (
-        "address", "call", "entry", "fingerprint", "headers", "label", "listener", "now", "operation", "path", "query",
+        "address", "call", "cost", "entry", "fingerprint", "headers", "label", "listener", "now", "operation", "path",
+        "query",
         "reserved", "runtime", "secret", "service", "taken",
     )  # fmt: skip
 
@@ -42,6 +43,8 @@ class Arrival:
         self.taken: Taken | None = None
         self.secret: SecretVersion | None = None
         self.reserved: Reserved | None = None
+        self.cost: int | None = None
+        """Micros that the call may cost at most."""
         self.fingerprint: str | None = None
         self.query: bytes = b""
         self.operation: str | None = None

@@ -13,8 +13,9 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -49,7 +50,7 @@ TRIES_BEFORE_SLEEP: Final = 8
 """Locks are held for some 3 microseconds, sleeping and waking takes 100 (measured): so first ask again."""
 
 # Cells of the header before `LIVE`.
-_MAGIC, _VERSION, _BOOT, _ORIGIN, _LIFTED, _ADDRESS_KEY = 0, 1, 2, 4, 5, 8
+_MAGIC, _VERSION, _BOOT, _ORIGIN, _LIFTED, _ACCEPTED, _ADDRESS_KEY = 0, 1, 2, 4, 5, 6, 8
 _BLOCK_BYTES: Final = BLOCK_CELLS * CELL
 _FIRST_BYTE: Final = FIRST_BLOCK * CELL
 _FLOCK: Final = struct.Struct("hhqqi4x")
@@ -96,16 +97,23 @@ class SharedCounters:
 
     @classmethod
     def open(
-        cls, path: Path, slot: int | None = None, generation: int = 0, *, boot: Boot | None = None
+        cls,
+        path: Path,
+        slot: int | None = None,
+        generation: int = 0,
+        *,
+        boot: Boot | None = None,
+        make: bool = True,
     ) -> SharedCounters:
-        """Open the file, or make it (0600). Without a slot it may do everything but hold open calls.
+        """Open the file, or `make` it (0600). Without a slot it may do everything but hold open calls.
 
         Whoever starts workers enlists their slots first. Raises `CountersUnavailable` for a file that is not
-        ours or of another version, and where the disk is full.
+        there, not ours or of another version, and where the disk is full.
         """
         boot = boot or this_boot()
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if make else 0)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = os.open(path, flags, 0o600)
         except OSError as error:
             raise CountersUnavailable(f"The counters {path} cannot be opened: {error.strerror}.") from error
         counters = cls(descriptor, slot, generation)
@@ -317,11 +325,8 @@ class SharedCounters:
 
     def pin(self, block: int, place: Place | None) -> None:
         """For whoever keeps pins: see `CounterBlocks.pin`."""
-        with self._threads:
-            if block >= self._capacity:
-                self._reach(block)
-            with self._held(_range(_FIRST_BYTE + block * _BLOCK_BYTES, _BLOCK_BYTES)):
-                self._blocks.pin(block, place)
+        with self._alone(block):
+            self._blocks.pin(block, place)
 
     def read(self, block: int) -> tuple[int, ...]:
         """All cells of a block, without a lock: each is whole, but they may be of different calls."""
@@ -332,11 +337,33 @@ class SharedCounters:
 
     def raise_to(self, block: int, values: dict[int, int]) -> None:
         """For recovery: see `CounterBlocks.raise_to`."""
+        with self._alone(block):
+            self._blocks.raise_to(block, values)
+
+    def hold(self, block: int, offsets: Iterable[int], wall: float) -> None:
+        """For limits that begin to count: see `CounterBlocks.hold`."""
+        with self._alone(block):
+            self._blocks.hold(block, offsets, wall)
+
+    def held(self) -> list[int]:
+        """Blocks with cells that are held."""
+        with self._threads:
+            self._look_anew()
+            return self._blocks.held(self._capacity)
+
+    @contextmanager
+    def _alone(self, block: int) -> Iterator[None]:
         with self._threads:
             if block >= self._capacity:
                 self._reach(block)
             with self._held(_range(_FIRST_BYTE + block * _BLOCK_BYTES, _BLOCK_BYTES)):
-                self._blocks.raise_to(block, values)
+                yield
+
+    def _look_anew(self) -> None:
+        """Another process may have made the file grow."""
+        self._usable()
+        self._map()
+        self._look()
 
     def next_generation(self, slot: int) -> int:
         """A generation that this slot has never had, also before the last boot."""
@@ -354,27 +381,48 @@ class SharedCounters:
             self._blocks.retire(slot)
 
     @property
-    def lifted(self) -> bool:
-        """Whether the counters were lifted to what the journal proves since the machine was started."""
+    def lifted(self) -> int:
+        """As which they were last lifted to what the journal proves; 0: never since the machine was started."""
         with self._threads:
             self._usable()
-            return bool(self._cells[_LIFTED])
+            return self._cells[_LIFTED]
 
     @lifted.setter
-    def lifted(self, value: bool) -> None:
+    def lifted(self, value: int) -> None:
         with self._threads, self._held(_HEADER_LOCK):
-            self._cells[_LIFTED] = int(value)
+            self._cells[_LIFTED] = value
 
-    def accept_clock(self, wall: float) -> None:
-        """An administrator takes the clock as right: windows that lie in its future go on in the one of now."""
+    def accept_clock(self, wall: float, acceptance: str) -> None:
+        """An administrator takes the clock as right: windows that lie in its future go on in the one of now.
+
+        Each acceptance, named by its id, does so once.
+        """
+        mark = int.from_bytes(blake2b(acceptance.encode(), digest_size=CELL).digest(), "little")
         with self._threads:
-            self._usable()
-            self._map()  # another process may have made the file grow
-            self._look()
+            self._look_anew()
+            if self._cells[_ACCEPTED] == mark:
+                return
             for block in range(self._capacity):
                 if any(self._blocks.read(block)[QUOTAS:OPEN_CALLS]):
                     with self._held(_range(_FIRST_BYTE + block * _BLOCK_BYTES, _BLOCK_BYTES)):
                         self._blocks.accept_clock(block, wall)
+            self._cells[_ACCEPTED] = mark
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Which file it is, whatever becomes of its name: device and inode."""
+        with self._threads:
+            self._usable()
+            found = os.fstat(self._descriptor)
+            return found.st_dev, found.st_ino
+
+    def stand_at(self, path: Path) -> bool:
+        """Whether the file of that name is this one: removed or replaced, others would count elsewhere."""
+        try:
+            found = path.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return (found.st_dev, found.st_ino) == self.identity
 
     def close(self) -> None:
         """Give up file and memory. Twice is once."""

@@ -52,10 +52,10 @@ class Exchange:
     """A call that was allowed."""
 
     __slots__ = (
-        "_answer", "_begun", "_bytes_out", "_call_id", "_cause", "_code", "_end", "_first_byte_ms", "_generation",
-        "_given_back", "_index", "_meter", "_needles", "_node", "_origin", "_refund", "_request", "_reserved",
-        "_runtime", "_runtime_of", "_secret", "_started_ns", "_status", "_taken", "_task", "_upstream_status",
-        "call", "deadline", "key_id",
+        "_answer", "_begun", "_bytes_out", "_call_id", "_cause", "_code", "_cost", "_end", "_first_byte_ms",
+        "_generation", "_given_back", "_index", "_meter", "_needles", "_node", "_origin", "_refund", "_request",
+        "_reserved", "_runtime", "_runtime_of", "_secret", "_started_ns", "_status", "_taken", "_task",
+        "_upstream_status", "call", "deadline", "key_id",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +71,7 @@ class Exchange:
         taken: Taken,
         secret: SecretVersion,
         reserved: Reserved | None,
+        cost: int | None,
         started_ns: int,
         request: Request,
     ) -> None:
@@ -88,6 +89,7 @@ class Exchange:
         self._secret = secret
         self._reserved = reserved
         self._meter = Meter.of(node, reserved)
+        self._cost = cost
         self._started_ns = started_ns
         self._request = request
         self._task: asyncio.Task[None] | None = None
@@ -398,11 +400,9 @@ class Exchange:
             return
         call_id, self._call_id = self._call_id, ""
         node, reserved = self._node, self._reserved
-        cost = None
         if self._refund:
             self._give_back()
         if reserved is not None:
-            cost = reserved.cost_micros if reserved.open else 0
             # An answer of our own, which has a code, counts against no limit.
             out = self._bytes_out if self._code is None else 0
             moved = None if self._meter is None else self._request.received + out
@@ -422,7 +422,7 @@ class Exchange:
                 bytes_out=self._bytes_out,
                 first_byte_ms=self._first_byte_ms,
                 last_byte_ms=self._elapsed_ms(),
-                cost=cost,
+                cost=0 if self._given_back else self._cost,
                 given_back=self._given_back,
             ),
             then=then,

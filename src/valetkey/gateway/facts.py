@@ -152,6 +152,8 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
     index_key: bytes
     chunks: int
     """How many `Facts` messages of the snapshot follow."""
+    counters: tuple[int, int]
+    """Device and inode of the file that everybody counts in."""
 
     def __repr__(self) -> str:
         return "Welcome(***)"
@@ -252,6 +254,8 @@ class Derive(msgspec.Struct, frozen=True, tag="derive"):
 
     number: int
     key_id: str
+    call: str
+    """Id of the call that asks: the new key stays only if the record shows that the call was answered."""
     body: bytes
 
 

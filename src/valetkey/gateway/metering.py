@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from valetkey.decision.call import Decision
 from valetkey.decision.codes import Code
 from valetkey.decision.decide import refuse
-from valetkey.decision.reservation import Reserved
+from valetkey.decision.reservation import BeingCounted, Reserved
 from valetkey.gateway.counters import CountersUnavailable
 from valetkey.gateway.node import refused_by_limit
 from valetkey.journal.records import End
@@ -36,7 +36,7 @@ class Meter:
         """Whether so many bytes more may pass; if so, they count."""
         try:
             refusal = self._node.counters.meter(self._reserved, size, self._node.clock.now())
-        except CountersUnavailable:
+        except (CountersUnavailable, BeingCounted):
             self.refusal = refuse(Code.NOT_READY, "The counters of this key's limits cannot be used.")
             return False
         if refusal is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from valetkey.decision.call import Call, Decision, Now
 from valetkey.decision.codes import CODES, Code
@@ -27,6 +27,9 @@ from valetkey.settings import Settings
 if TYPE_CHECKING:
     from valetkey.gateway.exchange import Exchange
 
+COUNTING_PAUSE = 0.01
+"""Seconds until a call is judged again that a new limit holds up: counting what was used takes some 20 ms."""
+COUNTING_TRIES = 200
 MAX_HOSTS = 64
 """Spellings of our own names that are remembered."""
 
@@ -136,7 +139,10 @@ class Node:
         address: bytes | None,
         size: int = 0,
     ) -> tuple[Decision, Reserved | None]:
-        """Decide and, where allowed, reserve: the two steps every door goes through. `size`: bytes of its body."""
+        """Decide and, where allowed, reserve: the two steps every door goes through. `size`: bytes of its body.
+
+        Raises `BeingCounted`: the door asks again, `COUNTING_TRIES` times.
+        """
         key = self.index.compiled(entry)
         try:
             pins = self.counters.pins(key.plan) if key.plan.checks.sticky else ()
@@ -209,6 +215,11 @@ class Node:
         for exchange in late:
             exchange.cut(End.TIMEOUT, Code.UPSTREAM_TIMEOUT)
         return len(late)
+
+
+STILL_COUNTING: Final = refuse(
+    Code.NOT_READY, "What was used before a new limit is still being counted. Try again in a moment."
+)
 
 
 def refused_by_limit(refusal: LimitRefusal, endpoint: str | None) -> Decision:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Annotated
 
 import msgspec
@@ -16,12 +16,12 @@ from valetkey.decision.decide import UNKNOWN, refuse
 from valetkey.decision.limits import MAX_BYTES
 from valetkey.decision.listener import Listener, parse_listener
 from valetkey.decision.path import JudgedPath, PathRefused, judge_path
-from valetkey.decision.reservation import Reserved
+from valetkey.decision.reservation import BeingCounted, Reserved
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.client_address import address_bytes
 from valetkey.gateway.entries import KeyEntry
 from valetkey.gateway.logged import free_text, masked
-from valetkey.gateway.node import Node, milliseconds
+from valetkey.gateway.node import COUNTING_PAUSE, COUNTING_TRIES, STILL_COUNTING, Node, milliseconds
 from valetkey.gateway.refusal import plain_answer, problem
 from valetkey.journal.records import Closed, End, Opened, Personal
 from valetkey.log import note_failure
@@ -144,8 +144,15 @@ class Verify:
         if len(self._fingerprints) < MAX_ASKERS:
             self._fingerprints[authorization] = credential
         if request.complete:
-            return self._consider(request, request.taken(), known.service_id)
-        waiting = asyncio.get_running_loop().create_task(self._wait(request, credential))
+            body = request.taken()
+            try:
+                return self._consider(request, body, known.service_id)
+            except BeingCounted:
+                return self._begin(self._consider_when_counted(request, body, credential))
+        self._begin(self._wait(request, credential))
+
+    def _begin(self, answering: Coroutine[None, None, None]) -> None:
+        waiting = asyncio.get_running_loop().create_task(answering)
         self._waiting.add(waiting)
         waiting.add_done_callback(self._waiting.discard)
 
@@ -153,15 +160,27 @@ class Verify:
         """Answer when the question is here, by what holds then."""
         try:
             body = await request.read_whole(MAX_QUESTION, QUESTION_SECONDS)
-            # A change may have come meanwhile: what is judged now is recorded before the next one.
-            known = self._node.index.credential(credential)
-            if known is None:
-                return request.answer(problem(_NO_CREDENTIAL, None))
-            if self._node.unready() is not None:
-                return request.answer(problem(refuse(Code.NOT_READY), None))
-            self._consider(request, body, known.service_id)
         except CallerGone:
-            pass
+            return
+        except Exception as error:
+            note_failure(error)
+            return request.abort()
+        await self._consider_when_counted(request, body, credential)
+
+    async def _consider_when_counted(self, request: Request, body: bytes | None, credential: bytes) -> None:
+        try:
+            for _ in range(COUNTING_TRIES):
+                # A change may have come meanwhile: what is judged now is recorded before the next one.
+                known = self._node.index.credential(credential)
+                if known is None:
+                    return request.answer(problem(_NO_CREDENTIAL, None))
+                if self._node.unready() is not None:
+                    return request.answer(problem(refuse(Code.NOT_READY), None))
+                try:
+                    return self._consider(request, body, known.service_id)
+                except BeingCounted:
+                    await asyncio.sleep(COUNTING_PAUSE)
+            request.answer(problem(STILL_COUNTING, None))
         except Exception as error:
             note_failure(error)
             request.abort()

@@ -116,13 +116,13 @@ class Use(msgspec.Struct):
 class Rollups:
     """Accumulates use. Feed it every record once, in the order of each segment."""
 
-    def __init__(self, open_calls: Mapping[str, KeyHour] | None = None) -> None:
+    def __init__(self, open_calls: Mapping[str, Opened] | None = None) -> None:
         """`open_calls`: what an earlier instance had open when its use was stored."""
         self._use = Use()
-        self._open: dict[str, KeyHour] = dict(open_calls or {})
+        self._open: dict[str, Opened] = dict(open_calls or {})
 
     @property
-    def open_calls(self) -> dict[str, KeyHour]:
+    def open_calls(self) -> dict[str, Opened]:
         """Calls that have not closed yet: store them with the use, so that a restart loses no cost."""
         return dict(self._open)
 
@@ -150,7 +150,7 @@ class Rollups:
         use.calls += 1
         if record.code == Code.VALID:
             use.allowed += 1
-            self._open[record.call] = (record.key_id, int(record.time) // HOUR * HOUR)
+            self._open[record.call] = record
         else:
             _add(use.refused, {record.code: 1})
         if record.key_id is None or personal is None:
@@ -163,10 +163,10 @@ class Rollups:
                 sets.setdefault(record.key_id, SeenSet()).see(value, record.time, record.time)
 
     def _closed(self, record: Closed) -> None:
-        key_hour = self._open.pop(record.call, None)
-        if key_hour is None:
+        opened = self._open.pop(record.call, None)
+        if opened is None:
             return  # a refusal: it moved no bytes upstream and costs nothing
-        use = self._use.hours.setdefault(key_hour, HourUse())
+        use = self._hour(opened.key_id, opened.time)
         use.bytes_in += record.bytes_in
         use.bytes_out += record.bytes_out
         use.cost += record.cost or 0

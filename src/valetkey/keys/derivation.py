@@ -47,6 +47,8 @@ class DeriveKey(HeldDerivation, frozen=True, forbid_unknown_fields=True, kw_only
     """A key for an hour's work, from the key with this id."""
 
     id: str
+    call: str | None = None
+    """The call at the gateway that asks for it: without its answer nobody has the key, and it ends."""
 
 
 @operation(AuditAction.KEY_DERIVE)
@@ -90,6 +92,7 @@ def derive_key(unit: Unit, request: DeriveKey) -> IssuedKey:
         expires=_end(unit, request, line),
         parent=parent.id,
         session=session,
+        asked_by=request.call,
     )
 
 

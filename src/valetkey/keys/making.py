@@ -72,8 +72,9 @@ def make_key(
     holder_made: bool = False,
     parent: str | None = None,
     session: str | None = None,
+    asked_by: str | None = None,
 ) -> IssuedKey:
-    """Write a key's row. Whether it may be, the caller has found out."""
+    """Write a key's row. Whether it may be, the caller has found out. `asked_by`: the call that waits for it."""
     environment_id = get_environment(unit.connection, unit.workspace, environment)
     plain = generate("vk", kind, unit.random)
     value = plain.reveal()
@@ -106,6 +107,7 @@ def make_key(
             parent_id=parent,
             session_id=session,
             pinned=None if policy.find(Sticky) is None else "",
+            asked_by=asked_by,
             sealed=unit.keyring.seal(
                 plain, IssuedKeyContext(unit.workspace, stored.id, environment_id, identifier)
             )

@@ -131,7 +131,10 @@ def change_key(unit: Unit, request: ChangeKey) -> KeyView:
         **{name: value for name, value in values.items() if name in ("label", "expires")},
     }
     unit.touch("key", request.id)
-    unit.counted_anew = policy.limits != view.policy.limits
+    block = unit.connection.execute(
+        select(tables.keys.c.block).where(tables.keys.c.id == request.id)
+    ).scalar_one()
+    unit.count("key", request.id, block, view.policy.limits, policy.limits)
     return get_key(unit.connection, unit.workspace, request.id)
 
 

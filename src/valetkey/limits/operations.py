@@ -50,7 +50,7 @@ def change_shared_limits(unit: Unit, request: ChangeLimits) -> LimitsView:
     level, name, subject, block = _subject(unit, request)
     table = tables.limits
     row = unit.connection.execute(
-        select(table.c.id, table.c.document).where(
+        select(table.c.id, table.c.document, table.c.block).where(
             table.c.workspace_id == unit.workspace, table.c.level == level.value, table.c.subject == subject
         )
     ).first()
@@ -59,6 +59,7 @@ def change_shared_limits(unit: Unit, request: ChangeLimits) -> LimitsView:
     document = msgspec.json.encode(new).decode()
     if row is None:
         identifier = unit.new_id("lim")
+        block = next_block(unit.connection) if block is None else block
         unit.connection.execute(
             insert(table).values(
                 id=identifier,
@@ -66,16 +67,16 @@ def change_shared_limits(unit: Unit, request: ChangeLimits) -> LimitsView:
                 level=level.value,
                 subject=subject,
                 document=document,
-                block=next_block(unit.connection) if block is None else block,
+                block=block,
             )
         )
     else:
-        identifier = row.id
+        identifier, block = row.id, row.block
         unit.connection.execute(update(table).where(table.c.id == identifier).values(document=document))
     unit.subject = str(level.value) if name is None else f"{level}:{name}"
     unit.details |= {"before": msgspec.to_builtins(old), "after": msgspec.to_builtins(new)}
     unit.touch("limits", identifier)
-    unit.counted_anew = True
+    unit.count("limits", identifier, block, old, new)
     return LimitsView(level, name, new, new.sentences())
 
 

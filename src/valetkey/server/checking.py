@@ -12,13 +12,14 @@ from valetkey.decision.decide import decide, refuse
 from valetkey.decision.listener import Listener, parse_listener
 from valetkey.decision.path import PathRefused, judge_path
 from valetkey.decision.policy import MAX_DEPTH
+from valetkey.decision.reservation import BeingCounted
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.durations import read_time
 from valetkey.errors import Invalid, NotFound
 from valetkey.gateway.client_address import address_bytes
 from valetkey.gateway.counters import SharedCounters
 from valetkey.gateway.index import KeyIndex
-from valetkey.gateway.node import refused_by_limit
+from valetkey.gateway.node import STILL_COUNTING, refused_by_limit
 from valetkey.keys.checking import CheckedKey, CheckKey
 from valetkey.server.facts import FactLoader
 from valetkey.services.service import Kind
@@ -70,15 +71,19 @@ def check_key(
             key = index.compiled(entry)
             decision = decide(key, call, at, counters.pins(key.plan))
             if decision.code is Code.VALID and key.plan.levels:
-                refusal = counters.peek(
-                    key.plan,
-                    service.service.price_micros,
-                    Now(at, now.monotonic),
-                    None if address is None else address_bytes(address),
-                    request.bytes,
-                )
-                if refusal is not None:
-                    decision = refused_by_limit(refusal, decision.endpoint)
+                try:
+                    refusal = counters.peek(
+                        key.plan,
+                        service.service.price_micros,
+                        Now(at, now.monotonic),
+                        None if address is None else address_bytes(address),
+                        request.bytes,
+                    )
+                except BeingCounted:
+                    decision = STILL_COUNTING
+                else:
+                    if refusal is not None:
+                        decision = refused_by_limit(refusal, decision.endpoint)
             if (
                 decision.code is Code.VALID
                 and service.service.kind is not Kind.OWN

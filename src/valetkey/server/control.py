@@ -26,16 +26,17 @@ from valetkey.gateway.facts import Fact
 from valetkey.journal.chain import segments_in
 from valetkey.keys.operations import KeyName, expose_key
 from valetkey.keys.queries import get_key
+from valetkey.keys.unreceived import abandon_key
 from valetkey.log import note_failure
+from valetkey.server.counting import Counting
 from valetkey.server.deriving import derive_with_key
 from valetkey.server.desk import Desk
 from valetkey.server.facts import FactLoader
 from valetkey.server.hardening import begin_child, go_first
 from valetkey.server.home import Home
 from valetkey.server.interfaces import catch_up_interfaces, follow_interfaces
-from valetkey.server.lifting import lift_counters
 from valetkey.server.listener import Listener
-from valetkey.server.opening import open_home
+from valetkey.server.opening import finish_rewrapping, open_home
 from valetkey.server.pinning import take_up_pins
 from valetkey.server.record import Recorder
 from valetkey.server.sessions import SessionWatch, end_gone_sessions
@@ -52,6 +53,8 @@ from valetkey.wire.certificate import WatchedPair
 PROTOCOLS = ("http/1.1",)
 LATCH_SECONDS = 1.0
 """How often it is looked which keys have expired since."""
+ABANDON_SECONDS = 2.0
+"""How often it is looked whether keys were derived that nobody received."""
 FORGET_SECONDS = 21_600
 """How often personal fields past their time are erased."""
 
@@ -84,6 +87,7 @@ class ControlProcess:
         reader, self._tell = await asyncio.open_connection(sock=socket.socket(fileno=self._supervisor))
         try:
             opened = open_home(self._home, self._settings)
+            finish_rewrapping(self._home, self._settings, opened)
             self._certificate = watched_pair(self._settings, note=say)
         except ValetkeyError as error:
             self._say({"failed": f"{error.sentence}\n{error.next_step}"})
@@ -128,15 +132,21 @@ class ControlProcess:
             exposed=self._hear_of_exposed,
             pinned=self._hear_of_pinned,
             derive=self._hear_derivation,
+            counters=self._counters.identity,
         )
         await self._begin(reader)
         await self._recorder.recover(None, self._live_segments())
-        if not self._counters.lifted:
-            # The machine was started anew: what the counters held may never have reached the disk.
-            await self._recorder.catch_up()
-            with opened.store.read() as connection:
-                lift_counters(connection, opened.workspace, self._counters, time.time())
-            self._counters.lifted = True
+        counting = Counting(
+            path=self._home.counters,
+            store=opened.store,
+            workspace=opened.workspace,
+            wall=time.time,
+            recorder=self._recorder,
+            workers=self._workers,
+            counters=self._counters,
+            writer=self._writer,
+        )
+        await counting.begin()
         await loop.run_in_executor(self._writer, catch_up_interfaces, frame)
         await loop.run_in_executor(self._writer, take_up_pins, frame, self._counters)
         await loop.run_in_executor(self._writer, end_gone_sessions, frame)
@@ -149,6 +159,7 @@ class ControlProcess:
             workers=self._workers,
             recorder=self._recorder,
             counters=self._counters,
+            counting=counting,
             writer=self._writer,
         )
         self._desk = desk
@@ -156,7 +167,8 @@ class ControlProcess:
         for work in (
             self._recorder.run(),
             self._hear(reader),
-            self._latch(desk),
+            self._latch(desk, counting),
+            self._abandon(desk),
             self._forget(),
             follow_interfaces(desk),
             SessionWatch(desk).run(),
@@ -174,6 +186,10 @@ class ControlProcess:
             await self._tls_port.stop(0.1)
         await self._recorder.recover(None, self._live_segments())
         await self._recorder.close()
+        try:
+            await counting.mark()
+        except StoreError as error:
+            note_failure(error)
         opened.store.close()
         log.current().flush()
         os._exit(0)
@@ -242,14 +258,25 @@ class ControlProcess:
         except (ValetkeyError, StoreError) as error:
             note_failure(error)  # it is said again
 
-    def _hear_derivation(self, key_id: str, body: bytes, answer: Callable[[int, bytes], None]) -> None:
+    def _hear_derivation(
+        self, key_id: str, call: str, body: bytes, answer: Callable[[int, bytes], None]
+    ) -> None:
         """Beside: what it waits for is the worker that asks, too."""
 
         async def derive(desk: Desk) -> None:
-            answer(*await derive_with_key(desk, key_id, body))
+            answer(*await derive_with_key(desk, key_id, call, body))
 
         if self._desk is not None:
             self._tasks.start(derive(self._desk), may_end=True)
+
+    async def _abandon(self, desk: Desk) -> None:
+        while True:
+            await asyncio.sleep(ABANDON_SECONDS)
+            try:
+                for key_id in await self._recorder.unreceived():
+                    await desk.perform(abandon_key, KeyName(key_id), SYSTEM)
+            except (ValetkeyError, StoreError) as error:
+                note_failure(error)  # it is tried again
 
     def _enlist(self, slot: int, generation: int) -> None:
         if self._counters.next_generation(slot) <= generation:
@@ -269,14 +296,30 @@ class ControlProcess:
                 return
             self._note(message)
 
-    async def _latch(self, desk: Desk) -> None:
+    async def _latch(self, desk: Desk, counting: Counting) -> None:
         while True:
             await asyncio.sleep(LATCH_SECONDS)
             log.current().settle()
             try:
+                if counting.taken_away:
+                    await self._begin_anew(counting)
                 await desk.latch_expired()
+                await counting.lift_held()
             except StoreError as error:
                 note_failure(error)
+
+    async def _begin_anew(self, counting: Counting) -> None:
+        """The counters were taken away. Nobody may go on in what is lost: a new start fills new ones."""
+        log.error(
+            "counters_gone",
+            "All workers are started anew, with counters that the journal fills.",
+            file=str(self._home.counters),
+        )
+        async with self._workers.joining:  # for good: nobody joins this process any more
+            await counting.give_up()
+            await self._workers.fence_all()
+            log.current().flush()
+            os._exit(1)
 
     async def _forget(self) -> None:
         while True:

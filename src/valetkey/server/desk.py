@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from sqlalchemy import Connection, insert, select
 
 from valetkey.access.actor import SYSTEM, Actor, ActorKind
 from valetkey.access.clock import AcceptClock, accept_clock
-from valetkey.access.operation import Frame, Operation, Unit
+from valetkey.access.operation import Begun, Frame, Operation, Unit
 from valetkey.decision.call import Now
 from valetkey.doctor.findings import Report
 from valetkey.errors import Conflict, Invalid, NotPermitted, ValetkeyError
@@ -34,18 +35,20 @@ from valetkey.keys.operations import latch_expired, pin_key
 from valetkey.keys.queries import KeyView, find_key
 from valetkey.parties.tokens import actor_of_token
 from valetkey.server.checking import check_key
+from valetkey.server.counting import Counting
 from valetkey.server.examining import examine_serving
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
-from valetkey.server.lifting import lift_counters
 from valetkey.server.pinning import pin_to_note
 from valetkey.server.readiness import lacking, words
 from valetkey.server.record import Recorder
+from valetkey.server.rewrapping import NewRootKey, rewrap_home
 from valetkey.server.usage import read_audit, read_usage
 from valetkey.server.workers import Settled, Workers
 from valetkey.settings import Settings
 from valetkey.store import tables
 from valetkey.vault.keyring import INDEX
+from valetkey.vault.rewrapping import Rewrap, Rewrapped, rewrap_vault
 
 Answer = TypeVar("Answer")
 FOLLOW_SECONDS = 0.2
@@ -76,6 +79,7 @@ class Desk:
         workers: Workers,
         recorder: Recorder,
         counters: SharedCounters,
+        counting: Counting,
         writer: ThreadPoolExecutor,
     ) -> None:
         self.home = home
@@ -86,7 +90,9 @@ class Desk:
         self._workers = workers
         self._recorder = recorder
         self._counters = counters
+        self._counting = counting
         self._writer = writer
+        self._rewrapping = asyncio.Lock()
         self._owner = Actor(ActorKind.LOCAL_OWNER, home.owner_name())
         with frame.store.read() as connection:
             self._index_key = frame.keyring.key(connection, INDEX)
@@ -110,23 +116,19 @@ class Desk:
             )
             if isinstance(done, Outcome):
                 return done
-            answer, facts, counted_anew = done
+            answer, facts, begun = done
             sent = self._workers.send(facts, let_finish=let_finish) if facts else []
         self._recorder.wake()
         settled = await self._workers.settle(sent) if sent else Settled(0, 0, 0)
-        if counted_anew:
-            # Every worker counts it from now on; what was used before stands in the journal.
-            await self._recorder.catch_up()
-            await self.read(
-                lambda c: lift_counters(c, self.workspace, self._counters, self._frame.wall(), counted_anew)
-            )
+        if begun:
+            await self._counting.lift(begun)
         return Outcome(answer, settled.acknowledged, settled.fenced, settled.cut)
 
     async def accept_clock(self, actor: Actor) -> Outcome:
         """The clock is right, whatever records say; in force in every worker when this returns."""
         await self._recorder.catch_up()  # what names a later instant by now is meant, and nothing after it
         outcome = await self.perform(accept_clock, AcceptClock(), actor)
-        await asyncio.to_thread(self._counters.accept_clock, outcome.answer.now)
+        await self._counting.carry_acceptance()
         await self._recorder.catch_up()
         return outcome
 
@@ -142,6 +144,16 @@ class Desk:
 
         await asyncio.get_running_loop().run_in_executor(self._writer, note)
         self._recorder.wake()
+
+    async def rewrap_vault(self, actor: Actor, file: str | None) -> NewRootKey:
+        """Seal everything under a new root key; no call waits for it. Raises `Invalid` and `RootKeyRefused`."""
+
+        async def perform(request: Rewrap) -> Rewrapped:
+            return (await self.perform(rewrap_vault, request, actor)).answer  # type: ignore[no-any-return]
+
+        async with self._rewrapping:
+            in_use = partial(self.read, self._frame.keyring.root_key_id)
+            return await rewrap_home(self.home, self.settings, file, in_use, perform)
 
     async def latch_expired(self) -> int:
         """Make the end of keys that have expired final, here and in every worker."""
@@ -160,7 +172,7 @@ class Desk:
 
     def _perform(
         self, operation: Operation[Any, Any], request: Any, actor: Actor, replay_token: str | None
-    ) -> tuple[Any, list[Any], tuple[tuple[str, str], ...]] | Outcome:
+    ) -> tuple[Any, list[Any], tuple[Begun, ...]] | Outcome:
         if replay_token is not None:
             replayed = self._replayed(operation, request, actor, replay_token)
             if replayed is not None:
@@ -170,6 +182,7 @@ class Desk:
         def in_the_end(unit: Unit, answer: Any) -> None:
             # In the action's own transaction: what is committed can also be told to the workers.
             facts.extend(self._loader.changed(unit.connection, unit.changed))
+            self._counting.hold(unit.begun, unit.wall)
             if replay_token is not None:
                 self._remember(unit.connection, operation, request, actor, replay_token, answer)
 
@@ -178,7 +191,7 @@ class Desk:
         # Dying before this leaves the pin, which is then taken up again: nobody was told that it is gone.
         for block in performed.unpinned:
             self._counters.pin(block, None)
-        return performed.answer, facts, performed.changed if performed.counted_anew else ()
+        return performed.answer, facts, performed.begun
 
     def _replayed(
         self, operation: Operation[Any, Any], request: Any, actor: Actor, token: str

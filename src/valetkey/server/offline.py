@@ -23,7 +23,7 @@ def verify_home(home: Home, witness: Path | None = None) -> dict[str, Any]:
     try:
         opened = open_home(home, load_settings(home))
         with opened.store.read() as connection:
-            positions, _ = read_positions(connection)
+            positions = read_positions(connection)
             public_key = opened.keyring.signing_key(connection).public_key()
         stored = {name: (p.count, p.head) for name, p in positions.items() if p.count}
         report = prove(home.journal, public_key, stored, None, witness)

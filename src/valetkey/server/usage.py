@@ -6,38 +6,33 @@ import base64
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from valetkey.errors import Invalid, NotFound
 from valetkey.journal.tail import Position
-from valetkey.journal.usage import HOUR, MOST_SEEN, KeyHour, SeenSet, Use
+from valetkey.journal.usage import HOUR, MOST_SEEN, SeenSet, Use
 from valetkey.store import tables
 from valetkey.store.upsert import added, newest, upsert
 
 NOBODY = "-"
 """Stands for calls with no key of ours."""
-_OPEN = "open_calls"
 MAX_HOURS = 24 * 31
 
 
-def read_positions(connection: Connection) -> tuple[dict[str, Position], dict[str, KeyHour]]:
-    """How far the journal is accounted for, and which calls were open then."""
+def read_positions(connection: Connection) -> dict[str, Position]:
+    """How far the journal is accounted for."""
     table = tables.segments
     columns = (table.c.name, table.c.offset, table.c.count, table.c.head, table.c.sealed)
-    positions = {
+    return {
         name: Position(offset, count, head, bool(sealed))
         for name, offset, count, head, sealed in connection.execute(select(*columns))
     }
-    kept = connection.execute(select(tables.meta.c.value).where(tables.meta.c.name == _OPEN)).scalar()
-    open_calls = {} if kept is None else msgspec.json.decode(kept, type=dict[str, tuple[str | None, int]])
-    return positions, open_calls
 
 
 def store_use(
     connection: Connection,
     workspace: str,
     use: Use,
-    open_calls: dict[str, KeyHour],
     positions: dict[str, Position],
 ) -> None:
     """Add use, and note in the same transaction how far the journal is accounted for: exactly once."""
@@ -60,9 +55,6 @@ def store_use(
         ("name",),
         count=newest, head=newest, sealed=newest, offset=newest,
     )  # fmt: skip
-    meta = tables.meta
-    connection.execute(delete(meta).where(meta.c.name == _OPEN))
-    connection.execute(insert(meta).values(name=_OPEN, value=msgspec.json.encode(open_calls).decode()))
 
 
 def _add_hours(connection: Connection, workspace: str, use: Use) -> None:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ import uvloop
 from valetkey import log
 from valetkey.decision.codes import Code
 from valetkey.gateway.app import Gateway
-from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters import CountersUnavailable, SharedCounters
 from valetkey.gateway.facts import (
     Acknowledged,
     Change,
@@ -81,6 +82,8 @@ class WorkerProcess:
         self._asked: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
         """Derivations that the control process has not answered yet."""
         self._gateway: Gateway | None = None
+        self._counted_in = (0, 0)
+        """Which file the control process counts in."""
         self._decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 
     async def run(self) -> None:
@@ -129,7 +132,10 @@ class WorkerProcess:
     async def _join(self) -> None:
         """Connect, take the snapshot, build the node."""
         index = await self._connect()
-        counters = SharedCounters.open(self._home.counters, self._slot, self._generation)
+        # Only the control process makes the file: in a new one nothing that was used would count.
+        counters = SharedCounters.open(self._home.counters, self._slot, self._generation, make=False)
+        if counters.identity != self._counted_in:
+            raise CountersUnavailable("The counters are another file than the control process counts in.")
         journal = SegmentWriter(
             self._home.journal,
             self._segment,
@@ -148,9 +154,7 @@ class WorkerProcess:
         gc.set_threshold(*GC_THRESHOLDS)
         gc.collect()
         gc.freeze()
-        asked = boottime_ns()
-        assert self._channel is not None
-        self._channel.send(Renew(asked))
+        self._say(Renew(boottime_ns()))
 
     async def _connect(self) -> KeyIndex:
         while True:
@@ -165,12 +169,14 @@ class WorkerProcess:
                 await asyncio.sleep(0.05)
                 continue
             channel: Channel[ToWorker] = Channel(reader, writer, self._decoder)
-            channel.send(Hello(self._slot, self._generation, os.getpid(), str(self._segment)))
+            with suppress(ConnectionError):
+                channel.send(Hello(self._slot, self._generation, os.getpid(), str(self._segment)))
             welcome = await channel.receive()
             if not isinstance(welcome, Welcome):
                 channel.close()
                 await asyncio.sleep(0.05)
                 continue
+            self._counted_in = welcome.counters
             index = KeyIndex()
             index.index_key = welcome.index_key
             for _ in range(welcome.chunks):
@@ -197,24 +203,26 @@ class WorkerProcess:
                     touched = node.index.apply(message.facts)
                     node.look_around()  # an accepted clock counts at once
                     cut = 0 if message.let_finish else node.cut_dead(touched, time.time())
-                    channel.send(Acknowledged(message.sequence, cut + cut_on_joining))
+                    self._say(Acknowledged(message.sequence, cut + cut_on_joining))
                     cut_on_joining = 0
                 elif isinstance(message, Noted):
                     node.exposed.noted(message.key_id)
                 elif isinstance(message, PinNoted):
                     node.pinned.noted(message.key_id, message.number)
                 elif isinstance(message, Derived):
-                    asked = self._asked.pop(message.number, None)
+                    asked = self._asked.get(message.number)
                     if asked is not None and not asked.done():
                         asked.set_result((message.status, message.body))
                 elif isinstance(message, Lease):
                     node.lease_until = max(node.lease_until, message.asked + int(LEASE_SECONDS * 1e9))
             channel.close()
+            self._channel = None
             for asked in self._asked.values():
                 if not asked.done():
                     asked.set_exception(ConnectionError())
-            self._asked.clear()
             index = await self._connect()
+            if node.counters.identity != self._counted_in:
+                os._exit(1)  # a new worker counts where all do
             # What changed while we were apart is judged before the lease is asked for.
             node.turn.flush()
             node.index = index
@@ -223,31 +231,37 @@ class WorkerProcess:
             gc.freeze()
             self._tell_ready()
 
-    async def _ask(self, key_id: str, body: bytes) -> tuple[int, bytes]:
+    async def _ask(self, key_id: str, call: str, body: bytes) -> tuple[int, bytes]:
         """Have a key derived. Raises ConnectionError when the control process is gone."""
         if self._channel is None:
-            raise ConnectionError
+            raise ConnectionError("There is no control process to ask.")
         self._number += 1
+        number = self._number
+        self._channel.send(Derive(number, key_id, call, body))
         asked: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
-        self._asked[self._number] = asked
-        self._channel.send(Derive(self._number, key_id, body))
-        return await asked
+        self._asked[number] = asked
+        try:
+            return await asked
+        finally:
+            del self._asked[number]
+
+    def _say(self, *messages: msgspec.Struct) -> None:
+        """To the control process; where it is gone, the next one learns all of it when we join."""
+        if self._channel is not None:
+            with suppress(ConnectionError):
+                for message in messages:
+                    self._channel.send(message)
 
     def _tell_ready(self) -> None:
         log.debug("worker_ready", generation=self._generation)
-        assert self._channel is not None
-        self._channel.send(Ready())
-        self._channel.send(Renew(boottime_ns()))
+        self._say(Ready(), Renew(boottime_ns()))
 
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            if self._channel is not None:
-                self._channel.send(Renew(boottime_ns()))
-                for key_id in self._node.exposed.unsaid if self._node is not None else ():
-                    self._channel.send(Exposed(key_id))
-                for key_id, number in self._node.pinned.unsaid.items() if self._node is not None else ():
-                    self._channel.send(Pinned(key_id, number))
+            unsaid = self._node.exposed.unsaid if self._node is not None else ()
+            pinned = self._node.pinned.unsaid if self._node is not None else {}
+            self._say(Renew(boottime_ns()), *map(Exposed, unsaid), *(Pinned(*pin) for pin in pinned.items()))
 
     async def _sweep(self, node: Node, gateway: Gateway) -> None:
         floods_at = time.monotonic()
@@ -312,7 +326,7 @@ def main() -> None:
     process = WorkerProcess(Home(given.home), settings, given.slot, given.generation)
     try:
         uvloop.run(process.run())
-    except (JournalFailed, CertificateRefused) as error:
+    except (JournalFailed, CertificateRefused, CountersUnavailable) as error:
         log.error("worker_failed", str(error))
         raise SystemExit(1) from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -71,11 +72,10 @@ class Workers:
         announce: Callable[[int, int, str], Awaitable[None]],
         fence: Callable[[int, int], None],
         serving: Callable[[int], None],
+        counters: tuple[int, int],
         exposed: Callable[[str, Callable[[], None]], None] = lambda key_id, noted: None,
         pinned: Callable[[str, Callable[[], None]], None] = lambda key_id, noted: None,
-        derive: Callable[[str, bytes, Callable[[int, bytes], None]], None] = lambda key_id, body, answer: (
-            None
-        ),
+        derive: Callable[[str, str, bytes, Callable[[int, bytes], None]], None] = lambda *asked: None,
     ) -> None:
         """`exposed` is told of a key that came in plain text, `pinned` of one that its first call pinned; both call
         `noted` when that is written down."""
@@ -89,6 +89,7 @@ class Workers:
         self._exposed = exposed
         self._pinned = pinned
         self._derive = derive
+        self._counters = counters
         self._decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
         self._sequence = 0
         self._server: asyncio.Server | None = None
@@ -136,7 +137,8 @@ class Workers:
             future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             worker.waiting[self._sequence] = future
             if worker.channel is not None:
-                worker.channel.send(change)
+                with suppress(ConnectionError):  # it joins anew and learns of it then, or is fenced
+                    worker.channel.send(change)
             sent.append((worker, future))
         return sent
 
@@ -162,6 +164,13 @@ class Workers:
         finally:
             gone.cancel()
 
+    async def fence_all(self) -> None:
+        """Have every worker killed; returns when all are dead. Call it with `joining` held."""
+        living = list(self.known.values())
+        for worker in living:
+            self._fence(worker.slot, worker.generation)
+        await asyncio.gather(*(worker.dead.wait() for worker in living))
+
     async def _joined(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         channel: Channel[FromWorker] = Channel(reader, writer, self._decoder)
         try:
@@ -177,7 +186,7 @@ class Workers:
                 worker.pid, worker.channel = hello.pid, channel
                 facts = await self._snapshot()
                 pieces = range(0, len(facts), SNAPSHOT_CHUNK)
-                channel.send(Welcome(self._workspace, self._index_key, len(pieces)))
+                channel.send(Welcome(self._workspace, self._index_key, len(pieces), self._counters))
                 for start in pieces:
                     channel.send(Facts(facts[start : start + SNAPSHOT_CHUNK]))
                 # What was sent while it was away is in the snapshot: in force once the worker says so.
@@ -202,13 +211,13 @@ class Workers:
                     if not future.done():
                         future.set_result(message.cut)
             elif isinstance(message, Exposed):
-                self._exposed(message.key_id, partial(channel.send, Noted(message.key_id)))
+                self._exposed(message.key_id, partial(_tell, channel, Noted(message.key_id)))
             elif isinstance(message, Pinned):
-                noted = partial(channel.send, PinNoted(message.key_id, message.number))
+                noted = partial(_tell, channel, PinNoted(message.key_id, message.number))
                 self._pinned(message.key_id, noted)
             elif isinstance(message, Derive):
                 answer = partial(_tell_derived, channel, message.number)
-                self._derive(message.key_id, message.body, answer)
+                self._derive(message.key_id, message.call, message.body, answer)
             elif isinstance(message, Ready):
                 worker.ready = True
                 self._serving(worker.slot)
@@ -217,4 +226,10 @@ class Workers:
 
 
 def _tell_derived(channel: Channel[FromWorker], number: int, status: int, body: bytes) -> None:
-    channel.send(Derived(number, status, body))
+    _tell(channel, Derived(number, status, body))
+
+
+def _tell(channel: Channel[FromWorker], message: msgspec.Struct) -> None:
+    """A worker that is gone needs no answer."""
+    with suppress(ConnectionError):
+        channel.send(message)

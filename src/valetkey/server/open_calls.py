@@ -1,0 +1,59 @@
+"""Which calls are open as far as the journal was accounted for: kept so that whoever reads on can still close them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from sqlalchemy import Connection, delete, insert, select
+
+from valetkey.journal.records import Opened
+from valetkey.store import tables
+
+_NAME = "open_records"
+OpenCalls = dict[str, dict[str, Opened]]
+"""Segment -> call -> its opened record."""
+
+
+class _Kept(msgspec.Struct, frozen=True, array_like=True):
+    """What recovery, use and limits need of an opened record."""
+
+    time: float
+    code: str
+    cost_reserved: int | None
+    key_id: str | None
+
+
+_decode = msgspec.json.Decoder(dict[str, dict[str, _Kept]]).decode
+
+
+def read_open_calls(connection: Connection) -> OpenCalls:
+    """What `store_open_calls` kept last; the records without all that is of no use then."""
+    meta = tables.meta
+    value = connection.execute(select(meta.c.value).where(meta.c.name == _NAME)).scalar()
+    return {
+        segment: {
+            call: Opened(call, one.time, one.code, cost_reserved=one.cost_reserved, key_id=one.key_id)
+            for call, one in calls.items()
+        }
+        for segment, calls in (_decode(value) if value is not None else {}).items()
+    }
+
+
+def all_of(calls: OpenCalls) -> dict[str, Opened]:
+    """Those of all segments, by call."""
+    return {call: opened for of_segment in calls.values() for call, opened in of_segment.items()}
+
+
+def store_open_calls(connection: Connection, calls: Mapping[str, Mapping[str, Opened]]) -> None:
+    """Keep them, in the transaction that notes how far the journal was read."""
+    kept = {
+        segment: {
+            call: _Kept(one.time, one.code, one.cost_reserved, one.key_id) for call, one in opened.items()
+        }
+        for segment, opened in calls.items()
+        if opened
+    }
+    meta = tables.meta
+    connection.execute(delete(meta).where(meta.c.name == _NAME))
+    connection.execute(insert(meta).values(name=_NAME, value=msgspec.json.encode(kept).decode()))
