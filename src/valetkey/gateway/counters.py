@@ -310,18 +310,13 @@ class SharedCounters:
 
     def pinned(self, block: int) -> Place | None:
         """What the key with that block is pinned to."""
-        with self._threads:
-            if block >= self._capacity:
-                self._reach(block)
+        with self._alone(block):
             return self._blocks.pinned(block)
 
     def pin(self, block: int, place: Place | None) -> None:
         """For whoever keeps pins: see `CounterBlocks.pin`."""
-        with self._threads:
-            if block >= self._capacity:
-                self._reach(block)
-            with self._held(_range(_FIRST_BYTE + block * _BLOCK_BYTES, _BLOCK_BYTES)):
-                self._blocks.pin(block, place)
+        with self._alone(block):
+            self._blocks.pin(block, place)
 
     def read(self, block: int) -> tuple[int, ...]:
         """All cells of a block, without a lock: each is whole, but they may be of different calls."""
@@ -332,11 +327,16 @@ class SharedCounters:
 
     def raise_to(self, block: int, values: dict[int, int]) -> None:
         """For recovery: see `CounterBlocks.raise_to`."""
+        with self._alone(block):
+            self._blocks.raise_to(block, values)
+
+    @contextmanager
+    def _alone(self, block: int) -> Iterator[None]:
         with self._threads:
             if block >= self._capacity:
                 self._reach(block)
             with self._held(_range(_FIRST_BYTE + block * _BLOCK_BYTES, _BLOCK_BYTES)):
-                self._blocks.raise_to(block, values)
+                yield
 
     def next_generation(self, slot: int) -> int:
         """A generation that this slot has never had, also before the last boot."""
