@@ -32,6 +32,15 @@ class Listener(msgspec.Struct, frozen=True, gc=False):
         return f"{shown}:{self.port}"
 
 
+@lru_cache(maxsize=256)
+def listener_of(local: tuple[str, int] | None) -> Listener | None:
+    """Our own end of a connection, as sockets name it."""
+    if local is None:
+        return None
+    # A zone says which interface a link-local address is of; which one it is shows in none of our names.
+    return Listener(parse_address(local[0].partition("%")[0]), local[1])
+
+
 @lru_cache(maxsize=1024)
 def parse_listener(text: str) -> Listener:
     """Return what `text` spells, an address with or without a port. Raises ValueError."""

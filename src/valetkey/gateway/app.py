@@ -12,17 +12,12 @@ from http import HTTPStatus
 from valetkey.decision.call import Call, Decision
 from valetkey.decision.codes import Code
 from valetkey.decision.decide import UNKNOWN, refuse
+from valetkey.decision.listener import listener_of
 from valetkey.decision.path import PathRefused, judge_path
 from valetkey.decision.reservation import BeingCounted
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.arrival import Arrival, Refused
-from valetkey.gateway.client_address import (
-    AddressUnclear,
-    ClientAddress,
-    address_bytes,
-    is_loopback,
-    listener_of,
-)
+from valetkey.gateway.client_address import AddressUnclear, ClientAddress, address_bytes, is_loopback
 from valetkey.gateway.credentials import Intake, IntakeRefused
 from valetkey.gateway.derive import OPERATION, AskControl, Derive, nobody_to_ask
 from valetkey.gateway.entries import KeyEntry, ServiceEntry

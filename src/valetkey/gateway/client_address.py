@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from valetkey.decision.address import Address, parse_address
-from valetkey.decision.listener import Listener
 
 
 class AddressUnclear(ValueError):
@@ -53,15 +52,6 @@ def is_loopback(peer: str) -> bool:
     address = ipaddress.ip_address(peer.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
-
-
-@lru_cache(maxsize=256)
-def listener_of(local: tuple[str, int] | None) -> Listener | None:
-    """Our own end of a connection."""
-    if local is None:
-        return None
-    # A zone says which interface a link-local address is of; which one it is shows in none of our names.
-    return Listener(parse_address(local[0].partition("%")[0]), local[1])
 
 
 @lru_cache(maxsize=4096)

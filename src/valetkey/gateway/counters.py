@@ -318,9 +318,7 @@ class SharedCounters:
 
     def pinned(self, block: int) -> Place | None:
         """What the key with that block is pinned to."""
-        with self._threads:
-            if block >= self._capacity:
-                self._reach(block)
+        with self._alone(block):
             return self._blocks.pinned(block)
 
     def pin(self, block: int, place: Place | None) -> None:

@@ -20,6 +20,7 @@ from valetkey.gateway.facts import SecretVersion
 from valetkey.gateway.metering import Meter
 from valetkey.gateway.node import milliseconds
 from valetkey.gateway.refusal import problem
+from valetkey.gateway.refused_secret import is_about_our_key
 from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber, scrub_bytes
 from valetkey.gateway.turn import Step, nothing
 from valetkey.gateway.upstream import UpstreamFailed
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
 
 SMALL_BODY = 65_536
 """A body up to this many bytes is read whole before the call goes upstream: no half call, less work."""
-REFUSAL_SECONDS = 2.0
-"""A refusal comes whole or not at all; what has come by then is judged."""
-MAX_REFUSAL_BODY = 16_384
-"""So much of a 403 is read to see whether it is about our key."""
 
 
 class BodyTooLarge(Exception):
@@ -249,7 +246,7 @@ class Exchange:
 
     async def _hand_on(self, answer: Answer) -> None:
         status = self._upstream_status = answer.status
-        if status in (401, 403) and await self._is_about_our_key(answer):
+        if status in (401, 403) and await is_about_our_key(answer, self._runtime):
             answer.close()
             return self._refuse(Code.UPSTREAM_REFUSED_SECRET)
         if status == 206 and not (self._taken.range and self._runtime.is_media(self.call)):
@@ -356,27 +353,6 @@ class Exchange:
     def _last(self, body: bytes) -> None:
         self._bytes_out += len(body)
         self._finish(End.COMPLETE, lambda: self._request.end(body))
-
-    async def _is_about_our_key(self, answer: Answer) -> bool:
-        """Whether a 401 or 403 is about the key that we put in. A 401 always is: the caller's was taken out."""
-        if answer.status == 401:
-            return True
-        body = b""
-        try:
-            async with asyncio.timeout(REFUSAL_SECONDS):
-                while len(body) < MAX_REFUSAL_BODY and (piece := await answer.read()):
-                    body += piece
-        except AnswerBroken:
-            return True
-        except TimeoutError:
-            pass
-        plain = body
-        try:
-            plain = b"".join(Decoder(answer.coding or b"").decode(body))
-        except CodingRefused:
-            pass  # judged again, and refused, when it is handed on
-        answer.unread(body)
-        return self._runtime.speaks_of_our_key(plain)
 
     def _refuse(self, code: Code, end: End = End.UPSTREAM_FAILED) -> None:
         self._code = code
