@@ -53,7 +53,7 @@ def test_of_two_addresses_at_two_workers_one_has_the_key(server: RunningServer) 
     with RawUpstream() as upstream:
         service = server.open_service("secret-of-the-first", base_url=upstream.url)
         winners = set()
-        for _ in range(12):
+        for _ in range(6):
             key = sticky(server, service)
             got: dict[str, Counter[str]] = {FIRST: Counter(), SECOND: Counter()}
             together = Barrier(16)
@@ -74,7 +74,7 @@ def test_of_two_addresses_at_two_workers_one_has_the_key(server: RunningServer) 
             eventually(lambda key=key: pinned(server, key))  # type: ignore[misc]
             assert pinned(server, key) == winner
             assert len(audited(server, key, "key:pin")) == 1
-        assert len(upstream.heads) == 12 * 24
+        assert len(upstream.heads) == 6 * 24
 
 
 def test_a_key_is_unpinned_by_its_owner_alone(server: RunningServer) -> None:
