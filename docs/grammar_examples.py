@@ -10,6 +10,7 @@ from typing import Any
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "networks": ("203.0.113.0/24", "203.0.113.7", "2001:db8:7::/48", "office"),
+    "sticky": ("--sticky",),
     "origins": ("https://app.example.com", "https://*.example.com", "http://localhost:3000"),
     "hosts": ("api", "files"),
     "endpoints": ("GET /v1/models", "GET,POST /v1/files/**", "/v1/models/*", "POST files/v1/files", "chat"),
@@ -17,14 +18,18 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 }
 REFUSED: dict[str, tuple[str, ...]] = {
     "networks": ("203.0.113.0/33",),
+    "sticky": (),
     "origins": ("https://*.com/path",),
     "hosts": ("https://api.example.com",),
     "endpoints": ("GET /v1/../admin", "FETCH /v1/models"),
     "schedule": ("mon-fri 8-18 Berlin",),
 }
 NOTES: dict[str, str] = {
-    "networks": "A block (CIDR), an address, or a name made with `valetkey network add`. IPv4 addresses written as "
+    "networks": "A block (CIDR), an address, or a name made with `valetkey network add`: of blocks, of an "
+    "interface of the server's machine, or of an address at which it is called. IPv4 addresses written as "
     "IPv6 are the same address.",
+    "sticky": "A switch. `valetkey key show` says the address; `valetkey key unpin` lets the next call pin anew. "
+    "What is derived from a pinned key is held to it too.",
     "origins": "Scheme, host and, where it is not the scheme's own, port. `*.` at the front stands for every name "
     "below. An origin is what an honest browser says: it keeps other sites away, not programs.",
     "hosts": "The names that the service gives its upstream hosts; `valetkey service show NAME` lists them. A caller "
@@ -39,11 +44,13 @@ NOTES: dict[str, str] = {
 LIMITS: dict[str, tuple[str, ...]] = {
     "rate": ("5/s", "100/min", "1000/hour"),
     "quota": ("100/hour", "1000/day", "20000/month"),
+    "bytes": ("500KB/hour", "1GB/day", "100GiB/month"),
     "budget": ("0.50/hour", "5.00/month"),
 }
 WRONG_LIMITS: dict[str, tuple[str, ...]] = {
     "rate": ("5", "0.5/s"),
     "quota": ("1000/week",),
+    "bytes": ("1G/day",),
     "budget": ("5/year",),
 }
 
@@ -51,6 +58,8 @@ WRONG_LIMITS: dict[str, tuple[str, ...]] = {
 def restriction(kind: Any, text: str) -> Any:
     """The restriction of one example. Raises `InvalidRestriction`."""
     name = kind.__struct_config__.tag
+    if name == "sticky":
+        return kind()
     if name == "schedule":
         return kind.parse(text)
     return kind(allow=(text,))
@@ -65,6 +74,8 @@ def limit(name: str, text: str) -> str:
         return f"At most {rate.words()}, in bursts of up to {rate.burst:,}."
     if name == "quota":
         return f"At most {limits.parse_quota(text).words()}."
+    if name == "bytes":
+        return f"At most {limits.parse_bytes(text).words()}, sent and received."
     return f"At most {limits.parse_budget(text).words()} of cost."
 
 
@@ -75,7 +86,7 @@ def grammar(
     prose: Callable[[str | None], str],
 ) -> str:
     """The whole page."""
-    from valetkey.decision.limits import MAX_CONCURRENCY, MAX_COUNT, MAX_RATE_COUNT
+    from valetkey.decision.limits import MAX_BYTES, MAX_CONCURRENCY, MAX_COUNT, MAX_RATE_COUNT, size_words
     from valetkey.decision.restrictions import RESTRICTIONS, InvalidRestriction
 
     parts = ["## Restrictions", "Checked in this order. The first that refuses names the code."]
@@ -100,8 +111,9 @@ def grammar(
         f"`--burst` is the number of calls that may come in one go; without it, as many as the rate counts. "
         "`--concurrency` is the number of calls in progress at the same time, `--uses` the number in the key's whole "
         f"life. Most: {MAX_RATE_COUNT:,} for a rate and its burst, {MAX_CONCURRENCY:,} at the same time, {MAX_COUNT:,} "
-        "for quotas and uses. Hours, days and months are those of UTC. A key has at most one quota and one budget for "
-        "each."
+        f"for quotas and uses, {size_words(MAX_BYTES)} for bytes. Bytes are those of bodies, both ways; sizes go by "
+        "thousands (KB, MB, GB, TB) or by 1,024 (KiB, MiB, GiB, TiB). Hours, days and months are those of UTC. A key "
+        "has at most one quota, one limit of bytes and one budget for each."
     )
     parts += [
         "## Times",

@@ -77,8 +77,8 @@ class Doors:
 
     # -- what there is
 
-    def add_network(self, name: str, *blocks: str) -> None:
-        self._perform(add_network, AddNetwork(name, blocks))
+    def add_network(self, name: str, *blocks: str, listener: str | None = None) -> None:
+        self._perform(add_network, AddNetwork(name, blocks, listener=listener))
 
     def add_pair(self, name: str, **more: Any) -> tuple[str, str]:
         """An upstream service and an own one with the same terms; return their ids."""
@@ -156,6 +156,15 @@ class Doors:
         with self.frame.store.write() as connection:
             connection.execute(update(table).where(table.c.id == identifier).values(**values))
         self.tell((kind, identifier))
+
+    def is_sticky(self, key: MadeKey) -> bool:
+        entry = self.world.index.get(key.id)
+        assert entry is not None
+        return bool(self.world.index.compiled(entry).plan.checks.sticky)
+
+    def unpin(self, key: MadeKey) -> None:
+        """As `key unpin` does in the end."""
+        self.world.counters.pin(key.fact.block, None)
 
     # -- the doors
 

@@ -136,8 +136,10 @@ class Answered(msgspec.Struct):
 class MadeUpLine:
     """Stands for a caller's connection: keeps what is written until the answer is whole or it is reset."""
 
-    def __init__(self, peer: str = "127.0.0.1") -> None:
+    def __init__(self, peer: str = "127.0.0.1", listener: str = "127.0.0.1:8300") -> None:
         self.peer = peer
+        address, _, port = listener.rpartition(":")
+        self.local = (address, int(port))
         self.paused = False
         self.written = b""
         self.over = asyncio.Event()
@@ -303,12 +305,13 @@ class GatewayWorld:
         *,
         method: str = "GET",
         address: str = "127.0.0.1",
+        listener: str = "127.0.0.1:8300",
         origin: str | None = None,
         headers: list[tuple[str, str]] | None = None,
         host: str | None = "localhost:8300",
         body: bytes = b"",
     ) -> Answered:
-        line = MadeUpLine(address)
+        line = MadeUpLine(address, listener)
         request = self.request(
             line, key, path, method=method, origin=origin, headers=headers, host=host, length=len(body)
         )

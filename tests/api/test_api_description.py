@@ -17,7 +17,7 @@ from valetkey.api.examples import ANSWERS
 from valetkey.api.routes import OPEN, UNDER_API
 
 NOT_FOR_PEOPLE = {"home", "server", "worker", "setting", "session"}
-NOT_ASKED_FOR = {"key:expose", "key:abandon"}
+NOT_ASKED_FOR = {"key:expose", "key:abandon", "key:pin", "network:follow"}
 """What the server notes by itself."""
 """Subjects of actions that Valetkey performs on its own."""
 

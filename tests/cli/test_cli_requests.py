@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_fake_api import FakeApi
 from cli_world import Run
+
+from valetkey.processes import running_process
 
 SERVICE = {"name": "openai", "kind": "upstream", "hosts": {}, "locked": False}
 KEY = {
@@ -85,6 +88,8 @@ ASKED = [
     ),
     ("key change key_1 --label ci --expires never --rate 2/s", "PATCH", "/keys/key_1",
      {"label": "ci", "expires": "never", "terms": {"rate": "2/s"}}),
+    ("key change key_1 --clear sticky", "PATCH", "/keys/key_1", {"terms": {"sticky": False}}),
+    ("key unpin key_1", "POST", "/keys/key_1/unpin", None),
     ("key change key_1 --clear network --clear rate --uses 3", "PATCH", "/keys/key_1",
      {"terms": {"uses": 3, "networks": [], "rate": ""}}),
     ("key change key_1 --clear concurrency --clear uses", "PATCH", "/keys/key_1",
@@ -127,8 +132,8 @@ def test_every_flag_of_key_issue_becomes_a_field(run: Run, api: FakeApi) -> None
         "--secret", "batch", "--expires", "1h", "--network", "office", "--network", "10.0.0.0/8", "--origin",
         "https://a.example", "--host", "api", "--endpoint", "GET /v1/models", "--endpoint", "chat",
         "--deny-endpoint", "POST /v1/files", "--rate", "5/s", "--burst", "10", "--concurrency", "8", "--quota",
-        "1000/day", "--quota", "10/hour", "--budget", "5.00/month", "--uses", "3", "--schedule",
-        "mon-fri 08:00-18:00 Europe/Berlin", "--idempotency-key", "a-b-c", "--json",
+        "1000/day", "--quota", "10/hour", "--budget", "5.00/month", "--bytes", "1GB/day", "--uses", "3", "--schedule",
+        "mon-fri 08:00-18:00 Europe/Berlin", "--sticky", "--idempotency-key", "a-b-c", "--json",
     )  # fmt: skip
     assert done.code == 0
     assert api.last.headers["idempotency-key"] == "a-b-c"
@@ -139,9 +144,27 @@ def test_every_flag_of_key_issue_becomes_a_field(run: Run, api: FakeApi) -> None
             "networks": ["office", "10.0.0.0/8"], "origins": ["https://a.example"], "hosts": ["api"],
             "endpoints": ["GET /v1/models", "chat"], "deny_endpoints": ["POST /v1/files"], "rate": "5/s",
             "burst": 10, "concurrency": 8, "quotas": ["1000/day", "10/hour"], "budgets": ["5.00/month"],
-            "uses": 3, "schedule": "mon-fri 08:00-18:00 Europe/Berlin",
+            "bytes": ["1GB/day"], "uses": 3, "schedule": "mon-fri 08:00-18:00 Europe/Berlin", "sticky": True,
         },
     }  # fmt: skip
+
+
+def test_a_key_is_tied_to_the_process_that_is_named(run: Run, api: FakeApi) -> None:
+    api.answer("POST", "/keys", {"id": "key_1", "key": "value"})
+    api.answer("POST", "/keys/key_1/derive", {"id": "key_2", "key": "value"})
+    own = running_process(os.getpid())
+    assert own is not None
+    tied = {"with_session": True, "session_process": {"pid": own.pid, "started": own.started}}
+    for asked, body in (
+        (("issue", "openai", "--kind", "temporary"), {"service": "openai", "kind": "temporary"}),
+        (("derive", "key_1"), {}),
+    ):
+        run("key", *asked, "--with-session", "--session-pid", str(own.pid), "--json")
+        assert api.last.body == {**body, **tied}
+    before = len(api.requests)
+    assert run("key", "issue", "openai", "--session-pid", "1").code == 2
+    assert run("key", "issue", "openai", "--with-session", "--session-pid", str(2**22 - 1)).code == 1
+    assert len(api.requests) == before
 
 
 def test_the_bodies_are_what_the_operations_take(run: Run, api: FakeApi) -> None:
@@ -189,7 +212,11 @@ def test_a_root_key_in_another_file_is_named_at_the_next_start(run: Run, api: Fa
 def test_the_interface_gives_its_networks(run: Run, api: FakeApi) -> None:
     api.answer("POST", "/networks", {"name": "here", "blocks": []})
     run("network", "add", "here", "--interface", "lo", "--json")
-    assert "127.0.0.0/8" in api.last.body["blocks"]
+    assert api.last.body == {"name": "here", "interface": "lo"}, (
+        "the server reads its own machine's interface"
+    )
+    run("network", "add", "here", "--listener", "10.0.0.1:8300", "--json")
+    assert api.last.body == {"name": "here", "listener": "10.0.0.1:8300"}
 
 
 def test_filters_go_into_the_query(run: Run, api: FakeApi) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from models import address_model
 from valetkey.decision.address import parse_address
 from valetkey.decision.call import Call
+from valetkey.decision.listener import parse_listener
 from valetkey.decision.path import judge_path
 from valetkey.decision.restrictions import AnyRestriction, CompileContext, InvalidRestriction, Networks
 
@@ -34,6 +35,55 @@ def test_a_call_from_inside_passes_and_from_outside_does_not() -> None:
     assert not allows(office, "203.0.114.0")
     assert not allows(office, "2001:db9::1")
     assert not allows(office, "198.51.100.8")
+
+
+def test_a_listener_takes_what_arrives_there_and_nothing_else() -> None:
+    inside = CompileContext(
+        networks={"office": ("203.0.113.0/24",)},
+        listeners={"inside": "10.0.0.1", "door": "[2001:db8::1]:8300"},
+    )
+
+    def arrives(networks: Networks, at: str | None, address: str | None = "192.0.2.1") -> bool:
+        call = from_address(address)
+        listener = None if at is None else parse_listener(at)
+        return networks.compile(inside)(msgspec.structs.replace(call, listener=listener), 0.0)
+
+    assert arrives(Networks(("inside",)), "10.0.0.1:8300")
+    assert arrives(Networks(("inside",)), "10.0.0.1:1")
+    assert not arrives(Networks(("inside",)), "10.0.0.2:8300")
+    assert not arrives(Networks(("inside",)), None)
+    assert not arrives(Networks(("inside",)), "10.0.0.1:8300", address=None)
+    assert arrives(Networks(("door",)), "[2001:db8::1]:8300")
+    assert not arrives(Networks(("door",)), "[2001:db8::1]:8301")
+    assert not arrives(Networks(("door",)), "2001:db8::1")
+    assert arrives(Networks(("door", "office")), "10.0.0.1:8300", address="203.0.113.9")
+    with pytest.raises(InvalidRestriction, match="'inside'"):
+        Networks(("insde",)).compile(inside)
+
+
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("10.0.0.1:8300", "10.0.0.1:8300"),
+        ("2001:DB8::1", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("[2001:db8::1]:443", "[2001:db8::1]:443"),
+        ("[::ffff:10.0.0.1]:443", "10.0.0.1:443"),
+    ],
+)
+def test_a_listener_is_read_and_spelled_in_one_form(written: str, means: str) -> None:
+    assert parse_listener(written).text == means
+    assert parse_listener(means) == parse_listener(written)
+
+
+@pytest.mark.parametrize(
+    "written", ["", ":80", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:080", "10.0.0.1:65536", "[::1", "[10.0.0.1]:80",
+                "[::1]80", "[::1]:", "10.0.0.1:8:9", "here:80", "fe80::1%eth0", "10.0.0.1:\u0661"],
+)  # fmt: skip
+def test_what_is_no_listener_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match=r"port|address"):
+        parse_listener(written)
 
 
 def test_a_call_without_address_is_refused_even_where_all_are_allowed() -> None:

@@ -17,8 +17,10 @@ from valetkey.decision.limits import (
     Limits,
     Quota,
     Rate,
+    Volume,
     Window,
     parse_budget,
+    parse_bytes,
     parse_quota,
     parse_rate,
 )
@@ -63,11 +65,14 @@ limits = st.builds(
     budgets=st.lists(st.sampled_from(Window), unique=True).flatmap(
         lambda kinds: st.tuples(*(st.builds(Budget, st.integers(0, 20), st.just(kind)) for kind in kinds))
     ),
+    bytes=st.lists(st.sampled_from(Window), unique=True).flatmap(
+        lambda kinds: st.tuples(*(st.builds(Volume, st.integers(1, 40), st.just(kind)) for kind in kinds))
+    ),
     uses=st.none() | st.integers(1, 8),
 )
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["reserve", "reserve", "reserve", "settle", "give back"]),
+        st.sampled_from(["reserve", "reserve", "reserve", "meter", "meter", "settle", "give back"]),
         st.sampled_from(
             [[0, 2, 3], [1, 2, 3], [3], [2, 3]]
         ),  # two keys of one ancestor and holder, and these
@@ -92,6 +97,7 @@ def model_of(own: Limits) -> ModelLimits:
         own.concurrency,
         {quota.window.value: quota.count for quota in own.quotas},
         {budget.window.value: budget.micros for budget in own.budgets},
+        {volume.window.value: volume.size for volume in own.bytes},
     )
 
 
@@ -108,9 +114,9 @@ def test_every_call_gets_the_answer_of_the_model(subjects: list[Limits], calls: 
     for action, chain, cost, passes, jump, address, pick in calls:
         now = Now(now.wall + passes + jump, now.monotonic + round(passes * SECOND))
         if action == "reserve":
-            expected = model.reserve(chain, cost, now.wall, now.monotonic, address)
-            foreseen = counters.peek(plans[str(chain)], cost, now, address)
-            outcome = counters.reserve(plans[str(chain)], cost, now, address)
+            expected = model.reserve(chain, cost, now.wall, now.monotonic, address, pick)
+            foreseen = counters.peek(plans[str(chain)], cost, now, address, pick)
+            outcome = counters.reserve(plans[str(chain)], cost, now, address, pick)
             assert (foreseen and foreseen.code) == getattr(outcome, "code", None)
             if isinstance(expected, str):
                 assert refused(outcome).code == expected
@@ -118,9 +124,13 @@ def test_every_call_gets_the_answer_of_the_model(subjects: list[Limits], calls: 
                 held.append((taken(outcome), expected))
         elif held:
             reserved, expected = held[pick % len(held)]  # an ended one too: twice is once
-            if action == "settle":
-                counters.settle(reserved, pick)
-                model.settle(expected, pick)
+            if action == "meter":
+                if reserved.open:
+                    told = counters.meter(reserved, pick, now)
+                    assert (told and told.code) == model.meter(expected, pick, now.wall)
+            elif action == "settle":
+                counters.settle(reserved, pick, pick)
+                model.settle(expected, pick, pick)
             else:
                 counters.give_back(reserved, now)
                 model.give_back(expected, now.monotonic)
@@ -166,6 +176,8 @@ EACH = {
     Code.QUOTA_EXCEEDED: Limits(quotas=(parse_quota("1/hour"),)),
     Code.BUDGET_EXCEEDED: Limits(budgets=(Budget(5, Window.DAY),)),
 }
+BYTES = Limits(bytes=(parse_bytes("100B/day"),))
+"""Refuses with the code of a quota, and with a sentence of its own."""
 
 
 @pytest.mark.parametrize("code", EACH)
@@ -348,3 +360,70 @@ def test_threads_of_one_process_take_exactly_what_there_is() -> None:
     for thread in threads:
         thread.join()
     assert sum(admitted) == 500
+
+
+# Bytes
+
+
+def test_bytes_are_counted_before_a_call_while_they_pass_and_at_its_end() -> None:
+    counters, plan = LocalCounters(), plan_of(BYTES, Limits(bytes=(parse_bytes("150B/month"),)))
+    first = taken(counters.reserve(plan, 0, at(0), size=60))
+    assert refused(counters.reserve(plan, 0, at(0), size=41)).code is Code.QUOTA_EXCEEDED
+    assert counters.meter(first, 40, at(0)) is None
+    told = counters.meter(first, 1, at(0))
+    assert told is not None
+    assert told.limit == "100 B a day, sent and received"
+    assert told.sentence == "It would move more than the key's limit leaves: 100 B a day, sent and received."
+    assert refused(counters.reserve(plan, 0, at(0))).code is Code.QUOTA_EXCEEDED, (
+        "nothing is left to answer with"
+    )
+    counters.settle(first, None, 70)  # its body broke off
+    second = taken(counters.reserve(plan, 0, at(0), size=30))
+    tomorrow = at(0, NOON + 86_400)
+    assert counters.meter(second, 50, tomorrow) is None, "a new day"
+    told = counters.meter(second, 1, tomorrow)
+    assert told is not None
+    assert told.level == "ancestor", "of the same month: 70 + 30 + 50"
+
+
+def test_what_nobody_asked_for_counts_all_the_same() -> None:
+    counters, plan = LocalCounters(), plan_of(BYTES)
+    counters.settle(taken(counters.reserve(plan, 0, at(0), size=10)), None, 100)
+    assert refused(counters.reserve(plan, 0, at(0))).code is Code.QUOTA_EXCEEDED
+
+
+def test_bytes_of_a_call_that_never_left_are_given_back() -> None:
+    counters, plan = LocalCounters(), plan_of(BYTES)
+    reserved = taken(counters.reserve(plan, 0, at(0), size=60))
+    assert counters.meter(reserved, 40, at(0)) is None
+    counters.give_back(reserved, at(0))
+    counters.give_back(reserved, at(0))
+    taken(counters.reserve(plan, 0, at(0), size=100))
+
+
+def test_a_limit_of_bytes_comes_between_quotas_and_budgets() -> None:
+    both = Limits(bytes=BYTES.bytes, quotas=(parse_quota("1/day"),), budgets=(parse_budget("1/day"),))
+    counters, plan = LocalCounters(), plan_of(both)
+    assert (
+        refused(counters.reserve(plan, 2 * 10**6, at(0), size=101)).limit == "100 B a day, sent and received"
+    )
+    taken(counters.reserve(plan, 10**6, at(0), size=100))
+    assert refused(counters.reserve(plan, 1, at(0), size=1)).limit == "1 a day"
+
+
+def test_threads_that_stream_at_once_never_pass_more_than_the_limit() -> None:
+    counters, plan = LocalCounters(), plan_of(Limits(bytes=(parse_bytes("10000B/day"),)))
+    passed: list[int] = []
+
+    def stream(piece: int) -> None:
+        reserved = taken(counters.reserve(plan, 0, at(0)))
+        while counters.meter(reserved, piece, at(0)) is None:
+            passed.append(piece)
+
+    # Seven divides nothing that is left at the end, so that it is known what remains: less than the least piece.
+    threads = [threading.Thread(target=stream, args=(piece,)) for piece in (7, 7, 14, 21)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 10_000 - 7 < sum(passed) <= 10_000

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from running_server import Refused, RunningServer, ValetKey, eventually
-from standins.raw_upstream import RawUpstream
+from standins.raw_upstream import RawUpstream, with_length
 
 pytestmark = pytest.mark.real
 
@@ -78,6 +78,16 @@ def test_all_keys_of_a_partner_share_the_agreed_limits(server: RunningServer) ->
         assert got == {"VALID": 12, "QUOTA_EXCEEDED": 8}
         event = server.closed_events(keys[0], 5)[0]
         assert event["code"] == "VALID"
+
+
+def test_all_keys_of_a_partner_share_the_agreed_bytes(server: RunningServer) -> None:
+    with RawUpstream(with_length(b"k" * 1000)) as upstream:
+        service = server.open_service("secret-of-shared-volume", base_url=upstream.url)
+        agreed = agreement(service, limits={"bytes": ["3KB/month"]})
+        server.manage("POST", "/partners", {"name": "bore", "agreement": agreed})
+        keys = [issue(server, service, "bore", label=str(place)) for place in range(2)]
+        got = [server.call("GET", f"/{service}/a", key).code for key in keys for _ in range(2)]
+        assert got == ["VALID", "VALID", "VALID", "QUOTA_EXCEEDED"]
 
 
 def test_a_key_lives_between_the_begin_and_the_end(server: RunningServer) -> None:

@@ -29,9 +29,9 @@ from gateway_world import MadeKey
 from long_results import Results
 from running_server import RunningServer, ValetKey
 from valetkey.decision.codes import Code
-from valetkey.decision.limits import Budget, Limits, Quota, Rate, Window
+from valetkey.decision.limits import Budget, Limits, Quota, Rate, Volume, Window
 from valetkey.decision.policy import Policy
-from valetkey.decision.restrictions import Endpoints, Hosts, Networks, Origins, Schedule
+from valetkey.decision.restrictions import Endpoints, Hosts, Networks, Origins, Schedule, Sticky
 from valetkey.services.origin import Origin
 
 pytestmark = pytest.mark.real
@@ -39,6 +39,8 @@ pytestmark = pytest.mark.real
 CALLS = 500
 STORIES = 100
 """Calls of one seed; ten seeds make five thousand."""
+ANSWER = 3
+"""Bytes of what the upstream answers."""
 BUSY = 4
 """Keys without restrictions that are called often, so that they come to their limits."""
 PAIRS = 30
@@ -77,6 +79,7 @@ class Story:
         self.house = house
         house.add_network("office", "203.0.113.0/24", "2001:db8::/32")
         house.add_network("vpn", "10.8.0.0/16")
+        house.add_network("inside", listener="10.0.0.1:8300")
         self.services = [
             house.add_pair("weather", hosts=HOSTS, price_micros=3),
             house.add_pair("storage", hosts=HOSTS, encoded_slash=True),
@@ -101,7 +104,11 @@ class Story:
         if busy:
             return Policy((), self.limits(2.5))
         if self.maybe(0.3):
-            restrictions.append(Networks(self.some(["office", "vpn", "192.0.2.1", "203.0.113.0/25"])))
+            restrictions.append(
+                Networks(self.some(["office", "vpn", "inside", "192.0.2.1", "203.0.113.0/25"]))
+            )
+        if self.maybe(0.15):
+            restrictions.append(Sticky())
         if self.maybe(0.15):
             restrictions.append(Origins(self.some(["https://app.example.com", "https://*.example.com"])))
         if self.maybe(0.1):
@@ -124,6 +131,7 @@ class Story:
             quotas=(Quota(number(5, 25), Window.DAY),) if self.maybe(0.2 * more) else (),
             budgets=(Budget(3 * number(0, 20), Window.HOUR),) if self.maybe(0.2 * more) else (),
             uses=number(20, 60) if self.maybe(0.1 * more) else None,
+            bytes=(Volume(ANSWER * number(3, 20), Window.DAY),) if self.maybe(0.2 * more) else (),
         )
 
     def add_key(self, busy: bool = False) -> None:
@@ -135,9 +143,14 @@ class Story:
             how["expires"] = self.house.clock.wall + self.chance.choice([-1, 0, 3600, 86400 * 3])
         upstream, own = self.services[which]
         hosts = policy.find(Hosts) is not None
+        if hosts:
+            # What verify refuses for its host pins nothing there.
+            policy = Policy(tuple(r for r in policy.restrictions if not isinstance(r, Sticky)), policy.limits)
         # What verify refuses for its host is not counted at ancestors: so those must be limited to hosts too.
         family = [pair for pair in self.keys if pair[0].fact.service_id == upstream and pair[2] >= hosts]
         parents: tuple[MadeKey | None, MadeKey | None] = (None, None)
+        if policy.find(Sticky) is not None:
+            family = [pair for pair in family if not pair[2]]
         if family and self.maybe(0.4):
             *parents, above = self.chance.choice(family)  # type: ignore[assignment]
             hosts = hosts or above
@@ -153,7 +166,7 @@ class Story:
         for kind, identifier, values in self.taken_back:
             self.house.change(kind, identifier, **values)
         self.taken_back = []
-        match self.chance.randrange(6):
+        match self.chance.randrange(7):
             case 0:
                 state = self.chance.choice(["suspended", "revoked"])
                 for key in self.chance.choice(self.keys)[:2]:
@@ -169,6 +182,10 @@ class Story:
                 )
             case 3:
                 self.add_key()
+            case 4:
+                sticky = [pair for pair in self.keys if self.house.is_sticky(pair[0])]
+                for key in self.chance.choice(sticky)[:2] if sticky else ():
+                    self.house.unpin(key)
             case _:
                 self.house.clock.advance(self.chance.choice([0.3, 1, 60, 600, 3600, 7200]))
 
@@ -179,14 +196,16 @@ class Story:
         if self.maybe(0.3):
             self.house.clock.advance(self.chance.choice([0, 0.05, 0.4, 1.5]))
         key, twin, hosts = self.chance.choice(self.keys[:BUSY] if self.maybe(0.5) else self.keys)
-        call = {
+        call: dict[str, Any] = {
             "method": self.chance.choice(METHODS),
             "path": self.chance.choice(PATHS if self.maybe(0.3) else PATHS[:4]),
             "address": self.chance.choice(ADDRESSES),
             "origin": self.chance.choice(ORIGINS),
+            "listener": self.chance.choice(["127.0.0.1:8300", "10.0.0.1:8300", "10.0.0.1:8301"]),
         }
+        call["bytes"] = 0 if call["method"] == "HEAD" else ANSWER
         if self.maybe(0.1):
-            del call[self.chance.choice(["method", "path", "address"])]
+            del call[self.chance.choice(["method", "path", "address", "listener"])]
             lonely = self.chance.choice(self.lonely)
             self.same(call, {"check": self.check(lonely, call), "verify": self.verify(lonely, call)})
             return
@@ -226,6 +245,7 @@ class Story:
             f"/{name}{'' if host is None else ':' + host}{call['path']}",
             method=call["method"],
             address=call["address"],
+            listener=call["listener"],
             headers=[] if origin is None else [("origin", origin.encode().decode("latin-1"))],
         )
         assert world.journal.count == before + 2

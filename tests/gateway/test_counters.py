@@ -17,7 +17,7 @@ import pytest
 
 from valetkey.decision.call import Now
 from valetkey.decision.codes import Code
-from valetkey.decision.counter_blocks import BeingCounted, NotEnlisted
+from valetkey.decision.counter_blocks import NotEnlisted
 from valetkey.decision.counter_layout import BUDGETS, CELL, OPEN_CALLS, QUOTAS, RATE, USES
 from valetkey.decision.limits import (
     AMOUNT_BITS,
@@ -29,7 +29,7 @@ from valetkey.decision.limits import (
     parse_rate,
     window_numbers,
 )
-from valetkey.decision.reservation import Level, LimitRefusal, Plan, Reserved, counted_cells
+from valetkey.decision.reservation import BeingCounted, Level, LimitRefusal, Plan, Reserved, counted_cells
 from valetkey.gateway.counters import GROWTH_BLOCKS, Boot, CountersUnavailable, SharedCounters, this_boot
 
 NOON = 1_900_000_800.0

@@ -18,6 +18,7 @@ class ModelLimits:
     concurrency: int | None = None
     quotas: dict[str, int] = field(default_factory=dict)  # hour | day | month -> calls
     budgets: dict[str, int] = field(default_factory=dict)  # hour | day | month -> micros
+    bytes: dict[str, int] = field(default_factory=dict)  # hour | day | month -> bytes
 
 
 @dataclass
@@ -61,6 +62,15 @@ def window_of(kind: str, wall: float) -> int:
     return days if kind == "day" else days * 24 + time.hour
 
 
+def fits(subject: Subject, size: int, wall: float) -> bool:
+    """Whether a call or a piece of that many bytes may still pass. None may where nothing is left."""
+    for kind, limit in subject.limits.bytes.items():
+        _, amount = subject.amount("bytes", kind, wall)
+        if amount >= limit or amount + size > limit:
+            return False
+    return True
+
+
 @dataclass
 class Taken:
     cost: int
@@ -69,6 +79,10 @@ class Taken:
     charged: list[tuple[Subject, str, str, int, int]]
     subjects: list[Subject]
     open: bool = True
+    moved: int = 0
+    metered: dict[tuple[int, str], tuple[int, int]] = field(
+        default_factory=dict
+    )  # subject, kind -> latest window, bytes charged to it
 
 
 class LimitsModel:
@@ -78,7 +92,7 @@ class LimitsModel:
         self.subjects = [Subject(limits) for limits in levels]
 
     def reserve(
-        self, levels: list[int], cost: int | None, wall: float, now: int, address: bytes
+        self, levels: list[int], cost: int | None, wall: float, now: int, address: bytes, size: int = 0
     ) -> str | Taken:
         subjects = [self.subjects[level] for level in levels]
         for subject in subjects:
@@ -100,6 +114,8 @@ class LimitsModel:
                 if amount + 1 > limit:
                     return "QUOTA_EXCEEDED"
                 charges.append((subject, "quota", kind, window, amount + 1))
+        if not all(fits(subject, size, wall) for subject in subjects):
+            return "QUOTA_EXCEEDED"
         for subject in subjects:
             for kind, limit in subject.limits.budgets.items():
                 window, amount = subject.amount("budget", kind, wall)
@@ -113,11 +129,40 @@ class LimitsModel:
             bucket.work += bucket.interval
         for subject, what, kind, window, amount in charges:
             subject.amounts[what, kind] = (window, amount)
-        return Taken(cost or 0, now, buckets, charges, subjects)
+        made = Taken(cost or 0, now, buckets, charges, subjects)
+        self._move(made, size, wall)
+        return made
 
-    def settle(self, taken: Taken, actual: int) -> None:
+    def meter(self, taken: Taken, size: int, wall: float) -> str | None:
+        """More bytes are about to pass."""
+        if not all(fits(subject, size, wall) for subject in taken.subjects):
+            return "QUOTA_EXCEEDED"
+        self._move(taken, size, wall)
+        return None
+
+    def _move(self, taken: Taken, size: int, wall: float) -> None:
+        taken.moved += size
+        for place, subject in enumerate(taken.subjects):
+            for kind in subject.limits.bytes:
+                window, amount = subject.amount("bytes", kind, wall)
+                subject.amounts["bytes", kind] = (window, amount + size)
+                held, before = taken.metered.get((place, kind), (window, 0))
+                taken.metered[place, kind] = (window, size + (before if held == window else 0))
+
+    def _correct_bytes(self, taken: Taken, change: int) -> None:
+        for (place, kind), (window, charged) in taken.metered.items():
+            subject = taken.subjects[place]
+            held, amount = subject.amounts["bytes", kind]
+            if change > 0:
+                subject.amounts["bytes", kind] = (held, amount + change)
+            elif held == window:
+                subject.amounts["bytes", kind] = (held, max(0, amount - min(-change, charged)))
+
+    def settle(self, taken: Taken, actual: int, moved: int | None = None) -> None:
         if taken.open:
             taken.open = False
+            if moved is not None:
+                self._correct_bytes(taken, moved - taken.moved)
             for subject in taken.subjects:
                 subject.open_calls -= 1
             self._change(taken, "budget", actual - taken.cost)
@@ -133,6 +178,10 @@ class LimitsModel:
                 bucket.work = max(0, bucket.work - max(0, bucket.interval - (now - taken.at)))
             self._change(taken, "budget", -taken.cost)
             self._change(taken, "quota", -1)
+            for (place, kind), (window, charged) in taken.metered.items():
+                held, amount = taken.subjects[place].amounts["bytes", kind]
+                if held == window:
+                    taken.subjects[place].amounts["bytes", kind] = (held, max(0, amount - charged))
 
     def _change(self, taken: Taken, what: str, change: int) -> None:
         for subject, charged, kind, window, _ in taken.charged:

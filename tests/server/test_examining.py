@@ -230,7 +230,7 @@ def test_a_key_that_was_used_lately_is_not_unused(house: House) -> None:
     with sqlite3.connect(house.home.database) as database:
         workspace = database.execute("SELECT id FROM workspaces").fetchone()[0]
         hour = int(time.time()) // 3600 * 3600
-        database.execute("INSERT INTO rollups VALUES (?, ?, ?, 1, 1, 0, 0, 0, 0)", (workspace, key, hour))
+        database.execute("INSERT INTO rollups VALUES (?, ?, ?, 1, 1, 0, 0, 0, 0, 0)", (workspace, key, hour))
     assert Kind.KEY_UNUSED not in house.kinds()
 
 

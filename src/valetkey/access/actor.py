@@ -26,6 +26,8 @@ class Actor(msgspec.Struct, frozen=True):
     kind: ActorKind
     name: str
     """The party it stands for: operating-system user, token's party, or ``valetkey``."""
+    session: str | None = None
+    """What ends when the one who asks signs out, as keys are tied to it: of a token, the token."""
 
     @property
     def label(self) -> str:

@@ -60,6 +60,9 @@ class Unit:
     begun: list[Begun] = field(default_factory=list)
     """Limits that begin to count: what was used before them stands in the journal."""
 
+    unpinned: list[int] = field(default_factory=list)
+    """Blocks of keys that are pinned to no address any more."""
+
     def new_id(self, prefix: str) -> str:
         return new_id(prefix, self.random)
 
@@ -120,6 +123,7 @@ class Performed(Generic[Answer]):
     answer: Answer
     changed: tuple[tuple[str, str], ...]
     begun: tuple[Begun, ...]
+    unpinned: tuple[int, ...]
     entry: AuditEntry
 
 
@@ -178,7 +182,7 @@ class Frame:
             entry = _enter(unit, made.action, "done")
             if in_the_end is not None:
                 in_the_end(unit, answer)
-        return Performed(answer, tuple(unit.changed), tuple(unit.begun), entry)
+        return Performed(answer, tuple(unit.changed), tuple(unit.begun), tuple(unit.unpinned), entry)
 
     def _unit(self, connection: Connection, actor: Actor, environment: str) -> Unit:
         return Unit(connection, actor, self.workspace, environment, self.wall(), self.random, self.keyring)

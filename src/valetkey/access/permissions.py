@@ -12,13 +12,21 @@ _LOCAL_ONLY = frozenset({AuditAction.TOKEN_ISSUE, AuditAction.TOKEN_REVOKE, Audi
 
 
 # What Valetkey notices by itself; nobody can ask for it.
-_SYSTEM_ONLY = frozenset({AuditAction.KEY_EXPOSE, AuditAction.KEY_ABANDON})
+_SYSTEM_ONLY = frozenset(
+    {
+        AuditAction.KEY_EXPOSE,
+        AuditAction.KEY_ABANDON,
+        AuditAction.KEY_PIN,
+        AuditAction.NETWORK_FOLLOW,
+        AuditAction.SESSION_END,
+    }
+)
 
 
 def require_permission(actor: Actor, action: AuditAction) -> None:
     """Raise `NotPermitted` unless this actor may do this."""
     if actor.kind is not ActorKind.SYSTEM and action in _SYSTEM_ONLY:
-        raise NotPermitted("That is noted by the server alone.", "Look at the key: valetkey key show ID")
+        raise NotPermitted("That is noted by the server alone.", "See what it noted: valetkey audit list")
     if actor.kind is ActorKind.KEY and action is not AuditAction.KEY_DERIVE:
         raise NotPermitted("A key manages nothing.", "Ask whoever gave it out.")
     if actor.kind is ActorKind.TOKEN and action in _LOCAL_ONLY:

@@ -43,6 +43,7 @@ class AgreedLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     concurrency: int | None = None
     quotas: tuple[str, ...] = ()
     budgets: tuple[str, ...] = ()
+    bytes: tuple[str, ...] = ()
 
 
 class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -37,7 +37,7 @@ _SECTIONS = {
         "party": Entry(f"{_ROOM}.party:party", "People, machines and applications that hold keys."),
         "partner": Entry(f"{_ROOM}.partner:partner", "Partners, and what was agreed with them."),
         "limit": Entry(f"{_ROOM}.limit:limit", "Limits that the keys of a holder or service share."),
-        "network": Entry(f"{_ROOM}.network:network", "Names for address blocks."),
+        "network": Entry(f"{_ROOM}.network:network", "Names for where calls come from."),
         "token": Entry(f"{_ROOM}.token:token", "Tokens for programs that manage this server."),
         "vault": Entry(f"{_ROOM}.vault:vault", "The root key, under which everything is sealed."),
         "clock": Entry(f"{_ROOM}.clock:clock", "What to do when records name later instants than the clock."),

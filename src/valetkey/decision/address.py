@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from functools import lru_cache
+from typing import TypeAlias
 
 import msgspec
 
@@ -15,6 +16,10 @@ MAX_CACHED_ADDRESSES = 8192
 
 _BITS = {4: 32, 6: 128}
 _MAPPED = 0xFFFF  # the upper 96 bits of ::ffff:0:0/96, RFC 4291 section 2.5.5.2
+
+
+Place: TypeAlias = tuple[int, int]
+"""An IPv4 address or an IPv6 /64: version, and its first 32 or 64 bits."""
 
 
 class Address(msgspec.Struct, frozen=True, gc=False):
@@ -33,6 +38,11 @@ class Address(msgspec.Struct, frozen=True, gc=False):
             raise ValueError("An IPv4-mapped address must be given as the IPv4 address it stands for.")
 
     @property
+    def place(self) -> Place:
+        """What a caller keeps: of an IPv6 address the network that it was given, of which it changes the rest."""
+        return self.version, self.value if self.version == 4 else self.value >> 64
+
+    @property
     def text(self) -> str:
         """The usual spelling (RFC 5952)."""
         return _spelled(self.version, self.value)
@@ -41,6 +51,17 @@ class Address(msgspec.Struct, frozen=True, gc=False):
 @lru_cache(maxsize=MAX_CACHED_ADDRESSES)
 def _spelled(version: int, value: int) -> str:
     return str((ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address)(value))
+
+
+def place_text(place: Place) -> str:
+    """``203.0.113.7`` or ``2001:db8:1:2::/64``."""
+    version, value = place
+    return _spelled(4, value) if version == 4 else f"{_spelled(6, value << 64)}/64"
+
+
+def parse_place(text: str) -> Place:
+    """What `place_text` gave. Raises ValueError."""
+    return parse_address(text.removesuffix("/64")).place
 
 
 @lru_cache(maxsize=MAX_CACHED_ADDRESSES)

@@ -14,6 +14,7 @@ from valetkey.decision.codes import Code
 
 if TYPE_CHECKING:
     from valetkey.decision.address import Address
+    from valetkey.decision.listener import Listener
     from valetkey.decision.path import JudgedPath
     from valetkey.decision.reservation import RateState
 
@@ -32,6 +33,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     """Value of the Origin header as sent, None when there was none."""
     derives: bool = False
     """Whether a key is to be derived: it goes to no host and no endpoint, what it makes is held to them."""
+    listener: Listener | None = None
+    """Address and port of ours at which it arrived, None where nobody knows."""
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):

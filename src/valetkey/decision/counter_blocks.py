@@ -9,8 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import blake2b
 
+from valetkey.decision.address import Place
 from valetkey.decision.call import Now
 from valetkey.decision.codes import Code
+from valetkey.decision.counter_bytes import (
+    charged_before,
+    check_bytes,
+    give_back_bytes,
+    meter,
+    settle_bytes,
+)
 from valetkey.decision.counter_layout import (
     ADDRESS_CELLS,
     BLOCK_CELLS,
@@ -25,6 +33,7 @@ from valetkey.decision.counter_layout import (
     SLOTS,
     USES,
 )
+from valetkey.decision.counter_pins import check_pins, pin_to, pinned_to, pins_of
 from valetkey.decision.limits import (
     AMOUNT_BITS,
     AMOUNT_MASK,
@@ -36,6 +45,7 @@ from valetkey.decision.limits import (
     window_numbers,
 )
 from valetkey.decision.reservation import (
+    BeingCounted,
     LimitRefusal,
     Plan,
     Reserved,
@@ -51,10 +61,6 @@ class NotEnlisted(RuntimeError):
     """This worker's slot was given to another: whatever it counts would not be seen. It must end."""
 
 
-class BeingCounted(RuntimeError):
-    """A limit is new, and what was used before it is still being counted. Ask again in a moment."""
-
-
 _HELD_USES = 1 << 63
 _SURELY_HELD = 1 << 62
 """No call that is given back meanwhile lowers a held cell so far, and no count ever comes so high."""
@@ -66,7 +72,7 @@ def _is_held(offset: int, value: int) -> bool:
 
 def _not_held(offset: int, value: int) -> None:
     if _is_held(offset, value):
-        raise BeingCounted("What was used before this limit is being counted.")
+        raise BeingCounted
 
 
 class CounterBlocks:
@@ -99,7 +105,13 @@ class CounterBlocks:
         return tuple(cells)
 
     def reserve(
-        self, plan: Plan, cost_micros: int | None, now: Now, address_cells: tuple[int, ...] = ()
+        self,
+        plan: Plan,
+        cost_micros: int | None,
+        now: Now,
+        address_cells: tuple[int, ...] = (),
+        address: bytes | None = None,
+        size: int = 0,
     ) -> Reserved | LimitRefusal:
         """Check all, then write all.
 
@@ -113,7 +125,13 @@ class CounterBlocks:
                 raise NotEnlisted(f"Worker slot {self._slot} is not this worker's. Start the worker anew.")
         targets: list[int] = []
         values: list[int] = []
-        refusal = self._check(plan, cost_micros, now, address_cells, targets, values)
+        pinned: tuple[int, ...] = ()
+        if plan.checks.sticky:
+            found = check_pins(self._cells, plan, address, targets, values)
+            if isinstance(found, LimitRefusal):
+                return found
+            pinned = found
+        refusal = self._check(plan, cost_micros, size, now, address_cells, targets, values)
         cells = self._cells
         if refusal is not None:
             if refusal.code is Code.RATE_LIMITED:
@@ -121,19 +139,39 @@ class CounterBlocks:
             return refusal
         for target, value in zip(targets, values, strict=True):
             cells[target] = value
-        return Reserved(plan, cost_micros or 0, now.monotonic, address_cells, values)
+        charged = charged_before(plan, size, values) if plan.checks.bytes else []
+        return Reserved(
+            plan,
+            cost_micros or 0,
+            now.monotonic,
+            address_cells,
+            values,
+            pinned=pinned,
+            size=size,
+            charged=charged,
+        )
 
     def peek(
-        self, plan: Plan, cost_micros: int | None, now: Now, address_cells: tuple[int, ...] = ()
+        self,
+        plan: Plan,
+        cost_micros: int | None,
+        now: Now,
+        address_cells: tuple[int, ...] = (),
+        address: bytes | None = None,
+        size: int = 0,
     ) -> LimitRefusal | None:
         """The checks of `reserve` without any writing."""
         self._look_who_lives()
-        return self._check(plan, cost_micros, now, address_cells, [], [])
+        found = check_pins(self._cells, plan, address, [], [])
+        if isinstance(found, LimitRefusal):
+            return found
+        return self._check(plan, cost_micros, size, now, address_cells, [], [])
 
     def _check(
         self,
         plan: Plan,
         cost: int | None,
+        size: int,
         now: Now,
         address_cells: tuple[int, ...],
         targets: list[int],
@@ -183,7 +221,7 @@ class CounterBlocks:
                     return too_many_open(plan.levels[level])
                 targets.append(base + slot)
                 values.append(generation << 32 | own + 1)
-        if checks.quotas or checks.budgets:
+        if checks.quotas or checks.bytes or checks.budgets:
             windows = window_numbers(now.wall)
             for level, offset, window, limit in checks.quotas:
                 cell = bases[level] + offset
@@ -193,6 +231,10 @@ class CounterBlocks:
                     return over_quota(plan.levels[level], window)
                 targets.append(cell)
                 values.append(value + 1)
+            if checks.bytes:
+                refusal = check_bytes(cells, plan, size, now.wall, targets, values)
+                if refusal is not None:
+                    return refusal
             for level, offset, window, limit in checks.budgets:
                 cell = bases[level] + offset
                 value = carried(cells[cell], windows[window])
@@ -202,6 +244,18 @@ class CounterBlocks:
                 targets.append(cell)
                 values.append(value + cost)
         return None
+
+    def pins(self, plan: Plan) -> tuple[tuple[bool, Place], ...]:
+        """See `Counters`."""
+        return pins_of(self._cells, plan)
+
+    def pinned(self, block: int) -> Place | None:
+        """What the key with that block is pinned to."""
+        return pinned_to(self._cells, block)
+
+    def pin(self, block: int, place: Place | None) -> None:
+        """Pin it, whatever it is pinned to; None: to nothing."""
+        pin_to(self._cells, block, place)
 
     def _look_who_lives(self) -> None:
         seen = bytes(self._cells[LIVE : LIVE + SLOTS])
@@ -217,8 +271,14 @@ class CounterBlocks:
             cell = plan.bases[level] + RATE
             self._cells[cell] = min(self._cells[cell], clock + tolerance + interval)
 
-    def settle(self, reserved: Reserved, actual_micros: int | None = None) -> None:
-        """Free what was held, correct the budgets to what the call cost (below 0 counts as 0)."""
+    def meter(self, reserved: Reserved, size: int, wall: float) -> LimitRefusal | None:
+        """See `Counters`."""
+        return meter(self._cells, reserved, size, wall)
+
+    def settle(
+        self, reserved: Reserved, actual_micros: int | None = None, actual_bytes: int | None = None
+    ) -> None:
+        """Free what was held, correct the budgets to what the call cost (below 0 counts as 0), and the bytes."""
         if not reserved.open:
             return
         reserved.open = False
@@ -227,6 +287,8 @@ class CounterBlocks:
             checks = reserved.plan.checks
             first = len(reserved.values) - len(checks.budgets)
             self._correct(reserved, checks.budgets, first, max(actual_micros, 0) - reserved.cost_micros)
+        if actual_bytes is not None:
+            settle_bytes(self._cells, reserved, actual_bytes)
 
     def give_back(self, reserved: Reserved, now: Now) -> None:
         """Undo all of it. Of a rate, what may have come back by itself meanwhile is not given twice.
@@ -250,7 +312,9 @@ class CounterBlocks:
             cells[cell] = max(cells[cell] - max(interval - waited, 0), 0)
         self._close_calls(plan)
         budgets = len(reserved.values) - len(checks.budgets)
-        self._correct(reserved, checks.quotas, budgets - len(checks.quotas), -1)
+        quotas = budgets - len(checks.bytes) - len(checks.quotas)
+        self._correct(reserved, checks.quotas, quotas, -1)
+        give_back_bytes(self._cells, reserved)
         self._correct(reserved, checks.budgets, budgets, -reserved.cost_micros)
 
     def _close_calls(self, plan: Plan) -> None:

@@ -31,7 +31,11 @@ QUOTAS: Final = 2
 BUDGETS: Final = 5
 """Hour, day, month: window number << 44 | micros."""
 BYTES: Final = 8
-"""Hour, day, month: kept free for bytes. 11 to 15 are spare."""
+"""Hour, day, month: window number << 44 | bytes."""
+PIN: Final = 11
+"""Version of the address that a key is pinned to, 4 or 6; 0: to none."""
+PIN_PLACE: Final = 12
+"""Its first 32 or 64 bits, written before the version is. 13 to 15 are spare."""
 OPEN_CALLS: Final = 16
 """One cell a worker slot: generation << 32 | open calls. Counts only while that generation is alive."""
 COUNT_MASK: Final = 0xFFFF_FFFF

@@ -6,9 +6,13 @@ the library. What is spent is a separate, all-or-nothing step (`reservation`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from valetkey.decision.address import Place
 from valetkey.decision.call import Call, Decision
 from valetkey.decision.codes import CODES, Code
 from valetkey.decision.policy import CompiledKey, CompiledPolicy, State
+from valetkey.decision.reservation import PINNED
 from valetkey.decision.restrictions.base import Judge
 
 
@@ -18,12 +22,18 @@ def refuse(code: Code, sentence: str | None = None) -> Decision:
 
 
 UNKNOWN = refuse(Code.UNKNOWN_KEY)
+_ABOVE = " (set where this key comes from)"
 _VALID_SENTENCE = CODES[Code.VALID].sentence
 _VALID = Decision(Code.VALID, _VALID_SENTENCE)
 
 
-def decide(key: CompiledKey | None, call: Call, wall: float) -> Decision:
-    """Judge one call at one instant (seconds since the epoch). None stands for a key nobody knows."""
+def decide(
+    key: CompiledKey | None, call: Call, wall: float, pins: Sequence[tuple[bool, Place]] = ()
+) -> Decision:
+    """Judge one call at one instant (seconds since the epoch). None stands for a key nobody knows.
+
+    `pins`: what the key (True) and those that it comes from (False) are pinned to.
+    """
     if key is None:
         return UNKNOWN
     if call.service != key.service:
@@ -40,6 +50,9 @@ def decide(key: CompiledKey | None, call: Call, wall: float) -> Decision:
         return refuse(dead)
     if key.service_locked:
         return refuse(Code.SERVICE_LOCKED)
+    for own, pinned in pins:
+        if call.address is None or call.address.place != pinned:
+            return refuse(Code.NETWORK_DENIED, pinned_elsewhere(own))
     policies = key.policies
     if len(policies) == 1:
         for code, judge, sentence in policies[0].judges:
@@ -49,10 +62,14 @@ def decide(key: CompiledKey | None, call: Call, wall: float) -> Decision:
         # An ancestor's network is asked before the key's own endpoint: the order of codes holds over all.
         for place, (code, judge, sentence) in _in_order(policies):
             if not judge(call, wall):
-                whose = "" if place == 0 else " (set where this key comes from)"
-                return Decision(code, f"{CODES[code].sentence} {sentence}{whose}.")
+                return Decision(code, f"{CODES[code].sentence} {sentence}{'' if place == 0 else _ABOVE}.")
     template = policies[0].endpoints.template(call)
     return _VALID if template is None else Decision(Code.VALID, _VALID_SENTENCE, template)
+
+
+def pinned_elsewhere(own: bool) -> str:
+    """Why a call from another address than the pinned one is refused."""
+    return f"{CODES[Code.NETWORK_DENIED].sentence} {PINNED}{'' if own else _ABOVE}."
 
 
 _ORDER = {code: place for place, code in enumerate(Code)}

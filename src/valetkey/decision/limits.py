@@ -24,6 +24,8 @@ MAX_BUDGET_MICROS: Final = 10_000_000 * 10**6
 """Ten million of the currency: below the 44 bits of a counter (17.5 million)."""
 MAX_CLOCK_LAG: Final = 60.0
 """Seconds. A wall clock further behind the newest record makes the node not ready: windows would reopen."""
+MAX_BYTES: Final = 10 * 10**12
+"""Ten terabytes in a window: below the 44 bits of a counter (17.6)."""
 AMOUNT_BITS: Final = 44
 AMOUNT_MASK: Final = (1 << AMOUNT_BITS) - 1
 MOST_AMOUNT: Final = AMOUNT_MASK - 1
@@ -36,6 +38,13 @@ _PERIODS: Final = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 
 _PERIOD_WORDS: Final = {1: "a second", 60: "a minute", 3600: "an hour"}
 _RATE = re.compile(r"([0-9]{1,15})/([a-z]{1,8})")
 _AMOUNT = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,6}))?/([a-z]{1,8})")
+
+
+_BYTES = re.compile(r"([0-9]{1,15})([a-zA-Z]{1,3})/([a-z]{1,8})")
+_SIZES: Final = {
+    "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
+    "TiB": 2**40,
+}  # fmt: skip
 
 
 class InvalidLimit(ValueError):
@@ -119,7 +128,21 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
         return f"{money(self.micros)} {self.window.words}"
 
 
-def _one_a_window(what: str, limits: tuple[Quota, ...] | tuple[Budget, ...]) -> None:
+class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """At most `size` bytes of bodies in each window, sent and received together."""
+
+    size: int
+    window: Window
+
+    def __post_init__(self) -> None:
+        _within("The bytes of a limit", self.size, MAX_BYTES)
+
+    def words(self) -> str:
+        """``1 GB a day``, for people."""
+        return f"{size_words(self.size)} {self.window.words}"
+
+
+def _one_a_window(what: str, limits: tuple[Quota, ...] | tuple[Volume, ...] | tuple[Budget, ...]) -> None:
     windows = [limit.window for limit in limits]
     for window in windows:
         if windows.count(window) > 1:
@@ -136,6 +159,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     quotas: tuple[Quota, ...] = ()
     budgets: tuple[Budget, ...] = ()
     uses: int | None = None
+    bytes: tuple[Volume, ...] = ()
 
     def __post_init__(self) -> None:
         if self.concurrency is not None:
@@ -143,6 +167,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         if self.uses is not None:
             _within("The number of uses", self.uses, MAX_COUNT)
         _one_a_window("quotas", self.quotas)
+        _one_a_window("limits of bytes", self.bytes)
         _one_a_window("budgets", self.budgets)
 
     @property
@@ -162,6 +187,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         if self.concurrency is not None:
             said.append(f"At most {calls(self.concurrency)} in progress at the same time.")
         said.extend(f"At most {quota.words()}." for quota in self.quotas)
+        said.extend(f"At most {volume.words()}, sent and received." for volume in self.bytes)
         said.extend(f"At most {budget.words()} of cost." for budget in self.budgets)
         return tuple(said)
 
@@ -191,6 +217,18 @@ def parse_quota(text: str) -> Quota:
     return Quota(count=int(match[1]), window=Window(match[2]))
 
 
+def parse_bytes(text: str) -> Volume:
+    """Read ``1GB/day`` (also ``/hour``, ``/month``): B, KB, MB, GB, TB by thousands, KiB, MiB, GiB, TiB by 1,024."""
+    match = _BYTES.fullmatch(text)
+    unit = _SIZES.get(match[2]) if match else None
+    if match is None or unit is None or match[3] not in WINDOWS:
+        raise InvalidLimit(
+            "A limit of bytes is a whole number of B, KB, MB, GB or TB an hour, day or month."
+            " Write for example 1GB/day."
+        )
+    return Volume(size=int(match[1]) * unit, window=Window(match[3]))
+
+
 def parse_budget(text: str) -> Budget:
     """Read ``5.00/month`` (also ``/hour``, ``/day``), exactly, to the millionth."""
     match = _AMOUNT.fullmatch(text)
@@ -205,6 +243,12 @@ def parse_budget(text: str) -> Budget:
 def calls(count: int) -> str:
     """``1 call``, ``1,000 calls``, for people."""
     return f"{count:,} call{'' if count == 1 else 's'}"
+
+
+def size_words(size: int) -> str:
+    """``1 GB``, ``1,500 KB``: in the largest unit that loses nothing."""
+    unit = next(name for name in ("TB", "GB", "MB", "KB", "B") if size % _SIZES[name] == 0)
+    return f"{size // _SIZES[unit]:,} {unit}"
 
 
 def money(micros: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from threading import Lock
 
+from valetkey.decision.address import Place
 from valetkey.decision.call import Now
 from valetkey.decision.counter_blocks import CounterBlocks
 from valetkey.decision.counter_layout import BLOCK_CELLS, CELL, FIRST_BLOCK
@@ -35,25 +36,37 @@ class LocalCounters:
         return self._blocks
 
     def reserve(
-        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None
+        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None, size: int = 0
     ) -> Reserved | LimitRefusal:
         """See `Counters`."""
         with self._lock:
             blocks = self._fit(plan)
-            return blocks.reserve(plan, cost_micros, now, blocks.address_cells(plan, address))
+            return blocks.reserve(plan, cost_micros, now, blocks.address_cells(plan, address), address, size)
 
     def peek(
-        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None
+        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None, size: int = 0
     ) -> LimitRefusal | None:
         """See `Counters`."""
         with self._lock:
             blocks = self._fit(plan)
-            return blocks.peek(plan, cost_micros, now, blocks.address_cells(plan, address))
+            return blocks.peek(plan, cost_micros, now, blocks.address_cells(plan, address), address, size)
 
-    def settle(self, reserved: Reserved, actual_micros: int | None = None) -> None:
+    def pins(self, plan: Plan) -> tuple[tuple[bool, Place], ...]:
         """See `Counters`."""
         with self._lock:
-            self._blocks.settle(reserved, actual_micros)
+            return self._fit(plan).pins(plan)
+
+    def meter(self, reserved: Reserved, size: int, now: Now) -> LimitRefusal | None:
+        """See `Counters`."""
+        with self._lock:
+            return self._blocks.meter(reserved, size, now.wall)
+
+    def settle(
+        self, reserved: Reserved, actual_micros: int | None = None, actual_bytes: int | None = None
+    ) -> None:
+        """See `Counters`."""
+        with self._lock:
+            self._blocks.settle(reserved, actual_micros, actual_bytes)
 
     def give_back(self, reserved: Reserved, now: Now) -> None:
         """See `Counters`."""

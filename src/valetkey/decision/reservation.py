@@ -12,13 +12,30 @@ from typing import Final, Protocol
 
 import msgspec
 
+from valetkey.decision.address import Place
 from valetkey.decision.call import Now
 from valetkey.decision.codes import Code
-from valetkey.decision.counter_layout import BLOCK_CELLS, BUDGETS, FIRST_BLOCK, MAX_BLOCKS, QUOTAS, USES
+from valetkey.decision.counter_layout import (
+    BLOCK_CELLS,
+    BUDGETS,
+    BYTES,
+    FIRST_BLOCK,
+    MAX_BLOCKS,
+    QUOTAS,
+    USES,
+)
 from valetkey.decision.limits import WINDOWS, Limits, calls
 
 CONCURRENCY_RETRY: Final = 1.0
 """Seconds: nobody knows when one ends. Short for a person, long for a loop."""
+
+
+PINNED: Final = "It is pinned to the address that used it first"
+"""Why a sticky key refuses a call from elsewhere."""
+
+
+class BeingCounted(RuntimeError):
+    """A limit is new, and what was used before it is still being counted. Ask again in a moment."""
 
 
 class RateState(msgspec.Struct, frozen=True, gc=False):
@@ -60,17 +77,19 @@ class Level(msgspec.Struct, frozen=True):
     """``key``, ``ancestor``, ``holder``, ``service`` or ``workspace``."""
     block: int
     limits: Limits
+    sticky: bool = False
+    """Whether the first call pins it to an address."""
 
     @classmethod
-    def compile(cls, name: str, block: int, limits: Limits) -> Level:
+    def compile(cls, name: str, block: int, limits: Limits, *, sticky: bool = False) -> Level:
         """A level of a plan. Raises ValueError for a block number that cannot be."""
         if not 0 <= block < MAX_BLOCKS:
             raise ValueError(f"There is no block of counters {block}.")
-        return cls(name, block, limits)
+        return cls(name, block, limits, sticky)
 
     @property
     def limited(self) -> bool:
-        return not self.limits.unlimited
+        return self.sticky or not self.limits.unlimited
 
 
 class Checks(msgspec.Struct, frozen=True, gc=False):
@@ -79,6 +98,8 @@ class Checks(msgspec.Struct, frozen=True, gc=False):
     Each entry begins with the number of its level; the order of the fields is the order of the checks.
     """
 
+    sticky: tuple[int, ...]
+    """Levels that are pinned to an address, or are to be."""
     uses: tuple[tuple[int, int], ...]
     """Level, limit."""
     rates: tuple[tuple[int, int, int], ...]
@@ -88,15 +109,17 @@ class Checks(msgspec.Struct, frozen=True, gc=False):
     """Level, limit."""
     quotas: tuple[tuple[int, int, int, int], ...]
     """Level, cell, window (0 hour, 1 day, 2 month), limit."""
+    bytes: tuple[tuple[int, int, int, int], ...]
     budgets: tuple[tuple[int, int, int, int], ...]
     counted: tuple[int, ...]
     """Levels that have a counter in their block."""
 
 
 @lru_cache(maxsize=4096)
-def _checks(limits: tuple[Limits, ...]) -> Checks:
+def _checks(limits: tuple[Limits, ...], sticky: tuple[int, ...] = ()) -> Checks:
     levels = tuple(enumerate(limits))
     return Checks(
+        sticky=sticky,
         uses=tuple((i, own.uses) for i, own in levels if own.uses is not None),
         rates=tuple((i, own.rate.interval, own.rate.tolerance) for i, own in levels if own.rate),
         address_rates=tuple(
@@ -110,12 +133,17 @@ def _checks(limits: tuple[Limits, ...]) -> Checks:
             for i, own in levels
             for quota in own.quotas
         ),
+        bytes=tuple(
+            (i, BYTES + WINDOWS.index(volume.window), WINDOWS.index(volume.window), volume.size)
+            for i, own in levels
+            for volume in own.bytes
+        ),
         budgets=tuple(
             (i, BUDGETS + WINDOWS.index(budget.window), WINDOWS.index(budget.window), budget.micros)
             for i, own in levels
             for budget in own.budgets
         ),
-        counted=tuple(i for i, own in levels if own != Limits(address_rate=own.address_rate)),
+        counted=tuple(i for i, own in levels if i in sticky or own != Limits(address_rate=own.address_rate)),
     )
 
 
@@ -139,7 +167,8 @@ class Plan(msgspec.Struct, gc=False, eq=False):
         blocks = [level.block for level in self.levels]
         if len(set(blocks)) != len(blocks):
             raise ValueError("Two levels of a plan share a block of counters. Give each subject its own.")
-        self.checks = _checks(tuple(level.limits for level in self.levels))
+        sticky = tuple(place for place, level in enumerate(self.levels) if level.sticky)
+        self.checks = _checks(tuple(level.limits for level in self.levels), sticky)
         self.bases = tuple(FIRST_BLOCK + block * BLOCK_CELLS for block in blocks)
         counted = [blocks[i] for i in self.checks.counted]
         self.spans = _spans(counted)
@@ -157,10 +186,11 @@ def _spans(blocks: Iterable[int]) -> tuple[tuple[int, int], ...]:
 
 
 def counted_cells(limits: Limits) -> frozenset[int]:
-    """Cells of a block that count for these limits and that a journal can prove: uses, quotas and budgets."""
+    """Cells of a block that count for these limits and that a journal can prove: uses, quotas, bytes, budgets."""
     quotas = (QUOTAS + WINDOWS.index(quota.window) for quota in limits.quotas)
     budgets = (BUDGETS + WINDOWS.index(budget.window) for budget in limits.budgets)
-    return frozenset((*quotas, *budgets, *(() if limits.uses is None else (USES,))))
+    volumes = (BYTES + WINDOWS.index(volume.window) for volume in limits.bytes)
+    return frozenset((*quotas, *volumes, *budgets, *(() if limits.uses is None else (USES,))))
 
 
 class Reserved(msgspec.Struct, gc=False, eq=False):
@@ -174,26 +204,47 @@ class Reserved(msgspec.Struct, gc=False, eq=False):
     values: list[int]
     """The counters as they were written, in the order of the checks: they tell the windows charged."""
     open: bool = True
+    pinned: tuple[int, ...] = ()
+    """Blocks of keys that this call pinned to its address."""
+    size: int = 0
+    """Bytes that were charged so far."""
+    charged: list[int] = msgspec.field(default_factory=list)
+    """Of them, at each limit of bytes, what was charged to the latest window: as in the counter."""
 
 
 class Counters(Protocol):
     """Where limits are kept. Every way in which a call is judged goes through one of these."""
 
     def reserve(
-        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None
+        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None, size: int = 0
     ) -> Reserved | LimitRefusal:
-        """Take everything the call needs, or nothing. `cost_micros` is the worst case, None where unknown."""
+        """Take everything the call needs, or nothing. `cost_micros` is the worst case, None where unknown; `size`
+        the bytes that are known before."""
 
     def peek(
-        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None
+        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None, size: int = 0
     ) -> LimitRefusal | None:
         """What `reserve` would refuse, without taking anything."""
 
-    def settle(self, reserved: Reserved, actual_micros: int | None = None) -> None:
-        """The call has ended and cost this much (None: as reserved). Twice is once."""
+    def pins(self, plan: Plan) -> tuple[tuple[bool, Place], ...]:
+        """What the key (True) and those that it comes from (False) are pinned to, for `decide`."""
+
+    def meter(self, reserved: Reserved, size: int, now: Now) -> LimitRefusal | None:
+        """Charge bytes that are about to pass, or say which limit does not let them."""
+
+    def settle(
+        self, reserved: Reserved, actual_micros: int | None = None, actual_bytes: int | None = None
+    ) -> None:
+        """The call has ended, cost this much and moved so many bytes (None: as charged). Twice is once."""
 
     def give_back(self, reserved: Reserved, now: Now) -> None:
         """The call never left: undo all of it. Twice is once."""
+
+
+def not_from_there(level: Level) -> LimitRefusal:
+    """Another call was faster, from another address."""
+    above = "" if level.name == "key" else " (set where this key comes from)"
+    return LimitRefusal(Code.NETWORK_DENIED, level.name, "", f"{PINNED}{above}.")
 
 
 def used_up(level: Level) -> LimitRefusal:
@@ -222,6 +273,14 @@ def over_quota(level: Level, window: int) -> LimitRefusal:
     """The calls of this window are spent."""
     quota = next(quota for quota in level.limits.quotas if quota.window is WINDOWS[window])
     return _refusal(Code.QUOTA_EXCEEDED, level, quota.words())
+
+
+def over_bytes(level: Level, window: int) -> LimitRefusal:
+    """The bytes of this window are spent, or what is left of them is too little for the call."""
+    volume = next(volume for volume in level.limits.bytes if volume.window is WINDOWS[window])
+    limit = f"{volume.words()}, sent and received"
+    sentence = f"It would move more than the {level.name}'s limit leaves: {limit}."
+    return _refusal(Code.QUOTA_EXCEEDED, level, limit, sentence)
 
 
 def over_budget(level: Level, window: int, cost_micros: int | None) -> LimitRefusal:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from enum import Enum
 from functools import lru_cache
 
-from valetkey.gateway.scrub import CodingRefused, Decoder, Needles, scrub_headers
+from valetkey.gateway.scrub import Needles, scrub_headers
 from valetkey.services.placement import HOP_BY_HOP
 from valetkey.services.service import Service
 from valetkey.wire.request import HeaderPairs
-from valetkey.wire.upstream import Answer, AnswerBroken
 
 # Framing is the listener's; the rest would speak for the gateway's own origin.
 _DROPPED = frozenset(name.encode() for name in HOP_BY_HOP) | {
@@ -22,12 +20,6 @@ _DROPPED = frozenset(name.encode() for name in HOP_BY_HOP) | {
     b"public-key-pins",
     b"clear-site-data",
 }
-
-
-REFUSAL_SECONDS = 2.0
-"""A refusal comes whole or not at all; what has come by then is judged."""
-MAX_REFUSAL_BODY = 16_384
-"""So much of a 403 is read to see whether it is about our key."""
 
 
 class _Known(Enum):
@@ -121,26 +113,3 @@ def rewrite(value: bytes, service: Service, gateway: bytes) -> bytes:
                     else:
                         start = end
     return value
-
-
-async def what_it_says(answer: Answer) -> bytes | None:
-    """The beginning of a refusal's body, opened; None when it broke off. What was read stays to be handed on."""
-    body = b""
-    try:
-        async with asyncio.timeout(REFUSAL_SECONDS):
-            while len(body) < MAX_REFUSAL_BODY and (piece := await answer.read()):
-                body += piece
-    except AnswerBroken:
-        return None
-    except TimeoutError:
-        pass
-    answer.unread(body)
-    plain = b""
-    try:
-        for piece in Decoder(answer.coding or b"").decode(body):
-            plain += piece
-            if len(plain) >= MAX_REFUSAL_BODY:
-                break
-    except CodingRefused:
-        return body  # judged again, and refused, when it is handed on
-    return plain

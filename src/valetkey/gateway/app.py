@@ -11,17 +11,18 @@ from http import HTTPStatus
 
 from valetkey.decision.call import Call, Decision
 from valetkey.decision.codes import Code
-from valetkey.decision.counter_blocks import BeingCounted
 from valetkey.decision.decide import UNKNOWN, refuse
+from valetkey.decision.listener import listener_of
 from valetkey.decision.path import PathRefused, judge_path
+from valetkey.decision.reservation import BeingCounted
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.arrival import Arrival, Refused
 from valetkey.gateway.client_address import AddressUnclear, ClientAddress, address_bytes, is_loopback
 from valetkey.gateway.credentials import Intake, IntakeRefused
 from valetkey.gateway.derive import OPERATION, AskControl, Derive, nobody_to_ask
+from valetkey.gateway.entries import KeyEntry, ServiceEntry
 from valetkey.gateway.exchange import Exchange
 from valetkey.gateway.floods import Floods
-from valetkey.gateway.index import KeyEntry, ServiceEntry
 from valetkey.gateway.logged import header_text, masked, query_names
 from valetkey.gateway.node import COUNTING_PAUSE, COUNTING_TRIES, STILL_COUNTING, Node, milliseconds
 from valetkey.gateway.refusal import problem, readiness
@@ -103,7 +104,7 @@ class Gateway:
             if raw == b"/v1/derive" and request.fault is None:
                 return self._hear_derivation(arrival, request)
             self._read_form(arrival, request)
-            decision = self._judge(arrival, request.method)
+            decision = self._judge(arrival, request.method, request.length)
             self._accept(arrival, request, decision)
         except Refused as refused:
             self._refuse(arrival, request, refused.decision)
@@ -160,6 +161,7 @@ class Gateway:
     def _read_headers(self, arrival: Arrival, request: Request) -> Decision | None:
         """Note what the call is judged by, and the caller's address, or return why that cannot be known."""
         facts = arrival.headers
+        arrival.listener = listener_of(request.local)
         for name, value in request.headers:
             if name in _WANTED:
                 facts[name] = facts[name] + b", " + value if name in facts else value
@@ -196,7 +198,7 @@ class Gateway:
         if entry is not None and not (self._node.settings.allow_plain or is_loopback(request.peer)):
             self._node.exposed.add(entry.id)
 
-    def _judge(self, arrival: Arrival, method: str) -> Decision:
+    def _judge(self, arrival: Arrival, method: str, length: int | None) -> Decision:
         """Whose key it is, and whether it may do this now."""
         node, service = self._node, arrival.service
         assert arrival.taken is not None
@@ -214,10 +216,11 @@ class Gateway:
             arrival.label or service.service.default_host,
             arrival.address,
             None if origin is None else origin.decode("latin-1"),
+            listener=arrival.listener,
         )
         price = service.service.price_micros
         decision, arrival.reserved = node.judge(
-            entry, call, arrival.now, price, address_bytes(arrival.address)
+            entry, call, arrival.now, price, address_bytes(arrival.address), length or 0
         )
         if decision.code is not Code.VALID:
             raise Refused(decision)

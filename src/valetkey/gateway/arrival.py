@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from valetkey.decision.address import Address
 from valetkey.decision.call import Call, Decision, Now
+from valetkey.decision.listener import Listener
 from valetkey.decision.path import JudgedPath
 from valetkey.decision.reservation import Reserved
 from valetkey.gateway.credentials import Taken
+from valetkey.gateway.entries import KeyEntry, ServiceEntry
 from valetkey.gateway.facts import SecretVersion
-from valetkey.gateway.index import KeyEntry, ServiceEntry
 from valetkey.gateway.runtime import ServiceRuntime
 
 
@@ -23,7 +24,8 @@ class Arrival:
     """Filled in the order of the checks."""
 
     __slots__ = (
-        "address", "call", "cost", "entry", "fingerprint", "headers", "label", "now", "operation", "path", "query",
+        "address", "call", "cost", "entry", "fingerprint", "headers", "label", "listener", "now", "operation", "path",
+        "query",
         "reserved", "runtime", "secret", "service", "taken",
     )  # fmt: skip
 
@@ -31,6 +33,7 @@ class Arrival:
         self.now = now
         self.headers: dict[bytes, bytes] = {}
         self.address: Address | None = None
+        self.listener: Listener | None = None
         self.service: ServiceEntry | None = None
         self.runtime: ServiceRuntime | None = None
         self.label: str | None = None

@@ -24,6 +24,7 @@ from weakref import WeakSet
 import msgspec
 
 from valetkey import syscalls
+from valetkey.decision.address import Place
 from valetkey.decision.call import Now
 from valetkey.decision.counter_blocks import CounterBlocks
 from valetkey.decision.counter_layout import (
@@ -237,7 +238,7 @@ class SharedCounters:
         fcntl.fcntl(self._descriptor, _LOCK, lock)
 
     def reserve(
-        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None
+        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None, size: int = 0
     ) -> Reserved | LimitRefusal:
         """See `Counters`. Raises `CountersUnavailable` (answer NOT_READY), `NotEnlisted` (end the worker)."""
         if not plan.levels:
@@ -249,12 +250,12 @@ class SharedCounters:
             cells = blocks.address_cells(plan, address) if plan.checks.address_rates else ()
             try:
                 self._hold(plan, cells)
-                return blocks.reserve(plan, cost_micros, now, cells)
+                return blocks.reserve(plan, cost_micros, now, cells, address, size)
             finally:
                 self._free()
 
     def peek(
-        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None
+        self, plan: Plan, cost_micros: int | None, now: Now, address: bytes | None = None, size: int = 0
     ) -> LimitRefusal | None:
         """See `Counters`."""
         with self._threads:
@@ -263,14 +264,26 @@ class SharedCounters:
             cells = self._blocks.address_cells(plan, address)
             try:
                 self._hold(plan, cells)
-                return self._blocks.peek(plan, cost_micros, now, cells)
+                return self._blocks.peek(plan, cost_micros, now, cells, address, size)
             finally:
                 self._free()
 
-    def settle(self, reserved: Reserved, actual_micros: int | None = None) -> None:
+    def meter(self, reserved: Reserved, size: int, now: Now) -> LimitRefusal | None:
+        """See `Counters`. Raises `CountersUnavailable`."""
+        with self._threads:
+            try:
+                self._hold(reserved.plan)
+                return self._blocks.meter(reserved, size, now.wall)
+            finally:
+                self._free()
+
+    def settle(
+        self, reserved: Reserved, actual_micros: int | None = None, actual_bytes: int | None = None
+    ) -> None:
         """See `Counters`."""
         checks = reserved.plan.checks
         corrects = checks.budgets and actual_micros is not None and actual_micros != reserved.cost_micros
+        corrects = corrects or (checks.bytes and actual_bytes is not None and actual_bytes != reserved.size)
         if not corrects:
             # Open calls stand in a cell that this worker alone writes, in one store: no lock is needed to lower it.
             with self._threads:
@@ -280,7 +293,7 @@ class SharedCounters:
         with self._threads:
             try:
                 self._hold(reserved.plan)
-                self._blocks.settle(reserved, actual_micros)
+                self._blocks.settle(reserved, actual_micros, actual_bytes)
             finally:
                 self._free()
 
@@ -295,6 +308,23 @@ class SharedCounters:
                 self._blocks.give_back(reserved, now)
             finally:
                 self._free()
+
+    def pins(self, plan: Plan) -> tuple[tuple[bool, Place], ...]:
+        """See `Counters`. Without a lock: who is late is told by `reserve`."""
+        with self._threads:
+            if plan.top >= self._capacity:
+                self._reach(plan.top)
+            return self._blocks.pins(plan)
+
+    def pinned(self, block: int) -> Place | None:
+        """What the key with that block is pinned to."""
+        with self._alone(block):
+            return self._blocks.pinned(block)
+
+    def pin(self, block: int, place: Place | None) -> None:
+        """For whoever keeps pins: see `CounterBlocks.pin`."""
+        with self._alone(block):
+            self._blocks.pin(block, place)
 
     def read(self, block: int) -> tuple[int, ...]:
         """All cells of a block, without a lock: each is whole, but they may be of different calls."""

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable
 
 from valetkey.decision.call import Call, Decision
 from valetkey.decision.codes import Code
-from valetkey.decision.counter_blocks import BeingCounted
 from valetkey.decision.decide import UNKNOWN, refuse
+from valetkey.decision.reservation import BeingCounted
 from valetkey.gateway.arrival import Arrival, Refused
 from valetkey.gateway.client_address import address_bytes
-from valetkey.gateway.index import KeyEntry
+from valetkey.gateway.entries import KeyEntry
 from valetkey.gateway.node import COUNTING_PAUSE, COUNTING_TRIES, STILL_COUNTING, Node, milliseconds
 from valetkey.gateway.refusal import problem
 from valetkey.journal.records import Closed, End, Opened, Personal
@@ -68,7 +68,7 @@ class Derive:
                 body = await request.read_whole(MAX_BODY, BODY_SECONDS)
                 if body is None:
                     raise Refused(refuse(Code.TOO_LARGE))
-                decision = await self._judge_when_counted(arrival)
+                decision = await self._judge_when_counted(arrival, len(body))
             except Refused as refused:
                 return self._refuse(arrival, request, refused.decision)
             await self._derive(arrival, request, decision, body)
@@ -78,16 +78,16 @@ class Derive:
             note_failure(error)
             request.abort()
 
-    async def _judge_when_counted(self, arrival: Arrival) -> Decision:
+    async def _judge_when_counted(self, arrival: Arrival, size: int) -> Decision:
         for _ in range(COUNTING_TRIES):
             arrival.now = self._node.clock.now()
             try:
-                return self._judge(arrival)
+                return self._judge(arrival, size)
             except BeingCounted:
                 await asyncio.sleep(COUNTING_PAUSE)
         raise Refused(STILL_COUNTING)
 
-    def _judge(self, arrival: Arrival) -> Decision:
+    def _judge(self, arrival: Arrival, size: int) -> Decision:
         node = self._node
         assert arrival.taken is not None
         entry = arrival.entry = self._look_up(arrival, arrival.taken.value)
@@ -106,9 +106,12 @@ class Derive:
             arrival.address,
             None if origin is None else origin.decode("latin-1"),
             derives=True,
+            listener=arrival.listener,
         )
         # It counts as a call of the key, and costs no money.
-        decision, arrival.reserved = node.judge(entry, call, arrival.now, 0, address_bytes(arrival.address))
+        decision, arrival.reserved = node.judge(
+            entry, call, arrival.now, 0, address_bytes(arrival.address), size
+        )
         if not decision.allowed:
             raise Refused(decision)
         return decision
@@ -131,7 +134,7 @@ class Derive:
             # The caller left while it waited. What was made for it ends: nobody has it.
             end, status = End.CLIENT_GONE, None
         if arrival.reserved is not None:
-            node.counters.settle(arrival.reserved)
+            node.counters.settle(arrival.reserved, None, len(body) + (0 if code else len(answer[2])))
         now = node.clock.now()
         node.turn.record(
             Closed(

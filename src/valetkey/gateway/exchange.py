@@ -14,11 +14,13 @@ from valetkey.decision.call import Call
 from valetkey.decision.codes import Code
 from valetkey.decision.decide import refuse
 from valetkey.decision.reservation import Reserved
-from valetkey.gateway.answer import sieve, what_it_says
+from valetkey.gateway.answer import sieve
 from valetkey.gateway.credentials import Taken
 from valetkey.gateway.facts import SecretVersion
+from valetkey.gateway.metering import Meter
 from valetkey.gateway.node import milliseconds
 from valetkey.gateway.refusal import problem
+from valetkey.gateway.refused_secret import is_about_our_key
 from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber, scrub_bytes
 from valetkey.gateway.turn import Step, nothing
 from valetkey.gateway.upstream import UpstreamFailed
@@ -30,7 +32,7 @@ from valetkey.wire.request import CallerGone, Request
 from valetkey.wire.upstream import Answer, AnswerBroken, Body
 
 if TYPE_CHECKING:
-    from valetkey.gateway.index import ServiceEntry
+    from valetkey.gateway.entries import ServiceEntry
     from valetkey.gateway.node import Node
     from valetkey.gateway.runtime import ServiceRuntime
     from valetkey.gateway.scrub import Needles
@@ -54,8 +56,8 @@ class Exchange:
 
     __slots__ = (
         "_answer", "_begun", "_bytes_out", "_call_id", "_cause", "_code", "_cost", "_end", "_first_byte_ms",
-        "_generation", "_given_back", "_index", "_needles", "_node", "_origin", "_refund", "_request", "_reserved",
-        "_runtime", "_runtime_of", "_secret", "_since", "_started_ns", "_status", "_taken", "_task",
+        "_generation", "_given_back", "_index", "_meter", "_needles", "_node", "_origin", "_refund", "_request",
+        "_reserved", "_runtime", "_runtime_of", "_secret", "_since", "_started_ns", "_status", "_taken", "_task",
         "_upstream_status", "call", "deadline", "key_id",
     )  # fmt: skip
 
@@ -89,6 +91,7 @@ class Exchange:
         self._taken = taken
         self._secret = secret
         self._reserved = reserved
+        self._meter = Meter.of(node, reserved)
         self._cost = cost
         self._started_ns = started_ns
         self._request = request
@@ -221,6 +224,8 @@ class Exchange:
                 target += b"?" + query
             answer = await runtime.upstream.send(call.method, self._origin, target, headers, body, length)
         except UpstreamFailed as failure:
+            if self._end is not None:
+                return self._refuse(self._code or Code.QUOTA_EXCEEDED, self._end)
             if request.received > runtime.ceiling:
                 # Whoever sends the body says of one that was refused only that sending failed.
                 return self._refuse(Code.TOO_LARGE, End.REFUSED)
@@ -239,7 +244,8 @@ class Exchange:
         """The caller's body as it comes. Raises `BodyTooLarge`, and `CallerGone` for one that broke off."""
         request, ceiling = self._request, self._runtime.ceiling
         while piece := await request.read():
-            if request.received > ceiling:
+            # What is known by its length was counted before the call.
+            if request.received > ceiling or (request.length is None and not self._passes(len(piece))):
                 raise BodyTooLarge
             yield piece
 
@@ -251,7 +257,7 @@ class Exchange:
 
     async def _hand_on(self, answer: Answer) -> None:
         status = self._upstream_status = answer.status
-        if status in (401, 403) and await self._is_about_our_key(answer):
+        if status in (401, 403) and await is_about_our_key(answer, self._runtime):
             answer.close()
             return self._refuse(Code.UPSTREAM_REFUSED_SECRET)
         if status == 206 and not (self._taken.range and self._runtime.is_media(self.call)):
@@ -276,14 +282,24 @@ class Exchange:
                     return self._refuse(Code.UPSTREAM_FAILED)
         if decoder is None:
             length = answer.length
+        # With its head an answer without a body is whole.
+        bodyless = length == 0 or self.call.method == "HEAD" or status in (204, 304)
+        # With most answers all of it is here already: it goes out in one piece.
+        body = (
+            scrub_bytes(answer.taken(), needles)
+            if answer.whole and decoder is None and not bodyless
+            else None
+        )
+        known = 0 if bodyless else length if body is None else len(body)
+        if known and self._meter is not None and not self._meter.take(known):
+            # Better none of it than a part that is of no use.
+            answer.close()
+            return self._refuse(self._meter.refusal.code, self._meter.end)
         self._first_byte_ms = self._elapsed_ms()
         self._status = status
-        if length == 0 or self.call.method == "HEAD" or status in (204, 304):
-            # With its head the answer is whole.
+        if bodyless:
             return self._finish(End.COMPLETE, lambda: self._request.start(status, headers, length))
-        if answer.whole and decoder is None:
-            # All of it is here already, as with most answers: it goes out in one piece.
-            body = scrub_bytes(answer.taken(), needles)
+        if body is not None:
             self._bytes_out = len(body)
             return self._finish(End.COMPLETE, lambda: self._request.start(status, headers, len(body), body))
         self._request.start(status, headers, length)
@@ -312,6 +328,8 @@ class Exchange:
                         # The last bytes are here: the record is closed before they are handed on.
                         return self._last(clean + scrubber.finish())
                     if clean:
+                        if length is None and not self._passes(len(clean)):
+                            return
                         self._bytes_out += len(clean)
                         request.write(clean)
                         if request.blocked:
@@ -324,7 +342,17 @@ class Exchange:
             self._end = self._end or End.UPSTREAM_FAILED
             answer.close()
             return request.abort()
-        self._last(scrubber.finish())
+        rest = scrubber.finish()
+        if length is not None or self._passes(len(rest)):
+            self._last(rest)
+
+    def _passes(self, size: int) -> bool:
+        """Whether so many bytes more may pass in either direction. If not, the call is cut."""
+        meter = self._meter
+        if meter is None or not size or meter.take(size):
+            return True
+        self.cut(meter.end, meter.refusal.code)
+        return False
 
     def _current_needles(self) -> Needles:
         """What the answer is scrubbed of now: a secret may have been set while the call was open."""
@@ -341,16 +369,10 @@ class Exchange:
         self._bytes_out += len(body)
         self._finish(End.COMPLETE, lambda: self._request.end(body))
 
-    async def _is_about_our_key(self, answer: Answer) -> bool:
-        """Whether a 401 or 403 is about the key that we put in. A 401 always is: the caller's was taken out."""
-        if answer.status == 401:
-            return True
-        said = await what_it_says(answer)
-        return said is None or self._runtime.speaks_of_our_key(said)
-
     def _refuse(self, code: Code, end: End = End.UPSTREAM_FAILED) -> None:
         self._code = code
-        answer = problem(refuse(code), self._call_id)
+        refusal = None if self._meter is None else self._meter.refusal
+        answer = problem(refusal if refusal and refusal.code is code else refuse(code), self._call_id)
         self._status = answer[0]
         self._first_byte_ms = self._elapsed_ms()
         self._bytes_out = len(answer[2])
@@ -372,7 +394,10 @@ class Exchange:
         if self._refund:
             self._give_back()
         if reserved is not None:
-            node.counters.settle(reserved)
+            # An answer of our own, which has a code, counts against no limit.
+            out = self._bytes_out if self._code is None else 0
+            moved = None if self._meter is None else self._request.received + out
+            node.counters.settle(reserved, None, moved)
         node.leave(self)
         self._runtime.leave()
         node.turn.record(

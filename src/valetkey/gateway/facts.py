@@ -51,6 +51,8 @@ class NetworkFact(msgspec.Struct, frozen=True, array_like=True, tag="network"):
 
     name: str
     blocks: tuple[str, ...]
+    listener: str | None = None
+    """The address of ours that it is, instead of blocks."""
 
 
 class PolicyFact(msgspec.Struct, frozen=True, array_like=True, tag="policy"):
@@ -182,6 +184,13 @@ class Noted(msgspec.Struct, frozen=True, tag="noted"):
     key_id: str
 
 
+class PinNoted(msgspec.Struct, frozen=True, tag="pin-noted"):
+    """Answer to `Pinned`: it stands in the database."""
+
+    key_id: str
+    number: int
+
+
 class Derived(msgspec.Struct, frozen=True, tag="derived"):
     """Answer to `Derive`: status and body for the caller. The body may hold a plain key."""
 
@@ -193,7 +202,7 @@ class Derived(msgspec.Struct, frozen=True, tag="derived"):
         return f"Derived(number={self.number}, body=***)"
 
 
-ToWorker: TypeAlias = Welcome | Facts | Change | Lease | Noted | Derived
+ToWorker: TypeAlias = Welcome | Facts | Change | Lease | Noted | PinNoted | Derived
 
 
 # Worker -> control process
@@ -232,6 +241,13 @@ class Exposed(msgspec.Struct, frozen=True, tag="exposed"):
     key_id: str
 
 
+class Pinned(msgspec.Struct, frozen=True, tag="pinned"):
+    """A sticky key was pinned by its first call. Said again until it is `PinNoted`."""
+
+    key_id: str
+    number: int
+
+
 class Derive(msgspec.Struct, frozen=True, tag="derive"):
     """Whoever holds a key asks for one derived from it; the worker has judged that it may."""
 
@@ -242,4 +258,4 @@ class Derive(msgspec.Struct, frozen=True, tag="derive"):
     body: bytes
 
 
-FromWorker: TypeAlias = Hello | Ready | Acknowledged | Renew | Exposed | Derive
+FromWorker: TypeAlias = Hello | Ready | Acknowledged | Renew | Exposed | Pinned | Derive

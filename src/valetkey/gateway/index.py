@@ -22,7 +22,8 @@ from valetkey.decision.policy import (
     compile_policy,
 )
 from valetkey.decision.reservation import Level
-from valetkey.decision.restrictions import CompileContext, Networks
+from valetkey.decision.restrictions import CompileContext, Networks, Sticky
+from valetkey.gateway.entries import KeyEntry, ServiceEntry
 from valetkey.gateway.facts import (
     AgreementFact,
     ClockFact,
@@ -38,36 +39,6 @@ from valetkey.gateway.facts import (
     ServiceFact,
 )
 from valetkey.services.catalogue import compile_context
-from valetkey.services.service import Service
-
-
-class KeyEntry(msgspec.Struct, gc=False):
-    """One key as the worker holds it. 100,000 of them stay small: no dict, no cycle collection."""
-
-    id: str
-    fingerprint: bytes
-    kind: str
-    service_id: str
-    environment_id: str
-    holder_id: str
-    policy_id: str
-    secret_name: str
-    state: State
-    expires: float
-    block: int
-    parent_id: str | None
-    compiled: CompiledKey | None = None
-
-
-class ServiceEntry(msgspec.Struct, gc=False):
-    """One service as the worker holds it."""
-
-    id: str
-    service: Service
-    locked: bool
-    runtime: object = None
-    """What the gateway compiled for it (intake, upstream); thrown away when the service changes."""
-
 
 _STATES = {state.value: state for state in State}
 
@@ -90,6 +61,8 @@ class KeyIndex:
         self._parsed: dict[str, Policy] = {}
         self.parties: dict[str, PartyFact] = {}
         self._networks: dict[str, tuple[str, ...]] = {}
+        self._listeners: dict[str, str] = {}
+        """Named networks that are an address of ours."""
         self._secrets: dict[tuple[str, str, str], SecretFact] = {}
         self._credentials: dict[bytes, CredentialFact] = {}
         self._limits: dict[tuple[str, str], Level] = {}
@@ -158,6 +131,16 @@ class KeyIndex:
             if fact.service_id == service_id
             for version in (*fact.versions, *fact.retired)
         ]
+
+    def line(self, entry: KeyEntry) -> list[KeyEntry]:
+        """The key and what it comes from, as far as that is known."""
+        line = [entry]
+        while (above := line[-1].parent_id) is not None and len(line) < MAX_DEPTH:
+            parent = self._by_id.get(above)
+            if parent is None:
+                break
+            line.append(parent)
+        return line
 
     def compiled(self, entry: KeyEntry) -> CompiledKey:
         """The key ready to be judged. A policy that cannot be compiled any more suspends the key: fail closed."""
@@ -239,7 +222,12 @@ class KeyIndex:
         return ()
 
     def _apply_network(self, fact: NetworkFact) -> Iterable[str]:
-        self._networks[fact.name] = fact.blocks
+        self._networks.pop(fact.name, None)
+        self._listeners.pop(fact.name, None)
+        if fact.listener is None:
+            self._networks[fact.name] = fact.blocks
+        else:
+            self._listeners[fact.name] = fact.listener
         # A policy that was never read has made no compiled key.
         naming = {name for name, policy in self._parsed.items() if _names_network(policy, fact.name)}
         return self._forget_policies(naming)
@@ -319,7 +307,7 @@ class KeyIndex:
             if policy is None:
                 policy = msgspec.json.decode(self._policies[policy_id], type=Policy)
                 self._parsed[policy_id] = policy
-            context = compile_context(service.service, self._networks)
+            context = compile_context(service.service, self._networks, self._listeners)
             made = self._compiled_policies[policy_id, service.id] = compile_policy(policy, context)
         return made
 
@@ -328,12 +316,7 @@ class KeyIndex:
         service = self.services.get(name) if name is not None else None
         if service is None or name is None:
             return self._dead(entry, entry.service_id, [])
-        lineage = [entry]
-        while lineage[-1].parent_id is not None and len(lineage) < MAX_DEPTH:
-            parent = self._by_id.get(lineage[-1].parent_id)
-            if parent is None:
-                break
-            lineage.append(parent)
+        lineage = self.line(entry)
         standings = [Standing(link.state, link.expires) for link in lineage]
         for link in lineage:
             holder = self.parties.get(link.holder_id)
@@ -354,7 +337,12 @@ class KeyIndex:
             policies = [self._policy(link.policy_id, service) for link in lineage]
             bound = [self._policy(agreement.policies[service.id], service) for agreement in agreed]
             levels = [
-                Level.compile("key" if place == 0 else "ancestor", link.block, policies[place].policy.limits)
+                Level.compile(
+                    "key" if place == 0 else "ancestor",
+                    link.block,
+                    policies[place].policy.limits,
+                    sticky=policies[place].policy.find(Sticky) is not None,
+                )
                 for place, link in enumerate(lineage)
             ]
             levels += [Level.compile("agreement", a.block, a.limits) for a in agreed]

@@ -14,8 +14,10 @@ from valetkey.decision.decide import decide, refuse
 from valetkey.decision.limits import MAX_CLOCK_LAG
 from valetkey.decision.reservation import LimitRefusal, Reserved
 from valetkey.gateway.counters import CountersUnavailable, SharedCounters
+from valetkey.gateway.entries import KeyEntry
 from valetkey.gateway.exposed import ExposedKeys
-from valetkey.gateway.index import KeyEntry, KeyIndex
+from valetkey.gateway.index import KeyIndex
+from valetkey.gateway.pinned import PinnedKeys
 from valetkey.gateway.turn import Turn
 from valetkey.journal.disk import Room
 from valetkey.journal.records import End
@@ -87,6 +89,7 @@ class Node:
         self.turn = Turn(journal, lambda: self.boottime() < self.lease_until)
         """Where every record of a call goes through."""
         self.exposed = ExposedKeys()
+        self.pinned = PinnedKeys()
         self.open: dict[str, set[Exchange]] = {}
         """Open exchanges by key id: what a revoke has to cut."""
 
@@ -131,18 +134,25 @@ class Node:
         self.disk_low = not self._room.enough(now.monotonic)
 
     def judge(
-        self, entry: KeyEntry, call: Call, now: Now, cost: int | None, address: bytes | None
+        self,
+        entry: KeyEntry,
+        call: Call,
+        now: Now,
+        cost: int | None,
+        address: bytes | None,
+        size: int = 0,
     ) -> tuple[Decision, Reserved | None]:
-        """Decide and, where allowed, reserve: the two steps every door goes through.
+        """Decide and, where allowed, reserve: the two steps every door goes through. `size`: bytes of its body.
 
         Raises `BeingCounted`: the door asks again, `COUNTING_TRIES` times.
         """
         key = self.index.compiled(entry)
-        decision = decide(key, call, now.wall)
-        if decision.code is not Code.VALID or not key.plan.levels:
-            return decision, None
         try:
-            outcome = self.counters.reserve(key.plan, cost, now, address)
+            pins = self.counters.pins(key.plan) if key.plan.checks.sticky else ()
+            decision = decide(key, call, now.wall, pins)
+            if decision.code is not Code.VALID or not key.plan.levels:
+                return decision, None
+            outcome = self.counters.reserve(key.plan, cost, now, address, size)
         except CountersUnavailable:
             return refuse(Code.NOT_READY, "The counters of this key's limits cannot be used."), None
         except NotEnlisted:
@@ -150,6 +160,9 @@ class Node:
             self.replaced = True
             return refuse(Code.NOT_READY), None
         if isinstance(outcome, Reserved):
+            for pinned in self.index.line(entry) if outcome.pinned else ():
+                if pinned.block in outcome.pinned:
+                    self.pinned.add(pinned.id)
             return decision, outcome
         return refused_by_limit(outcome, decision.endpoint), None
 
@@ -218,7 +231,7 @@ def refused_by_limit(refusal: LimitRefusal, endpoint: str | None) -> Decision:
         refusal.code,
         f"{CODES[refusal.code].sentence} {refusal.sentence}",
         endpoint,
-        refusal.limit,
+        refusal.limit or None,
         refusal.retry_after,
         refusal.rate,
     )

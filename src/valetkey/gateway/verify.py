@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from valetkey.decision.address import Address, parse_address
 from valetkey.decision.call import Call, Decision, Now
 from valetkey.decision.codes import CODES, Code
-from valetkey.decision.counter_blocks import BeingCounted
 from valetkey.decision.decide import UNKNOWN, refuse
+from valetkey.decision.limits import MAX_BYTES
+from valetkey.decision.listener import Listener, parse_listener
 from valetkey.decision.path import JudgedPath, PathRefused, judge_path
-from valetkey.decision.reservation import Reserved
+from valetkey.decision.reservation import BeingCounted, Reserved
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.client_address import address_bytes
-from valetkey.gateway.index import KeyEntry
+from valetkey.gateway.entries import KeyEntry
 from valetkey.gateway.logged import free_text, masked
 from valetkey.gateway.node import COUNTING_PAUSE, COUNTING_TRIES, STILL_COUNTING, Node, milliseconds
 from valetkey.gateway.refusal import plain_answer, problem
@@ -42,9 +45,13 @@ class Question(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     path: str | None = None
     address: str | None = None
     origin: str | None = None
+    listener: str | None = None
+    """Address of the own service at which the call arrived, with its port."""
     operation: str | None = None
     cost: float | str | None = None
     """Price of this call in the currency of the budgets, instead of the service's own."""
+    bytes: Annotated[int, Meta(ge=0, le=MAX_BYTES)] = 0
+    """What the call moves, both ways, where a limit counts that."""
 
     def __repr__(self) -> str:
         return "Question(***)"
@@ -84,7 +91,17 @@ _UNREADABLE = _encode(
 class _Judged:
     """What is known of one question."""
 
-    __slots__ = ("address", "decision", "entry", "fingerprint", "now", "path", "reserved", "service")
+    __slots__ = (
+        "address",
+        "decision",
+        "entry",
+        "fingerprint",
+        "listener",
+        "now",
+        "path",
+        "reserved",
+        "service",
+    )
 
     def __init__(self, now: Now, service: str, fingerprint: str, entry: KeyEntry | None) -> None:
         self.now = now
@@ -93,6 +110,7 @@ class _Judged:
         self.entry = entry
         self.path: JudgedPath | None = None
         self.address: Address | None = None
+        self.listener: Listener | None = None
         self.decision = UNKNOWN
         self.reserved: Reserved | None = None
 
@@ -205,6 +223,8 @@ class Verify:
         try:
             if question.address is not None:
                 judged.address = parse_address(question.address)
+            if question.listener is not None:
+                judged.listener = parse_listener(question.listener)
             if question.path is not None:
                 target = question.path.partition("?")[0].encode("utf-8", "replace")
                 judged.path = judge_path(
@@ -218,11 +238,24 @@ class Verify:
             return judged
         if judged.entry is not None:
             address = judged.address
-            call = Call(question.method, judged.path, service_name, None, address, question.origin)
+            call = Call(
+                question.method,
+                judged.path,
+                service_name,
+                None,
+                address,
+                question.origin,
+                listener=judged.listener,
+            )
             if cost is None and service is not None:
                 cost = service.service.price_micros
             judged.decision, judged.reserved = node.judge(
-                judged.entry, call, judged.now, cost, None if address is None else address_bytes(address)
+                judged.entry,
+                call,
+                judged.now,
+                cost,
+                None if address is None else address_bytes(address),
+                question.bytes,
             )
         return judged
 
@@ -259,6 +292,7 @@ class Verify:
             ended.wall,
             End.COMPLETE if decision.allowed else End.REFUSED,
             status=200,
+            bytes_in=question.bytes if decision.allowed else 0,
             last_byte_ms=milliseconds(now.monotonic, ended),
             cost=cost,
         )

@@ -32,6 +32,7 @@ class AuditAction(StrEnum):
     SECRET_RETIRE = "secret:retire"  # noqa: S105
 
     NETWORK_ADD = "network:add"
+    NETWORK_FOLLOW = "network:follow"
 
     LIMIT_CHANGE = "limit:change"
 

@@ -20,6 +20,7 @@ class End(StrEnum):
     UPSTREAM_FAILED = "upstream_failed"
     CUT_BY_REVOKE = "cut_by_revoke"
     CUT_BY_BUDGET = "cut_by_budget"
+    CUT_BY_QUOTA = "cut_by_quota"
     TIMEOUT = "timeout"
     INTERRUPTED = "interrupted"
     """Found open at recovery: its worker died."""

@@ -30,6 +30,8 @@ class HourUse(msgspec.Struct):
     """Of those allowed: calls that count against no limit."""
     bytes_in: int = 0
     bytes_out: int = 0
+    bytes_uncounted: int = 0
+    """Of both, those that count against no limit: of calls that were given back, and answers of our own."""
     cost: int = 0
     """Micros."""
     ends: dict[str, int] = {}
@@ -42,6 +44,7 @@ class HourUse(msgspec.Struct):
         self.given_back += other.given_back
         self.bytes_in += other.bytes_in
         self.bytes_out += other.bytes_out
+        self.bytes_uncounted += other.bytes_uncounted
         self.cost += other.cost
         _add(self.refused, other.refused)
         _add(self.ends, other.ends)
@@ -168,4 +171,8 @@ class Rollups:
         use.bytes_out += record.bytes_out
         use.cost += record.cost or 0
         use.given_back += record.given_back
+        if record.given_back:
+            use.bytes_uncounted += record.bytes_in + record.bytes_out
+        elif record.code is not None:
+            use.bytes_uncounted += record.bytes_out  # what the caller got was a refusal of ours
         _add(use.ends, {record.end: 1})

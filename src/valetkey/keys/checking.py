@@ -7,6 +7,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from valetkey.decision.limits import MAX_BYTES
+
 
 class CallToCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A call that might be made with a key."""
@@ -20,6 +22,10 @@ class CallToCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Value of the Origin header."""
     host: Annotated[str, Meta(max_length=255)] | None = None
     """Name of the upstream host, where the service has several."""
+    listener: Annotated[str, Meta(max_length=100)] | None = None
+    """Address of the gateway that it calls, with a port or without."""
+    bytes: Annotated[int, Meta(ge=0, le=MAX_BYTES)] = 0
+    """Length of its body."""
     at: Annotated[str, Meta(max_length=64)] | None = None
     """When, as an RFC 3339 time; left out: now."""
 

@@ -13,6 +13,7 @@ from valetkey.keys.drafting import Terms, draft_policy
 from valetkey.keys.kinds import KeyKind
 from valetkey.keys.making import IssuedKey, asked_end, holder_named, make_key
 from valetkey.keys.queries import KeyView, get_key
+from valetkey.keys.sessions import SessionProcess, tied_session
 from valetkey.labels import check_label
 from valetkey.services.policies import check_names
 from valetkey.services.queries import get_service
@@ -36,6 +37,10 @@ class HeldDerivation(Derivation, frozen=True, forbid_unknown_fields=True, kw_onl
 
     holder: str | None = None
     """Name of the party; left out: the holder of the key that it comes from."""
+    with_session: bool = False
+    """Whether it ends with the session that asks for it: the token, or a process of the machine."""
+    session_process: SessionProcess | None = None
+    """Of whoever owns the data folder: the process that is the session."""
 
 
 class DeriveKey(HeldDerivation, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -70,6 +75,9 @@ def derive_key(unit: Unit, request: DeriveKey) -> IssuedKey:
     stored = get_service(unit.connection, unit.workspace, parent.service)
     policy = draft_policy(request.terms, KeyKind.TEMPORARY)
     check_names(unit, policy, stored.service)
+    session = tied_session(
+        unit, KeyKind.TEMPORARY, with_session=request.with_session, process=request.session_process
+    )
     holder, made = holder_named(unit, request.holder or parent.holder)
     return make_key(
         unit,
@@ -83,6 +91,7 @@ def derive_key(unit: Unit, request: DeriveKey) -> IssuedKey:
         label=request.label,
         expires=_end(unit, request, line),
         parent=parent.id,
+        session=session,
         asked_by=request.call,
     )
 

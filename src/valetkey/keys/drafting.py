@@ -8,7 +8,15 @@ import msgspec
 
 from valetkey.decision.limits import Limits
 from valetkey.decision.policy import Policy
-from valetkey.decision.restrictions import AnyRestriction, Endpoints, Hosts, Networks, Origins, Schedule
+from valetkey.decision.restrictions import (
+    AnyRestriction,
+    Endpoints,
+    Hosts,
+    Networks,
+    Origins,
+    Schedule,
+    Sticky,
+)
 from valetkey.errors import Invalid
 from valetkey.keys.kinds import KeyKind, KindDefaults, defaults_of
 from valetkey.limits.terms import LimitTerms, flags_of, limits_of, made, merge
@@ -23,6 +31,8 @@ class Terms(LimitTerms, frozen=True, forbid_unknown_fields=True, kw_only=True):
     endpoints: tuple[str, ...] | None = None
     deny_endpoints: tuple[str, ...] | None = None
     schedule: str | None = None
+    sticky: bool | None = None
+    """Whether the first call pins the key to its address."""
     uses: int | None = None
 
 
@@ -45,12 +55,14 @@ def draft_policy(terms: Terms, kind: KeyKind, agreed: Limits | None = None) -> P
             "A public key can be read by anyone, so it must be tied to something.",
             "Give --origin, --network or --endpoint.",
         )
+    _check_sticky(terms, kind)
     return _build(terms, defaults)
 
 
 def change_policy(old: Policy, terms: Terms, kind: KeyKind) -> Policy:
     """The policy with what was given in the place of what was there. An empty list takes a restriction away."""
     merged = merge(_flags_of(old), terms)
+    _check_sticky(merged, kind)
     policy = _build(merged, KindDefaults())
     if kind is KeyKind.PUBLIC:
         if not (merged.networks or merged.origins or merged.endpoints):
@@ -62,10 +74,21 @@ def change_policy(old: Policy, terms: Terms, kind: KeyKind) -> Policy:
     return policy
 
 
+def _check_sticky(terms: Terms, kind: KeyKind) -> None:
+    if kind is KeyKind.PUBLIC and terms.sticky:
+        raise Invalid(
+            "A public key is for everyone, so no first caller keeps it.",
+            "Give --origin, --network or --endpoint.",
+            field="sticky",
+        )
+
+
 def _build(terms: Terms, defaults: KindDefaults) -> Policy:
     restrictions: list[AnyRestriction] = []
     if terms.networks:
         restrictions.append(made("networks", lambda: Networks(terms.networks or ())))
+    if terms.sticky:
+        restrictions.append(Sticky())
     if terms.origins:
         restrictions.append(made("origins", lambda: Origins(terms.origins or ())))
     if terms.hosts:
@@ -91,6 +114,7 @@ def _limits(terms: Terms, defaults: KindDefaults) -> Limits:
         concurrency=terms.concurrency if terms.concurrency is not None else defaults.concurrency,
         quotas=defaults.quota if terms.quotas is None else terms.quotas,
         budgets=terms.budgets or (),
+        bytes=terms.bytes or (),
         uses=terms.uses if terms.uses is not None else defaults.uses,
     )
 
@@ -107,6 +131,8 @@ def _flags_of(policy: Policy) -> dict[str, Any]:
             flags["hosts"] = restriction.allow
         elif isinstance(restriction, Endpoints):
             flags |= {"endpoints": restriction.allow, "deny_endpoints": restriction.deny}
+        elif isinstance(restriction, Sticky):
+            flags["sticky"] = True
         elif isinstance(restriction, Schedule):
             flags["schedule"] = "; ".join(restriction.windows)
     return flags

@@ -7,7 +7,9 @@ from sqlalchemy import insert
 
 from valetkey.access.actor import ActorKind
 from valetkey.access.operation import Unit
+from valetkey.access.sessions import words
 from valetkey.decision.policy import Policy, State
+from valetkey.decision.restrictions import Sticky
 from valetkey.durations import parse_instant, parse_span
 from valetkey.keys.drafting import Terms
 from valetkey.keys.format import generate
@@ -69,6 +71,7 @@ def make_key(
     expires: float | None,
     holder_made: bool = False,
     parent: str | None = None,
+    session: str | None = None,
     asked_by: str | None = None,
 ) -> IssuedKey:
     """Write a key's row. Whether it may be, the caller has found out. `asked_by`: the call that waits for it."""
@@ -102,6 +105,8 @@ def make_key(
             expires=expires,
             review=None if review is None else unit.wall + parse_span(review),
             parent_id=parent,
+            session_id=session,
+            pinned=None if policy.find(Sticky) is None else "",
             asked_by=asked_by,
             sealed=unit.keyring.seal(
                 plain, IssuedKeyContext(unit.workspace, stored.id, environment_id, identifier)
@@ -123,6 +128,9 @@ def make_key(
     if parent is not None:
         unit.details["parent"] = parent
         sentences += (f"Never more than {parent}, which it comes from and ends with.",)
+    if session is not None:
+        unit.details["session"] = words(session)
+        sentences += (f"Ends with {words(session)}.",)
     unit.touch("key", identifier)
     return IssuedKey(
         identifier,

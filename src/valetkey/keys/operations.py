@@ -9,7 +9,8 @@ from sqlalchemy import Connection, select, update
 
 from valetkey.access.operation import Unit, operation
 from valetkey.agreements.operations import agreed_limits
-from valetkey.decision.policy import State
+from valetkey.decision.policy import Policy, State
+from valetkey.decision.restrictions import Sticky
 from valetkey.durations import parse_instant
 from valetkey.errors import Conflict, Invalid
 from valetkey.journal.actions import AuditAction
@@ -17,6 +18,7 @@ from valetkey.keys.drafting import Terms, change_policy, draft_policy
 from valetkey.keys.kinds import KeyKind
 from valetkey.keys.making import IssuedKey, asked_end, holder_named, make_key
 from valetkey.keys.queries import KeyView, get_key
+from valetkey.keys.sessions import SessionProcess, tied_session
 from valetkey.labels import check_label
 from valetkey.services.policies import check_names, policy_id
 from valetkey.services.queries import StoredService, get_environment, get_service
@@ -38,6 +40,10 @@ class IssueKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secret: str = "default"  # noqa: S105 - a name
     expires: str | None = None
     terms: Terms = Terms()
+    with_session: bool = False
+    """Whether a temporary key ends with the session that asks for it: the token, or a process of the machine."""
+    session_process: SessionProcess | None = None
+    """Of whoever owns the data folder: the process that is the session."""
 
 
 class ChangeKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,6 +59,14 @@ class KeyName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which key."""
 
     id: str
+
+
+class PinKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which key, and to what."""
+
+    id: str
+    place: str
+    """An IPv4 address or an IPv6 /64."""
 
 
 @operation(AuditAction.KEY_ISSUE)
@@ -72,6 +86,9 @@ def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
     check_names(unit, policy, stored.service)
     if request.kind is KeyKind.TEMPORARY and expires is None and policy.limits.uses is None:
         raise Invalid("A temporary key must end.", "Give --expires or --uses.")
+    session = tied_session(
+        unit, request.kind, with_session=request.with_session, process=request.session_process
+    )
     holder, made = holder_named(unit, request.holder)
     _check_unique(unit, stored, environment_id, holder.id, request)
     return make_key(
@@ -85,6 +102,7 @@ def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
         secret=request.secret,
         label=request.label,
         expires=expires,
+        session=session,
     )
 
 
@@ -96,6 +114,7 @@ def change_key(unit: Unit, request: ChangeKey) -> KeyView:
     stored = get_service(unit.connection, unit.workspace, view.service)
     check_names(unit, policy, stored.service)
     values: dict[str, Any] = {"policy_id": policy_id(unit, policy)}
+    values |= _change_sticky(unit, view, policy)
     if request.label is not None:
         values["label"] = check_label(request.label)
     if request.expires is not None:
@@ -129,6 +148,34 @@ def suspend_key(unit: Unit, request: KeyName) -> KeyView:
 def resume_key(unit: Unit, request: KeyName) -> KeyView:
     """Let a suspended key work again."""
     return _set_state(unit, _living(unit, request.id), State.ACTIVE)
+
+
+@operation(AuditAction.KEY_UNPIN)
+def unpin_key(unit: Unit, request: KeyName) -> KeyView:
+    """Let the next call pin a sticky key anew, from wherever it comes. Twice is once."""
+    view = _living(unit, request.id)
+    if view.policy.find(Sticky) is None:
+        raise Conflict(
+            "This key is pinned to no address: it is not sticky.",
+            f"Make it so: valetkey key change {request.id} --sticky",
+        )
+    unit.connection.execute(update(tables.keys).where(tables.keys.c.id == request.id).values(pinned=""))
+    unit.unpinned.append(_block(unit, request.id))
+    unit.subject = f"key:{request.id}"
+    unit.details |= {"service": view.service, "holder": view.holder}
+    return msgspec.structs.replace(view, pinned=None)
+
+
+@operation(AuditAction.KEY_PIN)
+def pin_key(unit: Unit, request: PinKey) -> KeyView:
+    """Note what a key's first call pinned it to. The audit names no address: those can be erased."""
+    view = get_key(unit.connection, unit.workspace, request.id)
+    unit.connection.execute(
+        update(tables.keys).where(tables.keys.c.id == request.id).values(pinned=request.place)
+    )
+    unit.subject = f"key:{request.id}"
+    unit.details |= {"service": view.service, "holder": view.holder}
+    return msgspec.structs.replace(view, pinned=request.place)
 
 
 @operation(AuditAction.KEY_REVOKE)
@@ -189,6 +236,21 @@ def latch_expired(connection: Connection, workspace: str, wall: float) -> list[s
     return list(found)
 
 
+def _change_sticky(unit: Unit, view: KeyView, policy: Policy) -> dict[str, Any]:
+    before, after = (one.find(Sticky) is not None for one in (view.policy, policy))
+    if before == after:
+        return {}
+    if before:
+        unit.unpinned.append(_block(unit, view.id))
+    return {"pinned": "" if after else None}
+
+
+def _block(unit: Unit, key_id: str) -> int:
+    return int(
+        unit.connection.execute(select(tables.keys.c.block).where(tables.keys.c.id == key_id)).scalar_one()
+    )
+
+
 def _living(unit: Unit, key_id: str) -> KeyView:
     view = get_key(unit.connection, unit.workspace, key_id)
     if view.state == State.REVOKED:
@@ -200,11 +262,18 @@ def _set_state(unit: Unit, view: KeyView, state: State) -> KeyView:
     values: dict[str, Any] = {"state": state.value}
     if state is State.REVOKED:
         values["ended"] = unit.wall
+        if view.policy.find(Sticky) is not None:
+            # It is never asked again, and an address is nothing to keep for nothing.
+            values["pinned"] = None
+            unit.unpinned.append(_block(unit, view.id))
     unit.connection.execute(update(tables.keys).where(tables.keys.c.id == view.id).values(**values))
     unit.subject = f"key:{view.id}"
     unit.details |= {"service": view.service, "holder": view.holder, "before": view.state}
     unit.touch("key", view.id)
-    return msgspec.structs.replace(view, state=state.value, ended=values.get("ended", view.ended))
+    pinned = values.get("pinned", view.pinned)
+    return msgspec.structs.replace(
+        view, state=state.value, ended=values.get("ended", view.ended), pinned=pinned
+    )
 
 
 def _check_unique(

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, and_, not_, or_, select
 
+from valetkey.access.sessions import words
 from valetkey.decision.policy import Policy, State
 from valetkey.errors import Invalid, NotFound
 from valetkey.keys.format import parse
@@ -52,6 +53,10 @@ class KeyView(msgspec.Struct, frozen=True):
     sentences: tuple[str, ...]
     exposed: float | None = None
     """Since when others may have read it: it came in plain text over a network."""
+    pinned: str | None = None
+    """Of a sticky key: the address (IPv6: the /64) of its first call."""
+    session: str | None = None
+    """What it ends with: ``process 4711`` or ``token tok_…``."""
 
 
 class KeyPage(msgspec.Struct, frozen=True):
@@ -98,6 +103,8 @@ def _view(row: Any) -> KeyView:
         policy=policy,
         sentences=policy.sentences(),
         exposed=row.exposed,
+        pinned=row.pinned or None,
+        session=None if row.session_id is None else words(row.session_id),
     )
 
 

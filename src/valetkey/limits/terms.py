@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from valetkey.decision.limits import InvalidLimit, Limits, parse_budget, parse_quota, parse_rate
+from valetkey.decision.limits import InvalidLimit, Limits, parse_budget, parse_bytes, parse_quota, parse_rate
 from valetkey.decision.restrictions import InvalidRestriction
 from valetkey.errors import Invalid
 
@@ -27,6 +27,7 @@ class LimitTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     concurrency: int | None = None
     quotas: tuple[str, ...] | None = None
     budgets: tuple[str, ...] | None = None
+    bytes: tuple[str, ...] | None = None
     clear: tuple[str, ...] | None = None
     """Single values to take away: ``burst``, ``concurrency`` and, of a key, ``uses``."""
 
@@ -65,6 +66,7 @@ def limits_of(
     concurrency: int | None = None,
     quotas: tuple[str, ...] = (),
     budgets: tuple[str, ...] = (),
+    bytes: tuple[str, ...] = (),
     uses: int | None = None,
 ) -> Limits:
     """Limits from their text forms. Raises `Invalid`."""
@@ -79,6 +81,7 @@ def limits_of(
             quotas=tuple(parse_quota(text) for text in quotas),
             budgets=tuple(parse_budget(text) for text in budgets),
             uses=uses,
+            bytes=tuple(parse_bytes(text) for text in bytes),
         ),
     )
 
@@ -100,6 +103,8 @@ def flags_of(limits: Limits) -> dict[str, Any]:
             f"{budget.micros // 1_000_000}.{budget.micros % 1_000_000:06d}/{budget.window}"
             for budget in limits.budgets
         )
+    if limits.bytes:
+        flags["bytes"] = tuple(f"{volume.size}B/{volume.window}" for volume in limits.bytes)
     if limits.uses is not None:
         flags["uses"] = limits.uses
     return flags
@@ -114,6 +119,7 @@ def change_limits(old: Limits, terms: LimitTerms) -> Limits:
         concurrency=merged.concurrency,
         quotas=merged.quotas or (),
         budgets=merged.budgets or (),
+        bytes=merged.bytes or (),
     )
 
 

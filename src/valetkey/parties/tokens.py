@@ -7,10 +7,12 @@ from sqlalchemy import Connection, select, update
 
 from valetkey.access.actor import Actor, ActorKind
 from valetkey.access.operation import Unit, operation
+from valetkey.access.sessions import token_session
 from valetkey.errors import NotFound
 from valetkey.journal.actions import AuditAction
 from valetkey.keys.format import CredentialKind
 from valetkey.keys.minting import mint_credential
+from valetkey.keys.sessions import end_keys
 from valetkey.labels import check_label
 from valetkey.parties.operations import PartyKind, find_party, make_party
 from valetkey.store import tables
@@ -70,7 +72,7 @@ def issue_token(unit: Unit, request: IssueToken) -> IssuedToken:
 
 @operation(AuditAction.TOKEN_REVOKE)
 def revoke_token(unit: Unit, request: TokenName) -> TokenView:
-    """End a token; it is refused from its next request on."""
+    """End a token: it is refused from its next request on, and keys that are tied to it are dead."""
     table = tables.credentials
     unit.connection.execute(
         update(table)
@@ -79,6 +81,9 @@ def revoke_token(unit: Unit, request: TokenName) -> TokenView:
         .values(revoked=unit.wall)
     )
     unit.subject = f"token:{request.id}"
+    ended = end_keys(unit, token_session(request.id))
+    if ended:
+        unit.details["keys"] = ended
     for view in list_tokens(unit.connection, unit.workspace):
         if view.id == request.id:
             return view
@@ -100,8 +105,8 @@ def list_tokens(connection: Connection, workspace: str) -> list[TokenView]:
 def actor_of_token(connection: Connection, workspace: str, index_key: bytes, value: bytes) -> Actor | None:
     """Who the bearer of a token is, None when it opens nothing. Asked anew at every request."""
     table = tables.credentials
-    name = connection.execute(
-        select(tables.parties.c.name)
+    row = connection.execute(
+        select(tables.parties.c.name, table.c.id)
         .join(table, tables.parties.c.id == table.c.party_id)
         .where(
             table.c.workspace_id == workspace,
@@ -110,5 +115,5 @@ def actor_of_token(connection: Connection, workspace: str, index_key: bytes, val
             table.c.revoked.is_(None),
             tables.parties.c.removed.is_(None),
         )
-    ).scalar()
-    return None if name is None else Actor(ActorKind.TOKEN, str(name))
+    ).first()
+    return None if row is None else Actor(ActorKind.TOKEN, row.name, token_session(row.id))

@@ -8,10 +8,11 @@ from sqlalchemy import Connection, select
 from valetkey.decision.address import parse_address
 from valetkey.decision.call import Call, Now
 from valetkey.decision.codes import CODES, Code
-from valetkey.decision.counter_blocks import BeingCounted
 from valetkey.decision.decide import decide, refuse
+from valetkey.decision.listener import Listener, parse_listener
 from valetkey.decision.path import PathRefused, judge_path
 from valetkey.decision.policy import MAX_DEPTH
+from valetkey.decision.reservation import BeingCounted
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.durations import read_time
 from valetkey.errors import Invalid, NotFound
@@ -43,6 +44,7 @@ def check_key(
     assert entry is not None
     service = index.services.get(index.service_name(entry.service_id))
     at = now.wall if request.at is None else _instant(request.at)
+    listener = _listener(request.listener)
     method = None if request.method is None else request.method.upper()
     decision = refuse(Code.SERVICE_DENIED)
     if method is not None and method not in KNOWN_METHODS:
@@ -65,9 +67,9 @@ def check_key(
             raise Invalid(str(error), "Write an address such as 203.0.113.7.", field="address") from None
         else:
             name = service.service.name if known else None
-            call = Call(method, path, name, host, address, request.origin)
+            call = Call(method, path, name, host, address, request.origin, listener=listener)
             key = index.compiled(entry)
-            decision = decide(key, call, at)
+            decision = decide(key, call, at, counters.pins(key.plan))
             if decision.code is Code.VALID and key.plan.levels:
                 try:
                     refusal = counters.peek(
@@ -75,6 +77,7 @@ def check_key(
                         service.service.price_micros,
                         Now(at, now.monotonic),
                         None if address is None else address_bytes(address),
+                        request.bytes,
                     )
                 except BeingCounted:
                     decision = STILL_COUNTING
@@ -146,6 +149,15 @@ def index_of_key(connection: Connection, workspace: str, loader: FactLoader, key
     index = KeyIndex()
     index.apply(loader.changed(connection, changes))
     return index
+
+
+def _listener(text: str | None) -> Listener | None:
+    try:
+        return None if text is None else parse_listener(text)
+    except ValueError as error:
+        raise Invalid(
+            str(error), "Write it as 192.0.2.1:8300 or [2001:db8::1]:8300.", field="listener"
+        ) from None
 
 
 def _instant(text: str) -> float:

@@ -34,9 +34,12 @@ from valetkey.server.desk import Desk
 from valetkey.server.facts import FactLoader, pieces_of
 from valetkey.server.hardening import begin_child, go_first
 from valetkey.server.home import Home, disk_refusal
+from valetkey.server.interfaces import catch_up_interfaces, follow_interfaces
 from valetkey.server.listener import Listener
 from valetkey.server.opening import finish_rewrapping, open_home
+from valetkey.server.pinning import take_up_pins
 from valetkey.server.record import Recorder
+from valetkey.server.sessions import SessionWatch, end_gone_sessions
 from valetkey.server.settings import settings_from_flags
 from valetkey.server.tls import LOOK_SECONDS, every, say, watched_pair
 from valetkey.server.tls_port import TlsPort
@@ -128,6 +131,7 @@ class ControlProcess:
             fence=lambda slot, generation: self._say({"fence": slot, "generation": generation}),
             serving=lambda slot: self._say({"serving": slot}),
             exposed=self._hear_of_exposed,
+            pinned=self._hear_of_pinned,
             derive=self._hear_derivation,
             counters=self._counters.identity,
         )
@@ -144,6 +148,10 @@ class ControlProcess:
             writer=self._writer,
         )
         await counting.begin()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._writer, catch_up_interfaces, frame)
+        await loop.run_in_executor(self._writer, take_up_pins, frame, self._counters)
+        await loop.run_in_executor(self._writer, end_gone_sessions, frame)
         await self._workers.listen(self._home.worker_socket)
         # Before the doors, whose making takes a while: what workers have open ends with their leases.
         await self._workers.rejoined(REJOIN_SECONDS)
@@ -167,6 +175,8 @@ class ControlProcess:
             self._abandon(desk),
             self._workers.watch(),
             self._forget(),
+            follow_interfaces(desk),
+            SessionWatch(desk).run(),
             every(LOOK_SECONDS, self._look_at_certificate),
         ):
             self._tasks.start(work)
@@ -240,6 +250,18 @@ class ControlProcess:
             note_failure(error)  # it is said again
         finally:
             self._exposing.discard(key_id)
+
+    def _hear_of_pinned(self, key_id: str, noted: Callable[[], None]) -> None:
+        """Beside, like all that has to wait for the database."""
+        if self._desk is not None:
+            self._tasks.start(self._note_pin(self._desk, key_id, noted), may_end=True)
+
+    async def _note_pin(self, desk: Desk, key_id: str, noted: Callable[[], None]) -> None:
+        try:
+            await desk.note_pin(key_id)
+            noted()
+        except (ValetkeyError, StoreError) as error:
+            note_failure(error)  # it is said again
 
     def _hear_derivation(
         self, key_id: str, call: str, body: bytes, answer: Callable[[int, bytes], None]

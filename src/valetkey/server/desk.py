@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import Connection, insert, select
 
-from valetkey.access.actor import Actor, ActorKind
+from valetkey.access.actor import SYSTEM, Actor, ActorKind
 from valetkey.access.clock import AcceptClock, accept_clock
 from valetkey.access.operation import Begun, Frame, Operation, Unit
 from valetkey.decision.call import Now
@@ -31,7 +31,7 @@ from valetkey.journal.follow import Follower
 from valetkey.journal.read import events
 from valetkey.journal.segment import product_version
 from valetkey.keys.checking import CheckedKey, CheckKey
-from valetkey.keys.operations import latch_expired
+from valetkey.keys.operations import latch_expired, pin_key
 from valetkey.keys.queries import KeyView, find_key
 from valetkey.parties.tokens import actor_of_token
 from valetkey.server.checking import check_key
@@ -39,6 +39,7 @@ from valetkey.server.counting import Counting
 from valetkey.server.examining import examine_serving
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
+from valetkey.server.pinning import pin_to_note
 from valetkey.server.readiness import lacking, words
 from valetkey.server.record import Recorder
 from valetkey.server.rewrapping import NewRootKey, rewrap_home
@@ -131,6 +132,19 @@ class Desk:
         await self._recorder.catch_up()
         return outcome
 
+    async def note_pin(self, key_id: str) -> None:
+        """Write down what a key is pinned to, by what the counters say now. Raises `NotFound`."""
+
+        def note() -> None:
+            # In the one thread that writes, so that no unpinning comes between looking and writing.
+            with self._frame.store.read() as connection:
+                pin = pin_to_note(connection, self.workspace, self._counters, key_id)
+            if pin is not None:
+                self._perform(pin_key, pin, SYSTEM, None)
+
+        await asyncio.get_running_loop().run_in_executor(self._writer, note)
+        self._recorder.wake()
+
     async def rewrap_vault(self, actor: Actor, file: str | None) -> NewRootKey:
         """Seal everything under a new root key; no call waits for it. Raises `Invalid` and `RootKeyRefused`."""
 
@@ -174,6 +188,9 @@ class Desk:
 
         environment = getattr(request, "environment", "production")
         performed = self._frame.perform(operation, request, actor, environment, in_the_end=in_the_end)
+        # Dying before this leaves the pin, which is then taken up again: nobody was told that it is gone.
+        for block in performed.unpinned:
+            self._counters.pin(block, None)
         return performed.answer, facts, performed.begun
 
     def _replayed(

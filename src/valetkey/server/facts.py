@@ -140,8 +140,9 @@ class FactLoader:
 
     def _networks(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
         table = tables.networks
-        for name, blocks in self._rows(connection, table, (table.c.name, table.c.blocks), ids):
-            yield NetworkFact(name, tuple(msgspec.json.decode(blocks, type=list[str])))
+        columns = (table.c.name, table.c.blocks, table.c.listener)
+        for name, blocks, listener in self._rows(connection, table, columns, ids):
+            yield NetworkFact(name, tuple(msgspec.json.decode(blocks, type=list[str])), listener)
 
     def _services(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
         table = tables.services

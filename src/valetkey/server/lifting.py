@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, delete, func, insert, select
 
 from valetkey.access.operation import Begun
-from valetkey.decision.counter_layout import BUDGETS, QUOTAS, USES
+from valetkey.decision.counter_layout import BUDGETS, BYTES, QUOTAS, USES
 from valetkey.decision.limits import AMOUNT_BITS, MOST_AMOUNT, window_numbers, window_starts
 from valetkey.gateway.counters import SharedCounters
 from valetkey.journal.records import Opened
@@ -16,8 +16,8 @@ from valetkey.journal.usage import HOUR
 from valetkey.server.open_calls import all_of, read_open_calls
 from valetkey.store import tables
 
-_CELLS = (*range(QUOTAS, QUOTAS + 3), *range(BUDGETS, BUDGETS + 3))
-"""Calls and cost by the hour, day and month, within a block."""
+_CELLS = (*range(QUOTAS, QUOTAS + 3), *range(BUDGETS, BUDGETS + 3), *range(BYTES, BYTES + 3))
+"""Calls, cost and bytes by the hour, day and month, within a block."""
 
 
 def lift_begun(
@@ -64,16 +64,16 @@ def mark_lifted(connection: Connection, counters: SharedCounters | None, mark: i
         counters.lifted = mark
 
 
-_NOTHING = (0,) * 7
+_NOTHING = (0,) * 10
 
 
 def _packed(used: Sequence[int], wall: float) -> dict[int, int]:
-    """Cells of a block for what was used: in all, calls by the hour, day and month, cost by the same."""
+    """Cells of a block for what was used: in all, calls by the hour, day and month, cost and bytes by the same."""
     uses, *amounts = used
     numbers = window_numbers(wall)
     packed = [
         number << AMOUNT_BITS | min(amount, MOST_AMOUNT)
-        for number, amount in zip((*numbers, *numbers), amounts, strict=True)
+        for number, amount in zip(numbers * 3, amounts, strict=True)
     ]
     return {USES: uses, **dict(zip(_CELLS, packed, strict=True))}
 
@@ -120,7 +120,7 @@ def _totals(connection: Connection, workspace: str, wall: float) -> dict[int, li
         )
     }
     ancestors = _parents(connection, workspace)
-    totals: dict[int, list[int]] = defaultdict(lambda: [0] * 7)
+    totals: dict[int, list[int]] = defaultdict(lambda: [0] * 10)
     for key, amounts in used:
         line = [key]
         while (parent := line[-1].parent_id) is not None and parent in ancestors:
@@ -181,14 +181,15 @@ def _used_in_all(
 
 
 def _sums(wall: float) -> list[ColumnElement[int]]:
-    """Uses; calls this hour, day and month; cost this hour, day and month."""
+    """Uses; calls this hour, day and month; cost and bytes of the same."""
     rollups = tables.rollups
     spent = rollups.c.allowed - rollups.c.given_back
+    moved = rollups.c.bytes_in + rollups.c.bytes_out - rollups.c.bytes_uncounted
     starts = window_starts(wall)
     windows = [
         # Hours to come are those of a clock that was wrong.
         func.sum(case((and_(rollups.c.hour >= start, rollups.c.hour <= starts[0]), amount), else_=0))
-        for amount in (spent, rollups.c.cost)
+        for amount in (spent, rollups.c.cost, moved)
         for start in starts
     ]
     return [func.sum(spent), *windows]

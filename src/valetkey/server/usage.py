@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, select, update
 
 from valetkey.errors import Invalid, NotFound
 from valetkey.journal.tail import Position
@@ -66,12 +66,14 @@ def _add_hours(connection: Connection, workspace: str, use: Use) -> None:
             {
                 "workspace_id": workspace, "key_id": key, "hour": hour, "calls": more.calls, "allowed": more.allowed,
                 "given_back": more.given_back,
-                "bytes_in": more.bytes_in, "bytes_out": more.bytes_out, "cost": more.cost,
+                "bytes_in": more.bytes_in, "bytes_out": more.bytes_out, "bytes_uncounted": more.bytes_uncounted,
+                "cost": more.cost,
             }
             for key, hour, more in named
         ],
         ("workspace_id", "key_id", "hour"),
-        calls=added, allowed=added, given_back=added, bytes_in=added, bytes_out=added, cost=added,
+        calls=added, allowed=added, given_back=added, bytes_in=added, bytes_out=added,
+        bytes_uncounted=added, cost=added,
     )  # fmt: skip
     upsert(
         connection,
@@ -115,8 +117,14 @@ def _add_sightings(connection: Connection, workspace: str, kind: str, sets: dict
 
 
 def forget(connection: Connection, before: float) -> None:
-    """Erase where keys were used from, where that was last seen before an instant: as the journal's own fields."""
+    """Erase where keys were used from, where that was last seen before an instant: as the journal's own fields.
+
+    What a key that ended before it was pinned to goes too.
+    """
     connection.execute(delete(tables.sightings).where(tables.sightings.c.last < before))
+    keys = tables.keys
+    dead = keys.c.pinned.is_not(None), keys.c.ended < before
+    connection.execute(update(keys).where(*dead).values(pinned=None))
 
 
 def read_usage(

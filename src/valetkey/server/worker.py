@@ -32,6 +32,8 @@ from valetkey.gateway.facts import (
     Hello,
     Lease,
     Noted,
+    Pinned,
+    PinNoted,
     Ready,
     Renew,
     ToWorker,
@@ -203,6 +205,8 @@ class WorkerProcess:
                     cut_on_joining = 0
                 elif isinstance(message, Noted):
                     node.exposed.noted(message.key_id)
+                elif isinstance(message, PinNoted):
+                    node.pinned.noted(message.key_id, message.number)
                 elif isinstance(message, Derived):
                     asked = self._asked.get(message.number)
                     if asked is not None and not asked.done():
@@ -254,7 +258,8 @@ class WorkerProcess:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             unsaid = self._node.exposed.unsaid if self._node is not None else ()
-            self._say(Renew(boottime_ns()), *map(Exposed, unsaid))
+            pinned = self._node.pinned.unsaid if self._node is not None else {}
+            self._say(Renew(boottime_ns()), *map(Exposed, unsaid), *(Pinned(*pin) for pin in pinned.items()))
 
     async def _sweep(self, node: Node, gateway: Gateway) -> None:
         floods_at = time.monotonic()

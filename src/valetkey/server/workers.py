@@ -23,6 +23,8 @@ from valetkey.gateway.facts import (
     Hello,
     Lease,
     Noted,
+    Pinned,
+    PinNoted,
     Ready,
     Renew,
     Welcome,
@@ -79,9 +81,11 @@ class Workers:
         serving: Callable[[int], None],
         counters: tuple[int, int],
         exposed: Callable[[str, Callable[[], None]], None] = lambda key_id, noted: None,
+        pinned: Callable[[str, Callable[[], None]], None] = lambda key_id, noted: None,
         derive: Callable[[str, str, bytes, Callable[[int, bytes], None]], None] = lambda *asked: None,
     ) -> None:
-        """`exposed` is told of a key that came in plain text, and calls `noted` when that is written down."""
+        """`exposed` is told of a key that came in plain text, `pinned` of one that its first call pinned; both call
+        `noted` when that is written down."""
         self._workspace = workspace
         self._index_key = index_key
         self._snapshot = snapshot
@@ -90,6 +94,7 @@ class Workers:
         self._fence = fence
         self._serving = serving
         self._exposed = exposed
+        self._pinned = pinned
         self._derive = derive
         self._counters = counters
         self._decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
@@ -234,6 +239,9 @@ class Workers:
                         future.set_result(message.cut)
             elif isinstance(message, Exposed):
                 self._exposed(message.key_id, partial(_tell, channel, Noted(message.key_id)))
+            elif isinstance(message, Pinned):
+                noted = partial(_tell, channel, PinNoted(message.key_id, message.number))
+                self._pinned(message.key_id, noted)
             elif isinstance(message, Derive):
                 answer = partial(_tell_derived, channel, message.number)
                 self._derive(message.key_id, message.call, message.body, answer)

@@ -178,11 +178,14 @@ def custom_service(
     )
 
 
-def compile_context(service: Service, networks: Mapping[str, tuple[str, ...]]) -> CompileContext:
+def compile_context(
+    service: Service, networks: Mapping[str, tuple[str, ...]], listeners: Mapping[str, str]
+) -> CompileContext:
     """What restrictions on keys of this service are compiled with. Raises `UnknownPreset`."""
     preset = load_preset(service.preset) if service.preset else None
     return CompileContext(
         networks=networks,
+        listeners=listeners,
         endpoints=preset.named_patterns() if preset else {},
         wide=preset.closed_patterns() if preset else (),
         encoded_slash=service.encoded_slash,

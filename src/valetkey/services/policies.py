@@ -22,9 +22,11 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 def check_names(unit: Unit, policy: Policy, service: Service) -> None:
     """Names in restrictions must mean something now; later changes of what they name are followed live."""
-    networks = {network.name: network.blocks for network in list_networks(unit.connection, unit.workspace)}
+    named = list_networks(unit.connection, unit.workspace)
+    networks = {network.name: network.blocks for network in named if network.listener is None}
+    listeners = {network.name: network.listener for network in named if network.listener is not None}
     try:
-        compile_policy(policy, compile_context(service, networks))
+        compile_policy(policy, compile_context(service, networks, listeners))
     except InvalidRestriction as error:
         sentence, _, next_step = str(error).partition(". ")
         raise Invalid(sentence.rstrip(".") + ".", next_step) from None

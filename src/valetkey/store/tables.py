@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -160,7 +161,11 @@ networks = Table(
     _id(),
     _workspace(),
     Column("name", Text, nullable=False),
+    # As they are now: of an interface of this machine they change with its addresses.
     Column("blocks", Text, nullable=False),
+    Column("interface", Text, nullable=True),
+    # Or whoever calls at this address of ours.
+    Column("listener", Text, nullable=True),
     _time("created"),
     UniqueConstraint("workspace_id", "name"),
     sqlite_strict=True,
@@ -235,15 +240,29 @@ keys = Table(
     _time("ended", nullable=True),
     # Only public keys (and leases, later) can be shown again.
     Column("sealed", LargeBinary, nullable=True),
-    # Room for derived, partner and session-tied keys.
     Column("parent_id", ForeignKey("keys.id"), nullable=True),
+    # A token's or a process's (access/sessions.py), with which it ends.
     Column("session_id", Text, nullable=True),
+    # Of a sticky key: the address that it is pinned to, empty until its first call.
+    Column("pinned", Text, nullable=True),
     # Since when others may have read it: it came in plain text over a network.
     _time("exposed", nullable=True),
     # The call at the gateway that asked for it, until the record shows that it was answered.
     Column("asked_by", Text, nullable=True),
     Index("ix_keys_service_id_holder_id", "service_id", "holder_id"),
     Index("ix_keys_parent_id", "parent_id"),
+    Index(
+        "ix_keys_session_id",
+        "session_id",
+        sqlite_where=text("session_id IS NOT NULL"),
+        postgresql_where=text("session_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_keys_sticky",
+        "workspace_id",
+        sqlite_where=text("pinned IS NOT NULL"),
+        postgresql_where=text("pinned IS NOT NULL"),
+    ),
     sqlite_strict=True,
 )
 Index(
@@ -324,6 +343,7 @@ rollups = Table(
     Column("given_back", Whole, nullable=False, server_default="0"),
     Column("bytes_in", Whole, nullable=False),
     Column("bytes_out", Whole, nullable=False),
+    Column("bytes_uncounted", Whole, nullable=False, server_default="0"),
     Column("cost", Whole, nullable=False),
     UniqueConstraint("workspace_id", "key_id", "hour"),
     sqlite_strict=True,

@@ -23,7 +23,7 @@ class Conversation(Paced, Generic[Asked]):
     """One connection."""
 
     __slots__ = (
-        "_deaf", "_dropped", "_held", "_listener", "_loop", "_plain", "_queue", "_reading", "_transport",
+        "_deaf", "_dropped", "_held", "_listener", "_local", "_loop", "_plain", "_queue", "_reading", "_transport",
         "deadline", "peer",
     )  # fmt: skip
 
@@ -41,6 +41,7 @@ class Conversation(Paced, Generic[Asked]):
         self._held = b""
         """What came and is not parsed yet."""
         self._dropped = 0
+        self._local: tuple[str, int] | None = None
         self.peer = ""
         self.deadline = self._loop.time() + HEAD_SECONDS
         """When the sweep closes it, in the loop's time: only while no call is open on it."""
@@ -49,6 +50,14 @@ class Conversation(Paced, Generic[Asked]):
     def date(self) -> bytes:
         """The Date header of now."""
         return self._listener.date
+
+    @property
+    def local(self) -> tuple[str, int] | None:
+        """Address and port of ours that the caller reached."""
+        if self._local is None and self._transport is not None:
+            name = self._transport.get_extra_info("sockname")
+            self._local = name[:2] if isinstance(name, tuple) else None
+        return self._local
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport

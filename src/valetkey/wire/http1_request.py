@@ -23,6 +23,10 @@ class Line(Protocol):
     """Whether the caller takes no more for now."""
 
     @property
+    def local(self) -> tuple[str, int] | None:
+        """Address and port of ours that the caller reached, None where nobody knows."""
+
+    @property
     def date(self) -> bytes:
         """The Date header of now."""
 
@@ -63,6 +67,10 @@ class Http1Request(Request):
         self.modern = modern
         self._chunked = False
         self._left: int | None = None
+
+    @property
+    def local(self) -> tuple[str, int] | None:
+        return self._line.local
 
     def start(self, status: int, headers: HeaderPairs, length: int | None, body: bytes = b"") -> None:
         if self.started or self.answered:

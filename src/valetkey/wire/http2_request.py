@@ -21,6 +21,10 @@ class Carrier(Protocol):
     """The caller's address as text."""
 
     @property
+    def local(self) -> tuple[str, int] | None:
+        """Address and port of ours that the caller reached, None where nobody knows."""
+
+    @property
     def date(self) -> bytes:
         """The Date header of now, as a line of HTTP/1.1."""
 
@@ -72,6 +76,10 @@ class Http2Request(Request):
         """When something of the answer last went out, or began to wait (the loop's time)."""
         self.uncredited = 0
         """Bytes that came and whose room in the windows was not given back."""
+
+    @property
+    def local(self) -> tuple[str, int] | None:
+        return self._carrier.local
 
     def start(self, status: int, headers: HeaderPairs, length: int | None, body: bytes = b"") -> None:
         if self.started or self.answered:

@@ -83,6 +83,11 @@ class Request(Pieces):
         """Whether the answer's head has been handed on."""
         self.answered = False
 
+    @property
+    @abstractmethod
+    def local(self) -> tuple[str, int] | None:
+        """Address and port of ours that the connection goes to, None where nobody knows."""
+
     def joined(self, name: bytes) -> bytes:
         """All values of a header in one, with a comma between them; empty where there is none."""
         found: bytes | None = None

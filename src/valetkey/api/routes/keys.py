@@ -29,6 +29,7 @@ from valetkey.keys.operations import (
     revoke_key,
     show_key_value,
     suspend_key,
+    unpin_key,
 )
 from valetkey.keys.queries import KeyPage, KeyState, KeyView, get_key, list_keys
 
@@ -151,6 +152,12 @@ async def revoke(
     return await _stop(desk, revoke_key, key_id, actor, data)
 
 
+@post("/keys/{key_id:str}/unpin", summary="Unpin a key", status_code=200, opt=performs(unpin_key))
+async def unpin(desk: TheDesk, actor: Asking, key_id: IdInPath) -> KeyView:
+    """Of a sticky key: the next call that passes pins it anew, from wherever it comes."""
+    return (await desk.perform(unpin_key, KeyName(key_id), actor)).answer  # type: ignore[no-any-return]
+
+
 @post("/keys/{key_id:str}/check", summary="Check a call", status_code=200)
 async def check(desk: TheDesk, key_id: IdInPath, data: Annotated[CallToCheck, _CHECK]) -> CheckedKey:
     """What would be answered to a call with this key. Spends and pins nothing."""
@@ -193,4 +200,4 @@ async def _stop(
     )
 
 
-ROUTES = [list_page, issue, find, show, change, suspend, resume, revoke, check, derive, value]
+ROUTES = [list_page, issue, find, show, change, suspend, resume, revoke, unpin, check, derive, value]

@@ -46,7 +46,7 @@ async def issue(
     opt=performs(revoke_token),
 )
 async def revoke(desk: TheDesk, actor: Asking, token_id: IdInPath) -> TokenView:
-    """It is refused from its next request on."""
+    """It is refused from its next request on, and keys that are tied to it are dead when this is answered."""
     return (await desk.perform(revoke_token, TokenName(token_id), actor)).answer  # type: ignore[no-any-return]
 
 

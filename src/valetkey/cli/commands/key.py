@@ -70,6 +70,8 @@ def show(key_id: str, value: bool, as_json: bool) -> None:
 @click.option("--address", metavar="A", help="Where it comes from.")
 @click.option("--origin", metavar="O", help="Web origin it comes from.")
 @click.option("--host", metavar="NAME", help="Which of the service's hosts it goes to.")
+@click.option("--listener", metavar="ADDRESS[:PORT]", help="Which address of the gateway it calls.")
+@click.option("--bytes", "size", type=click.IntRange(0), metavar="N", help="How long its body is.")
 @click.option("--at", metavar="TIME", help="When, as an RFC 3339 time; now, when not said.")
 @json_flag
 def check(
@@ -79,6 +81,8 @@ def check(
     address: str | None,
     origin: str | None,
     host: str | None,
+    listener: str | None,
+    size: int | None,
     at: str | None,
     as_json: bool,
 ) -> None:
@@ -91,6 +95,8 @@ def check(
         address=address,
         origin=origin,
         host=host,
+        listener=listener,
+        bytes=size,
         at=at,
     )
     answer = connect().post(f"/keys/{segment(key_id)}/check", body)
@@ -137,6 +143,18 @@ def resume(key_id: str, let_finish: bool, as_json: bool) -> None:
         say_json(answer)
         return
     say(f"Works everywhere again since {clock(time.time())}.")
+
+
+@key.command("unpin", examples=("valetkey key unpin key_8f3k2m",))
+@_ID
+@json_flag
+def unpin(key_id: str, as_json: bool) -> None:
+    """Let the next call pin a sticky key anew, from wherever it comes."""
+    answer = connect().post(f"/keys/{segment(key_id)}/unpin")
+    if as_json:
+        say_json(answer)
+        return
+    say("Pinned to no address any more; the next call pins it.")
 
 
 @key.command(

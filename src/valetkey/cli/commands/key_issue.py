@@ -9,6 +9,7 @@ import click
 from valetkey.cli.client import Client, connect, segment
 from valetkey.cli.commands.key_terms import CLEARABLE, TERM_SECTIONS, terms_flags, terms_of
 from valetkey.cli.commands.key_view import show_key
+from valetkey.cli.commands.session_flags import session_flags, session_of
 from valetkey.cli.failure import ExitCode, Failure
 from valetkey.cli.figures import day_and_time
 from valetkey.cli.first_call import first_call
@@ -27,8 +28,13 @@ MAX_IDEMPOTENCY_KEY = 128
         "valetkey key issue openai --endpoint 'POST /v1/chat/completions' --budget 5.00/month",
         "valetkey key issue maps --kind public --origin https://www.example.com",
         "valetkey key issue github --kind temporary --uses 3 --json",
+        "valetkey key issue github --kind temporary --with-session --session-pid $$",
     ),
-    sections={"Whose": ("kind", "holder", "label", "environment", "secret"), **TERM_SECTIONS},
+    sections={
+        "Whose": ("kind", "holder", "label", "environment", "secret"),
+        **TERM_SECTIONS,
+        "Until": ("with_session", "session_pid"),
+    },
 )
 @click.argument("service", metavar="SERVICE")
 @click.option(
@@ -42,6 +48,7 @@ MAX_IDEMPOTENCY_KEY = 128
 @click.option("--secret", metavar="NAME", help="Which of the service's secrets it uses (default).")
 @click.option("--expires", metavar="WHEN", help="Until when: 1h, 30d or 2026-12-31.")
 @terms_flags
+@session_flags
 @click.option("--idempotency-key", metavar="TEXT", help="The same text again issues no second key.")
 @json_flag
 def issue(
@@ -52,11 +59,14 @@ def issue(
     environment: str | None,
     secret: str | None,
     expires: str | None,
+    with_session: bool,
+    session_pid: int | None,
     idempotency_key: str | None,
     as_json: bool,
     **terms: Any,
 ) -> None:
     """Issue a key. It is shown once, unless it is public."""
+    client = connect()
     body = given(
         service=service,
         kind=kind,
@@ -66,8 +76,8 @@ def issue(
         secret=secret,
         expires=expires,
         terms=terms_of(terms) or None,
+        **session_of(client, with_session, session_pid),
     )
-    client = connect()
     answer = client.post("/keys", body, headers=_idempotency(idempotency_key))
     if as_json:
         say_json(answer)
@@ -82,13 +92,14 @@ def issue(
         "valetkey key derive key_8f3k2m --holder agent --expires 1h",
         "valetkey key derive key_8f3k2m --endpoint 'GET /v1/models' --uses 100",
     ),
-    sections={"Whose": ("holder", "label"), **TERM_SECTIONS},
+    sections={"Whose": ("holder", "label"), **TERM_SECTIONS, "Until": ("with_session", "session_pid")},
 )
 @click.argument("key_id", metavar="ID")
 @click.option("--holder", metavar="PARTY", help="Who it is for (who holds the key that it comes from).")
 @click.option("--label", metavar="L", help="Tells keys of one holder apart.")
 @click.option("--expires", metavar="WHEN", help="Until when: 1h, 30d or 2026-12-31 (1h).")
 @terms_flags
+@session_flags
 @click.option("--idempotency-key", metavar="TEXT", help="The same text again derives no second key.")
 @json_flag
 def derive(
@@ -96,6 +107,8 @@ def derive(
     holder: str | None,
     label: str | None,
     expires: str | None,
+    with_session: bool,
+    session_pid: int | None,
     idempotency_key: str | None,
     as_json: bool,
     **terms: Any,
@@ -104,8 +117,14 @@ def derive(
 
     It is never wider than the key that it comes from, at no later moment, counts at it, and dies with it.
     """
-    body = given(holder=holder, label=label, expires=expires, terms=terms_of(terms) or None)
     client = connect()
+    body = given(
+        holder=holder,
+        label=label,
+        expires=expires,
+        terms=terms_of(terms) or None,
+        **session_of(client, with_session, session_pid),
+    )
     answer = client.post(f"/keys/{segment(key_id)}/derive", body, headers=_idempotency(idempotency_key))
     if as_json:
         say_json(answer)

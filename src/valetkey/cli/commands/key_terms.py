@@ -25,6 +25,7 @@ _LISTS = {
         "Not this endpoint, whatever else is open. Repeatable.",
     ),
     "quota": ("quotas", "N/WINDOW", "Calls in a window, such as 1000/day. Repeatable."),
+    "bytes": ("bytes", "SIZE/WINDOW", "Bytes sent and received in a window, such as 1GB/day. Repeatable."),
     "budget": ("budgets", "AMOUNT/WINDOW", "Money in a window, such as 5.00/month. Repeatable."),
 }
 _TEXTS = {
@@ -36,22 +37,25 @@ _FIGURES = {
     "concurrency": ("concurrency", "Calls in progress at the same time."),
     "uses": ("uses", "Calls in the key's whole life."),
 }
-CLEARABLE = (*_LISTS, *_TEXTS, *_FIGURES)
+_SWITCHES = {
+    "sticky": ("sticky", "Only from the address that uses it first."),
+}
+CLEARABLE = (*_LISTS, *_TEXTS, *_FIGURES, *_SWITCHES)
 """What `key change --clear` can take away."""
 
 
 TERM_SECTIONS = {
-    "From where": ("networks", "origins"),
+    "From where": ("networks", "sticky", "origins"),
     "What": ("endpoints", "deny_endpoints", "hosts"),
     "When": ("expires", "schedule"),
-    "How much": ("rate", "burst", "concurrency", "quotas", "budgets", "uses"),
+    "How much": ("rate", "burst", "concurrency", "quotas", "bytes", "budgets", "uses"),
 }
 """Headings under which the help shows the flags."""
 
 
-LIMIT_FLAGS = ("rate", "burst", "concurrency", "quota", "budget")
+LIMIT_FLAGS = ("rate", "burst", "concurrency", "quota", "bytes", "budget")
 """The flags that say how much, for all that several keys can share."""
-LIMIT_SECTION = {"How much": ("rate", "burst", "concurrency", "quotas", "budgets")}
+LIMIT_SECTION = {"How much": ("rate", "burst", "concurrency", "quotas", "bytes", "budgets")}
 
 
 def terms_flags(function: Decorated) -> Decorated:
@@ -81,6 +85,11 @@ def _add(function: Decorated, flags: tuple[str, ...]) -> Decorated:
             for flag, (field, text) in _FIGURES.items()
             if flag in flags
         ),
+        *(
+            click.option(f"--{flag}", field, is_flag=True, default=None, help=text)
+            for flag, (field, text) in _SWITCHES.items()
+            if flag in flags
+        ),
     ]
     for option in reversed(options):
         function = option(function)
@@ -96,7 +105,7 @@ def terms_of(options: dict[str, Any], clear: tuple[str, ...] = ()) -> dict[str, 
         name: list(value) if isinstance(value, tuple) else value for name, value in given(**options).items()
     }
     for flag in clear:
-        field = (_LISTS.get(flag) or _TEXTS.get(flag) or _FIGURES[flag])[0]
+        field = (_LISTS.get(flag) or _TEXTS.get(flag) or _SWITCHES.get(flag) or _FIGURES[flag])[0]
         if field in terms:
             raise Failure(
                 f"--{flag} is both given and cleared.",
@@ -106,5 +115,5 @@ def terms_of(options: dict[str, Any], clear: tuple[str, ...] = ()) -> dict[str, 
         if flag in _FIGURES:
             terms.setdefault("clear", []).append(field)
         else:
-            terms[field] = [] if flag in _LISTS else ""
+            terms[field] = [] if flag in _LISTS else False if flag in _SWITCHES else ""
     return terms

@@ -38,6 +38,10 @@ def show_key(key: dict[str, Any], now: float | None = None) -> None:
         say(
             f"  Exposed {relative(key['exposed'], now)}, {day_and_time(key['exposed'])}: it came in plain text."
         )
+    if key.get("pinned") is not None:
+        say(f"  Pinned to {key['pinned']}.")
+    if key.get("session") is not None and key.get("ended") is None:
+        say(f"  Ends with {key['session']}.")
     if key.get("parent"):
         say(f"  Derived from {key['parent']}.")
 

@@ -15,11 +15,12 @@ from valetkey.decision.restrictions.networks import Networks
 from valetkey.decision.restrictions.origins import Origins
 from valetkey.decision.restrictions.patterns import EndpointPattern
 from valetkey.decision.restrictions.schedule import Schedule
+from valetkey.decision.restrictions.sticky import Sticky
 
-AnyRestriction: TypeAlias = Networks | Origins | Hosts | Endpoints | Schedule
+AnyRestriction: TypeAlias = Networks | Sticky | Origins | Hosts | Endpoints | Schedule
 """What stored JSON is decoded to; the field ``type`` says which."""
 
-RESTRICTIONS: tuple[type[Restriction], ...] = (Networks, Origins, Hosts, Endpoints, Schedule)
+RESTRICTIONS: tuple[type[Restriction], ...] = (Networks, Sticky, Origins, Hosts, Endpoints, Schedule)
 """All restrictions in the order in which they are checked, which is the order of their codes."""
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "Origins",
     "Restriction",
     "Schedule",
+    "Sticky",
 ]

@@ -23,6 +23,8 @@ class CompileContext(msgspec.Struct, frozen=True):
 
     networks: Mapping[str, tuple[str, ...]] = {}
     """Named networks: name -> CIDR blocks."""
+    listeners: Mapping[str, str] = {}
+    """Named networks that are whoever calls at an address of ours: name -> that address, as it is written."""
     endpoints: Mapping[str, tuple[str, ...]] = {}
     """Names of the service's catalogue -> patterns such as ``POST /v1/chat/completions``."""
     wide: tuple[str, ...] = ()

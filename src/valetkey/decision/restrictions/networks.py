@@ -11,6 +11,7 @@ from msgspec.structs import force_setattr
 from valetkey.decision.address import parse_address
 from valetkey.decision.call import Call
 from valetkey.decision.codes import Code
+from valetkey.decision.listener import Listener, parse_listener
 from valetkey.decision.restrictions.base import CompileContext, InvalidRestriction, Judge, Restriction
 from valetkey.decision.restrictions.wording import (
     NAME,
@@ -43,13 +44,19 @@ class Networks(Restriction, frozen=True, tag="networks", forbid_unknown_fields=T
 
     def compile(self, context: CompileContext) -> Judge:
         networks: list[Network] = []
+        listeners: list[Listener] = []
         for entry in self.allow:
             if not NAME.fullmatch(entry):
                 networks.append(parse_network(entry))
             elif entry in context.networks:
                 networks.extend(parse_network(block) for block in context.networks[entry])
+            elif entry in context.listeners:
+                listeners.append(parse_listener(context.listeners[entry]))
             else:
-                hint = nearest(entry, context.networks) or " Add it with 'valetkey network add'."
+                hint = (
+                    nearest(entry, {*context.networks, *context.listeners})
+                    or " Add it with 'valetkey network add'."
+                )
                 raise InvalidRestriction(f"There is no network named {quoted(entry)}.{hint}")
         version_4, version_6 = _prefixes(networks, 4), _prefixes(networks, 6)
 
@@ -63,10 +70,24 @@ class Networks(Restriction, frozen=True, tag="networks", forbid_unknown_fields=T
                     return True
             return False
 
-        return judge
+        return _or_arrived(judge, listeners) if listeners else judge
 
     def sentence(self) -> str:
         return f"Only from {listed(self.allow)}"
+
+
+def _or_arrived(judge: Judge, listeners: list[Listener]) -> Judge:
+    """Also what arrived at one of our own addresses; what arrived nobody knows where did not."""
+
+    def judge_both(call: Call, wall: float) -> bool:
+        arrived = call.listener
+        if arrived is not None and call.address is not None:
+            for listener in listeners:
+                if listener.takes(arrived):
+                    return True
+        return judge(call, wall)
+
+    return judge_both
 
 
 def parse_network(text: str) -> Network:

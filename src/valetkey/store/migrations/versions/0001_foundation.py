@@ -116,6 +116,8 @@ def upgrade() -> None:
         sa.Column("workspace_id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("blocks", sa.Text(), nullable=False),
+        sa.Column("interface", sa.Text(), nullable=True),
+        sa.Column("listener", sa.Text(), nullable=True),
         sa.Column("created", INSTANT, nullable=False),
         sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_networks_workspace_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_networks")),
@@ -184,6 +186,7 @@ def upgrade() -> None:
         sa.Column("given_back", WHOLE, server_default="0", nullable=False),
         sa.Column("bytes_in", WHOLE, nullable=False),
         sa.Column("bytes_out", WHOLE, nullable=False),
+        sa.Column("bytes_uncounted", WHOLE, server_default="0", nullable=False),
         sa.Column("cost", WHOLE, nullable=False),
         sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_rollups_workspace_id")),
         sa.UniqueConstraint(
@@ -306,6 +309,7 @@ def upgrade() -> None:
         sa.Column("sealed", sa.LargeBinary(), nullable=True),
         sa.Column("parent_id", sa.Text(), nullable=True),
         sa.Column("session_id", sa.Text(), nullable=True),
+        sa.Column("pinned", sa.Text(), nullable=True),
         sa.Column("exposed", INSTANT, nullable=True),
         sa.Column("asked_by", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["environment_id"], ["environments.id"], name=op.f("fk_keys_environment_id")),
@@ -328,6 +332,22 @@ def upgrade() -> None:
     )
     op.create_index("ix_keys_parent_id", "keys", ["parent_id"], unique=False)
     op.create_index("ix_keys_service_id_holder_id", "keys", ["service_id", "holder_id"], unique=False)
+    op.create_index(
+        "ix_keys_session_id",
+        "keys",
+        ["session_id"],
+        unique=False,
+        sqlite_where=sa.text("session_id IS NOT NULL"),
+        postgresql_where=sa.text("session_id IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_keys_sticky",
+        "keys",
+        ["workspace_id"],
+        unique=False,
+        sqlite_where=sa.text("pinned IS NOT NULL"),
+        postgresql_where=sa.text("pinned IS NOT NULL"),
+    )
     op.create_table(
         "secrets",
         sa.Column("id", sa.Text(), nullable=False),

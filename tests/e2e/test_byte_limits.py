@@ -1,0 +1,230 @@
+"""Limits of bytes, sent and received: counted before a call, metered as they pass, cut at the limit, at every level."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from threading import Barrier, Thread
+from typing import Any
+
+import pytest
+
+from e2e.flowing import Sink
+from running_server import RunningServer, ValetKey, eventually
+from standins.raw_upstream import RawUpstream, Reply, chunked, cut_short, head, with_length
+
+pytestmark = pytest.mark.real
+
+SPENT = "QUOTA_EXCEEDED"
+KILOBYTE = b"k" * 1000
+
+
+@pytest.fixture
+def own_server() -> Iterator[RunningServer]:
+    """One that may be stopped."""
+    with RunningServer(workers=2) as server:
+        yield server
+
+
+def checked(server: RunningServer, key: ValetKey, size: int = 0) -> str:
+    call = {"method": "POST", "path": "/a", "address": "127.0.0.1", "bytes": size}
+    return str(server.manage("POST", f"/keys/{key.id}/check", call)["code"])
+
+
+def received(server: RunningServer, path: str, key: ValetKey) -> tuple[int, bytes, bool]:
+    """Status, what came of the body, and whether it was whole."""
+    connection = server.connect()
+    try:
+        connection.request("GET", path, headers=key.bearer)
+        response = connection.getresponse()
+        body = b""
+        try:
+            while piece := response.read1():
+                body += piece
+        except (http.client.HTTPException, ConnectionError):
+            return response.status, body, False
+        return response.status, body, True
+    finally:
+        connection.close()
+
+
+def test_what_is_known_before_is_refused_before_anything_leaves(server: RunningServer) -> None:
+    with RawUpstream(with_length(b"ok")) as upstream:
+        service = server.open_service("secret-of-sizes", base_url=upstream.url)
+        key = server.issue(service, bytes=["1KB/day"])
+        assert (checked(server, key, 1000), checked(server, key, 1001)) == ("VALID", SPENT)
+        refused = server.call("POST", f"/{service}/a", key, body=b"x" * 1001)
+        assert (refused.status, refused.code) == (403, SPENT)
+        assert "1 KB a day, sent and received" in refused.json["detail"]
+        assert refused.header("x-should-retry") == "false"
+        assert upstream.heads == []
+        assert server.call("POST", f"/{service}/a", key, body=b"x" * 900).code == "VALID"
+        assert (checked(server, key, 98), checked(server, key, 99)) == ("VALID", SPENT), (
+            "900 and ok are spent"
+        )
+        (shown,) = [s for s in server.manage("GET", f"/keys/{key.id}")["sentences"] if "KB" in s]
+        assert shown == "At most 1 KB a day, sent and received."
+
+
+def test_an_answer_that_does_not_fit_is_not_begun(server: RunningServer) -> None:
+    with RawUpstream(
+        with_length(KILOBYTE), cut_short(KILOBYTE, 1_000_000), with_length(KILOBYTE)
+    ) as upstream:
+        service = server.open_service("secret-of-answers", base_url=upstream.url)
+        key = server.issue(service, bytes=["1500B/day"])
+        path = f"/{service}/a"
+        assert server.call("GET", path, key).code == "VALID"
+        for _ in range(2):
+            refused = server.call("GET", path, key)
+            assert (refused.status, refused.code) == (403, SPENT)
+            assert b"kkk" not in refused.body
+        events = server.closed_events(key, 3)
+        assert [(e["end"], e["code"]) for e in events[:1]] == [("cut_by_quota", SPENT)]
+
+
+def test_a_stream_is_cut_at_the_limit(server: RunningServer) -> None:
+    with RawUpstream(chunked(*[KILOBYTE] * 50, pause=0.002)) as upstream:
+        service = server.open_service("secret-of-streams", base_url=upstream.url)
+        key = server.issue(service, bytes=["10500B/hour", "1GB/month"])
+        status, body, whole = received(server, f"/{service}/a", key)
+        assert (status, whole) == (200, False)
+        assert len(body) <= 10_500
+        (event,) = server.closed_events(key, 1)
+        assert event["end"] == "cut_by_quota"
+        assert 8_000 < event["bytes_out"] <= 10_500
+        eventually(lambda: upstream.cut == 1)
+        fine = server.issue(service, bytes=["50KB/hour"])
+        assert received(server, f"/{service}/a", fine) == (200, KILOBYTE * 50, True), (
+            "exactly what is allowed"
+        )
+        assert server.call("GET", f"/{service}/a", fine).code == SPENT
+
+
+def test_an_upload_in_chunks_is_cut_at_the_limit(server: RunningServer) -> None:
+    with Sink() as sink:
+        service = server.open_service("secret-of-uploads", base_url=sink.url)
+        key = server.issue(service, bytes=["100KB/day"])
+        connection = server.connect()
+        pieces = (b"u" * 20_000 for _ in range(50))
+        try:
+            connection.request("POST", f"/{service}/a", body=pieces, headers=key.bearer, encode_chunked=True)
+            response = connection.getresponse()
+            assert (response.status, json.loads(response.read())["code"]) == (403, SPENT)
+        except ConnectionError:
+            pass  # it was still sending when it was told
+        finally:
+            connection.close()
+        (event,) = server.closed_events(key, 1)
+        assert (event["end"], event["code"]) == ("cut_by_quota", SPENT)
+        assert sink.hung_up.wait(5)
+        assert sink.received <= 100_000
+
+
+def test_workers_together_pass_no_more_than_the_limit(server: RunningServer) -> None:
+    with RawUpstream(chunked(*[b"s" * 700] * 60)) as upstream:
+        service = server.open_service("secret-of-workers", base_url=upstream.url)
+        key = server.issue(service, bytes=["100KB/day"])
+        got: list[int] = []
+        together = Barrier(8)
+
+        def go() -> None:
+            together.wait()
+            for _ in range(3):
+                status, body, _ = received(server, f"/{service}/a", key)
+                if status == 200:
+                    got.append(len(body))
+
+        threads = [Thread(target=go) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(got) <= 100_000
+        out = [e for e in server.closed_events(key, 24) if e["status"] == 200]
+        assert 100_000 - 60 * 700 < sum(event["bytes_out"] for event in out) <= 100_000
+        assert checked(server, key, 60 * 700) == SPENT
+
+
+def test_bytes_count_at_all_that_a_key_shares(server: RunningServer) -> None:
+    with RawUpstream(with_length(KILOBYTE)) as upstream:
+        service = server.open_service("secret-of-shared-bytes", base_url=upstream.url)
+        path = f"/{service}/a"
+        ours, theirs = server.issue(service, holder="byte-holder"), server.issue(service)
+        server.manage("PATCH", "/limits", {"holder": "byte-holder", "terms": {"bytes": ["2KB/day"]}})
+        assert [server.call("GET", path, ours).code for _ in range(3)] == ["VALID", "VALID", SPENT]
+        assert server.call("GET", path, theirs).code == "VALID"
+        parent = server.issue(service, bytes=["2KB/day"])
+        made = server.manage("POST", f"/keys/{parent.id}/derive", {"terms": {"bytes": ["1500B/day"]}})
+        child = ValetKey(made["id"], made["key"])
+        assert [server.call("GET", path, child).code for _ in range(2)] == ["VALID", SPENT]
+        assert [server.call("GET", path, parent).code for _ in range(2)] == ["VALID", SPENT]
+        server.change(parent, terms={"bytes": ["1GB/day"]})
+        assert server.call("GET", path, parent).code == "VALID"
+        server.change(parent, terms={"bytes": []})
+        assert server.manage("GET", f"/keys/{parent.id}")["policy"]["limits"].get("bytes") is None
+
+
+def test_an_own_service_says_what_its_calls_move(server: RunningServer) -> None:
+    server.manage("POST", "/services", {"name": "bytes-own", "own": True})
+    credential = server.manage("POST", "/services/bytes-own/credential", {})["credential"]
+    key = server.issue("bytes-own", bytes=["1KB/day"])
+
+    def ask(**more: Any) -> str:
+        body = json.dumps({"key": key.value, "method": "GET", "path": "/a", **more})
+        return str(server.call("POST", "/v1/verify", credential, body=body).json["code"])
+
+    assert [ask(bytes=size) for size in (600, 600, 400, 0)] == ["VALID", SPENT, "VALID", SPENT]
+    assert ask(bytes=-1) == "MALFORMED"
+    assert checked(server, key) == SPENT
+
+
+def test_a_call_that_never_left_gives_its_bytes_back(server: RunningServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    service = server.open_service("secret-of-nowhere", base_url=f"http://127.0.0.1:{port}")
+    key = server.issue(service, bytes=["1KB/day"])
+    for _ in range(5):
+        assert server.call("POST", f"/{service}/a", key, body=b"x" * 900).code == "UPSTREAM_FAILED"
+    assert checked(server, key, 1000) == "VALID"
+
+
+def test_a_body_that_breaks_off_counts_as_far_as_it_came(server: RunningServer) -> None:
+    with RawUpstream(Reply((head("200 OK", "Content-Length: 2") + b"ok",))) as upstream:
+        service = server.open_service("secret-of-breaking-off", base_url=upstream.url)
+        key = server.issue(service, bytes=["1KB/day"])
+        end = socket.create_connection(("127.0.0.1", server.gateway_port))
+        lines = [f"POST /{service}/a HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {key.value}"]
+        end.sendall("\r\n".join([*lines, "Content-Length: 1000", "", "x" * 100]).encode())
+        eventually(lambda: server.events(key))
+        assert checked(server, key) == SPENT, "all that it said it would send"
+        end.close()
+        (event,) = server.closed_events(key, 1)
+        assert event["bytes_in"] == 100
+        eventually(lambda: checked(server, key, 900) == "VALID")
+        assert checked(server, key, 901) == SPENT
+
+
+def test_bytes_are_counted_anew_from_the_record(own_server: RunningServer) -> None:
+    server = own_server
+    with RawUpstream(with_length(KILOBYTE)) as upstream:
+        service = server.open_service("secret-of-the-record", base_url=upstream.url)
+        path = f"/{service}/a"
+        key, later = server.issue(service, bytes=["10KB/day"]), server.issue(service)
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            port = closed.getsockname()[1]
+        nowhere = server.open_service("secret", base_url=f"http://127.0.0.1:{port}")
+        given_back = server.issue(nowhere, bytes=["1KB/day"])
+        server.call("POST", f"/{nowhere}/a", given_back, body=b"x" * 900)
+        for _ in range(3):
+            assert server.call("POST", path, key, body=b"x" * 500).code == "VALID"
+            assert server.call("GET", path, later).code == "VALID"
+        server.change(later, terms={"bytes": ["4KB/day"]})
+        assert (checked(server, later, 1000), checked(server, later, 1001)) == ("VALID", SPENT)
+        server.stop()
+        (server.home / "counters").unlink()
+        server.start()
+        assert (checked(server, key, 5500), checked(server, key, 5501)) == ("VALID", SPENT)
+        assert (checked(server, later, 1000), checked(server, later, 1001)) == ("VALID", SPENT)
+        assert checked(server, given_back, 1000) == "VALID"
