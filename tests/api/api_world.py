@@ -166,7 +166,7 @@ class FrameDesk(FakeDesk):
     async def find_key(self, value: bytes) -> Any:
         def find(connection: Connection) -> Any:
             index = self.frame.keyring.key(connection, INDEX)
-            return find_key(connection, self.workspace, index, value)
+            return find_key(connection, self.workspace, index, value, WALL)
 
         return await self.read(find)
 

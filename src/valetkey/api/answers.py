@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from valetkey.agreements.operations import PartnerView
+from valetkey.agreements.queries import PartnerView
 from valetkey.keys.credentials import CredentialView
 from valetkey.limits.operations import LimitsView
 from valetkey.networks.operations import Network

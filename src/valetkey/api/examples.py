@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from valetkey.agreements.agreement import AgreedService, Agreement, sentences, understand
-from valetkey.agreements.operations import PartnerView
+from valetkey.agreements.agreement import AgreedService, Agreement, AgreementState, sentences, understand
+from valetkey.agreements.queries import PartnerView
 from valetkey.api import answers
 from valetkey.decision.limits import Limits, parse_budget, parse_rate
 from valetkey.decision.policy import Policy
@@ -109,6 +109,7 @@ _PARTNER = PartnerView(
     None,
     _TIME,
     None,
+    AgreementState.ACTIVE,
     sentences(_AGREEMENT, understand(_AGREEMENT, _TIME)),
 )
 _SHARED = Limits(budgets=(parse_budget("20.00/month"),))

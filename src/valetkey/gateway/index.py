@@ -22,11 +22,12 @@ from valetkey.decision.policy import (
     compile_policy,
 )
 from valetkey.decision.reservation import Level
-from valetkey.decision.restrictions import CompileContext, Networks
+from valetkey.decision.restrictions import CompileContext
 from valetkey.gateway.facts import (
     AgreementFact,
     ClockFact,
     CredentialFact,
+    DroppedFact,
     Fact,
     KeyFact,
     LimitsFact,
@@ -37,7 +38,7 @@ from valetkey.gateway.facts import (
     SecretVersion,
     ServiceFact,
 )
-from valetkey.services.catalogue import compile_context
+from valetkey.gateway.policies import Policies
 from valetkey.services.service import Service
 
 
@@ -85,9 +86,7 @@ class KeyIndex:
         self._keys: dict[bytes, KeyEntry] = {}
         self._by_id: dict[str, KeyEntry] = {}
         self._children: dict[str, set[str]] = {}
-        self._policies: dict[str, str] = {}
-        self._compiled_policies: dict[tuple[str, str], CompiledPolicy] = {}
-        self._parsed: dict[str, Policy] = {}
+        self._policies = Policies()
         self.parties: dict[str, PartyFact] = {}
         self._networks: dict[str, tuple[str, ...]] = {}
         self._secrets: dict[tuple[str, str, str], SecretFact] = {}
@@ -111,6 +110,7 @@ class KeyIndex:
             PolicyFact: self._apply_policy,
             PartyFact: self._apply_party,
             KeyFact: self._apply_key,
+            DroppedFact: self._apply_dropped,
             CredentialFact: self._apply_credential,
         }
 
@@ -212,11 +212,31 @@ class KeyIndex:
         )
         self._keys[fact.fingerprint] = entry
         self._by_id[fact.id] = entry
+        self._policies.take(entry.policy_id)
+        if old is not None:
+            self._policies.let_go(old.policy_id)
         if fact.parent_id is not None:
             self._children.setdefault(fact.parent_id, set()).add(fact.id)
         if old is None:
             return ()
         return self._forget(self.descendants(fact.id))
+
+    def _apply_dropped(self, fact: DroppedFact) -> Iterable[str]:
+        entry = self._by_id.pop(fact.id, None)
+        if entry is None:
+            return ()
+        self._keys.pop(entry.fingerprint, None)
+        self._incomplete.discard(fact.id)
+        self._children.pop(fact.id, None)
+        siblings = self._children.get(entry.parent_id or "")
+        if siblings is not None:
+            siblings.discard(fact.id)
+            if not siblings:
+                del self._children[entry.parent_id or ""]
+        self._policies.let_go(entry.policy_id)
+        if self._policies.forget_unused(entry.policy_id):
+            self._shared.pop(entry.policy_id, None)
+        return (fact.id,)
 
     def _apply_service(self, fact: ServiceFact) -> Iterable[str]:
         old_name = self._service_names.pop(fact.id, None)
@@ -227,8 +247,7 @@ class KeyIndex:
         if fact.service is not None:
             self.services[fact.service.name] = ServiceEntry(fact.id, fact.service, fact.locked)
             self._service_names[fact.id] = fact.service.name
-        for name in [pair for pair in self._compiled_policies if pair[1] == fact.id]:
-            del self._compiled_policies[name]
+        self._policies.forget_service(fact.id)
         return self._forget(e.id for e in self._by_id.values() if e.service_id == fact.id)
 
     def _apply_secret(self, fact: SecretFact) -> Iterable[str]:
@@ -240,17 +259,10 @@ class KeyIndex:
 
     def _apply_network(self, fact: NetworkFact) -> Iterable[str]:
         self._networks[fact.name] = fact.blocks
-        # A policy that was never read has made no compiled key.
-        naming = {name for name, policy in self._parsed.items() if _names_network(policy, fact.name)}
-        return self._forget_policies(naming)
+        return self._forget_policies(self._policies.naming(fact.name))
 
     def _apply_policy(self, fact: PolicyFact) -> Iterable[str]:
-        known = self._policies.get(fact.id)
-        self._policies[fact.id] = fact.document
-        if known is None or known == fact.document:
-            return ()
-        self._parsed.pop(fact.id, None)
-        return self._forget_policies({fact.id})
+        return self._forget_policies({fact.id}) if self._policies.tell(fact.id, fact.document) else ()
 
     def _apply_party(self, fact: PartyFact) -> Iterable[str]:
         known = fact.id in self.parties
@@ -277,7 +289,12 @@ class KeyIndex:
         return ()  # a limit decides who comes in, and cuts nobody who is in
 
     def _apply_agreement(self, fact: AgreementFact) -> Iterable[str]:
+        old = self._agreements.get(fact.party_id)
         self._agreements[fact.party_id] = fact
+        for policy_id in fact.policies.values():
+            self._policies.take(policy_id)
+        for policy_id in () if old is None else old.policies.values():
+            self._policies.let_go(policy_id)
         return self._forget_with_descendants(
             e.id for e in self._by_id.values() if e.holder_id == fact.party_id
         )
@@ -292,8 +309,7 @@ class KeyIndex:
     def _forget_policies(self, policy_ids: set[str]) -> list[str]:
         if not policy_ids:
             return []
-        for pair in [pair for pair in self._compiled_policies if pair[0] in policy_ids]:
-            del self._compiled_policies[pair]
+        self._policies.forget_compiled(policy_ids)
         bound = {a.party_id for a in self._agreements.values() if policy_ids & set(a.policies.values())}
         return self._forget_with_descendants(
             e.id for e in self._by_id.values() if e.policy_id in policy_ids or e.holder_id in bound
@@ -313,15 +329,7 @@ class KeyIndex:
     # -- compiling
 
     def _policy(self, policy_id: str, service: ServiceEntry) -> CompiledPolicy:
-        made = self._compiled_policies.get((policy_id, service.id))
-        if made is None:
-            policy = self._parsed.get(policy_id)
-            if policy is None:
-                policy = msgspec.json.decode(self._policies[policy_id], type=Policy)
-                self._parsed[policy_id] = policy
-            context = compile_context(service.service, self._networks)
-            made = self._compiled_policies[policy_id, service.id] = compile_policy(policy, context)
-        return made
+        return self._policies.compiled(policy_id, service.id, service.service, self._networks)
 
     def _compile(self, entry: KeyEntry) -> CompiledKey:
         name = self._service_names.get(entry.service_id)
@@ -395,8 +403,3 @@ def _holders(lineage: list[KeyEntry]) -> Iterable[str]:
 
 
 _EMPTY = compile_policy(Policy(), CompileContext())
-
-
-def _names_network(policy: Policy, name: str) -> bool:
-    networks = policy.find(Networks)
-    return isinstance(networks, Networks) and name in networks.allow

@@ -11,6 +11,7 @@ from valetkey.access.operation import Unit, operation
 from valetkey.decision.restrictions import InvalidRestriction, Networks
 from valetkey.errors import Invalid
 from valetkey.journal.actions import AuditAction
+from valetkey.labels import refuse_keys
 from valetkey.store import tables
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,59}")
@@ -34,6 +35,7 @@ class Network(msgspec.Struct, frozen=True):
 @operation(AuditAction.NETWORK_ADD)
 def add_network(unit: Unit, request: AddNetwork) -> Network:
     """Make the network or replace its blocks; keys that name it follow at the next call."""
+    refuse_keys("name", request.name)
     if not _NAME.fullmatch(request.name):
         raise Invalid(
             f"{request.name!r} cannot be a network's name.",

@@ -48,7 +48,9 @@ from valetkey.wire.certificate import WatchedPair
 
 PROTOCOLS = ("http/1.1",)
 LATCH_SECONDS = 1.0
-"""How often it is looked which keys have expired since."""
+"""How often it is looked which keys and agreements have ended since."""
+DROP_SECONDS = 60.0
+"""How often it is looked which derived keys have long been dead."""
 FORGET_SECONDS = 21_600
 """How often personal fields past their time are erased."""
 
@@ -249,11 +251,15 @@ class ControlProcess:
             self._note(message)
 
     async def _latch(self, desk: Desk) -> None:
+        dropped_at = -DROP_SECONDS
         while True:
             await asyncio.sleep(LATCH_SECONDS)
             log.current().settle()
             try:
-                await desk.latch_expired()
+                await desk.latch_ended()
+                if time.monotonic() - dropped_at > DROP_SECONDS:
+                    dropped_at = time.monotonic()
+                    await desk.drop_dead()
             except StoreError as error:
                 note_failure(error)
 

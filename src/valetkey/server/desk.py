@@ -30,10 +30,11 @@ from valetkey.journal.follow import Follower
 from valetkey.journal.read import events
 from valetkey.journal.segment import product_version
 from valetkey.keys.checking import CheckedKey, CheckKey
-from valetkey.keys.operations import latch_expired
+from valetkey.keys.dropping import drop_dead
 from valetkey.keys.queries import KeyView, find_key
 from valetkey.parties.tokens import actor_of_token
 from valetkey.server.checking import check_key
+from valetkey.server.ending import clean_counters, latch
 from valetkey.server.examining import examine_serving
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
@@ -129,20 +130,34 @@ class Desk:
         await self._recorder.catch_up()
         return outcome
 
-    async def latch_expired(self) -> int:
-        """Make the end of keys that have expired final, here and in every worker."""
-        loop = asyncio.get_running_loop()
+    async def latch_ended(self) -> int:
+        """Make the end of keys and agreements that have reached it final, here and in every worker."""
+        wall = self._frame.wall()
+        return await self._spread(lambda connection: latch(connection, self.workspace, wall))
 
-        def latch() -> list[Any]:
+    async def drop_dead(self) -> int:
+        """Let workers forget derived keys that have long been dead, and give their counters to others."""
+        wall = self._frame.wall()
+        await asyncio.get_running_loop().run_in_executor(
+            self._writer, clean_counters, self._frame.store, self._counters, wall
+        )
+        return await self._spread(
+            lambda connection: [("key", one) for one in drop_dead(connection, self.workspace, wall)]
+        )
+
+    async def _spread(self, change: Callable[[Connection], list[tuple[str, str]]]) -> int:
+        """Change rows of one's own accord, and tell every worker; how many rows changed."""
+
+        def run() -> tuple[int, list[Any]]:
             with self._frame.store.write() as connection:
-                ended = latch_expired(connection, self.workspace, self._frame.wall())
-                return self._loader.changed(connection, [("key", identifier) for identifier in ended])
+                changed = change(connection)
+                return len(changed), self._loader.changed(connection, changed) if changed else []
 
         async with self._workers.joining:
-            facts = await loop.run_in_executor(self._writer, latch)
+            number, facts = await asyncio.get_running_loop().run_in_executor(self._writer, run)
             sent = self._workers.send(facts) if facts else []
         await self._workers.settle(sent)
-        return len(facts)
+        return number
 
     def _perform(
         self, operation: Operation[Any, Any], request: Any, actor: Actor, replay_token: str | None
@@ -243,7 +258,9 @@ class Desk:
 
     async def find_key(self, value: bytes) -> KeyView:
         """The key with this value, dead ones too. Raises `NotFound` and `Invalid`."""
-        return await self.read(lambda c: find_key(c, self.workspace, self._index_key, value))
+        return await self.read(
+            lambda c: find_key(c, self.workspace, self._index_key, value, self._frame.wall())
+        )
 
     async def events(
         self,

@@ -42,6 +42,8 @@ class ServiceView(msgspec.Struct, frozen=True):
     """Whether ``http://`` is accepted beyond loopback."""
     ca_file: str | None = None
     """File with the only authorities accepted; null: those of the system."""
+    notes: tuple[str, ...] = ()
+    """What will surprise, when it is added or removed."""
 
 
 def find_service(connection: Connection, workspace: str, name: str) -> StoredService | None:
