@@ -19,6 +19,7 @@ from valetkey.access.clock import AcceptClock, ClockView, accept_clock
 from valetkey.access.operation import Frame, Operation
 from valetkey.api.app import build_api
 from valetkey.keys.queries import find_key
+from valetkey.parties.erasure import ask_erasure
 from valetkey.parties.tokens import actor_of_token
 from valetkey.store import tables
 from valetkey.store.engine import Store, sqlite_url
@@ -86,6 +87,13 @@ class FakeDesk:
 
     async def verify_journal(self, actor: Actor, witness: str | None = None) -> Any:
         return {"integrity": "ok", "completeness": "ok", "records": 0, "problems": []}
+
+    async def prove_record(self, which: str, *, personal: bool) -> Any:
+        return {"format": "valetkey-proof-1", "public_key": "", "records": []}
+
+    async def erase_personal(self, actor: Actor, request: Any) -> Any:
+        await self.perform(ask_erasure, request, actor)
+        return {"id": "era_a", "party": "ana", "before": None, "erased": 0}
 
     async def examine(self) -> Any:
         return {

@@ -23,7 +23,7 @@ VERBS = {
     "help": "",
     "service": "add list show change lock unlock remove credential credentials", "secret": "set list versions retire",
     "network": "add list", "party": "add list", "key": "issue derive list find show check change suspend resume revoke",
-    "audit": "list verify", "token": "issue list revoke", "limit": "change list", "clock": "accept",
+    "audit": "list verify proof erase", "token": "issue list revoke", "limit": "change list", "clock": "accept",
     "partner": "add list show change end",
 }  # fmt: skip
 FLAGS = {
@@ -44,6 +44,8 @@ FLAGS = {
     "key check": "--method --path --address --origin --at --json",
     "events": "--key --service --code --since --limit --cursor --follow --json",
     "audit verify": "--json",
+    "audit proof": "--check --key --json",
+    "audit erase": "--party --older-than --json",
     "doctor": "--json",
 }
 HEAVY = (

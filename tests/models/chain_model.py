@@ -14,7 +14,7 @@ def links(name: str, payloads: list[bytes]) -> list[str]:
     link = hashlib.sha256(b"valetkey-journal-1" + name.encode()).digest()
     answer = []
     for payload in payloads:
-        link = hashlib.sha256(link + payload).digest()
+        link = hashlib.sha256(link + hashlib.sha256(payload).digest()).digest()
         answer.append(link.hex())
     return answer
 
@@ -32,7 +32,7 @@ def read_segment(name: str, content: bytes) -> tuple[list[dict[str, object]], by
     while content:
         line, newline, rest = content.partition(b"\n")
         payload, space, digits = line[:-65], line[-65:-64], line[-64:]
-        link = hashlib.sha256(link + payload).digest()
+        link = hashlib.sha256(link + hashlib.sha256(payload).digest()).digest()
         if newline != b"\n" or space != b" " or digits != link.hex().encode():
             return records, content, False
         record = json.loads(payload)

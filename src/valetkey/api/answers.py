@@ -222,6 +222,18 @@ class JournalVerdict(msgspec.Struct, frozen=True):
     """The key that signs this journal, in hex: what others check proofs with."""
 
 
+class FieldsErased(msgspec.Struct, frozen=True):
+    """Personal fields are gone from every file when this is answered."""
+
+    id: str
+    party: str | None
+    """Of whose calls."""
+    before: float | None
+    """Of calls before this instant."""
+    erased: int
+    """Records that had some."""
+
+
 class WorkerStatus(msgspec.Struct, frozen=True):
     """One gateway worker."""
 

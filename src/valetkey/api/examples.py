@@ -14,6 +14,7 @@ from valetkey.decision.policy import Policy
 from valetkey.decision.restrictions import Endpoints
 from valetkey.doctor.findings import Kind, found, report
 from valetkey.journal.event import Event, Page
+from valetkey.journal.proof import FORMAT, Proof, RecordProof
 from valetkey.keys.checking import CheckedKey
 from valetkey.keys.credentials import Credential, CredentialView
 from valetkey.keys.making import IssuedKey
@@ -117,6 +118,21 @@ _LIMITS = LimitsView(Shared.HOLDER, "ana", _SHARED, _SHARED.sentences())
 _NETWORK = Network("net_aaaaaaaaaaaaaaaa", "office", ("203.0.113.0/24",))
 _PARTY = Party("pty_aaaaaaaaaaaaaaaa", "ci-runner", PartyKind.APPLICATION)
 
+_PROOF = Proof(
+    FORMAT,
+    "ab" * 32,
+    (
+        RecordProof(
+            "01790000000000000000-control-1",
+            '{"seq":3,"kind":"audit",…}',
+            "12" * 32,
+            ("34" * 32,),
+            "valetkey-checkpoint-1\nnumber 1\n…",
+            "56" * 64,
+        ),
+    ),
+)
+
 _OBJECTS: tuple[Any, ...] = (
     _SERVICE,
     answers.ServicePage([_SERVICE]),
@@ -152,6 +168,8 @@ _OBJECTS: tuple[Any, ...] = (
         None,
     ),
     answers.JournalVerdict("ok", "ok", 4, 1, 1, 0, []),
+    _PROOF,
+    answers.FieldsErased("era_aaaaaaaaaaaaaaaa", "ana", None, 12),
     _TOKEN,
     answers.TokenPage([_TOKEN]),
     IssuedToken("tok_aaaaaaaaaaaaaaaa", "ci-runner", _SHOWN),

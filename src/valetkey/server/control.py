@@ -53,6 +53,8 @@ DROP_SECONDS = 60.0
 """How often it is looked which derived keys have long been dead."""
 FORGET_SECONDS = 21_600
 """How often personal fields past their time are erased."""
+GO_ON_SECONDS = 60.0
+"""How often it is looked for erasures that were asked for and could not be carried out."""
 
 
 class ControlProcess:
@@ -152,7 +154,7 @@ class ControlProcess:
             self._recorder.run(),
             self._hear(reader),
             self._latch(desk),
-            self._forget(),
+            self._forget(desk),
             every(LOOK_SECONDS, self._look_at_certificate),
         ):
             self._tasks.start(work)
@@ -263,13 +265,17 @@ class ControlProcess:
             except StoreError as error:
                 note_failure(error)
 
-    async def _forget(self) -> None:
+    async def _forget(self, desk: Desk) -> None:
+        looked_at = -float(FORGET_SECONDS)
         while True:
             try:
-                await self._recorder.forget(time.time() - self._settings.personal_days * 86_400)
-            except (StoreError, OSError) as error:
+                await desk.eraser.go_on()
+                if time.monotonic() - looked_at > FORGET_SECONDS:
+                    looked_at = time.monotonic()
+                    await desk.erase_older(self._settings.personal_days)
+            except (ValetkeyError, StoreError, OSError) as error:
                 note_failure(error)
-            await asyncio.sleep(FORGET_SECONDS)
+            await asyncio.sleep(GO_ON_SECONDS)
 
     async def _hear(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import Connection, insert, select
 
-from valetkey.access.actor import Actor, ActorKind
+from valetkey.access.actor import SYSTEM, Actor, ActorKind
 from valetkey.access.clock import AcceptClock, accept_clock
 from valetkey.access.operation import Frame, Operation, Unit
 from valetkey.decision.call import Now
@@ -32,9 +32,11 @@ from valetkey.journal.segment import product_version
 from valetkey.keys.checking import CheckedKey, CheckKey
 from valetkey.keys.dropping import drop_dead
 from valetkey.keys.queries import KeyView, find_key
+from valetkey.parties.erasure import EraseFields, ask_erasure
 from valetkey.parties.tokens import actor_of_token
 from valetkey.server.checking import check_key
 from valetkey.server.ending import clean_counters, latch
+from valetkey.server.erasing import Erased, Eraser, holds_older
 from valetkey.server.examining import examine_serving
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
@@ -87,6 +89,7 @@ class Desk:
         self._recorder = recorder
         self._counters = counters
         self._writer = writer
+        self.eraser = Eraser(frame.store, frame.workspace, recorder, writer, frame.wall)
         self._owner = Actor(ActorKind.LOCAL_OWNER, home.owner_name())
         with frame.store.read() as connection:
             self._index_key = frame.keyring.key(connection, INDEX)
@@ -129,6 +132,18 @@ class Desk:
         await asyncio.to_thread(self._counters.accept_clock, outcome.answer.now)
         await self._recorder.catch_up()
         return outcome
+
+    async def erase_personal(self, actor: Actor, request: EraseFields, *, thoroughly: bool = True) -> Erased:
+        """Erase personal fields; gone from every file when this returns. Raises `ValetkeyError`."""
+        asked = await self.perform(ask_erasure, request, actor)
+        # Whoever hangs up meanwhile does not stop it.
+        return await asyncio.shield(self.eraser.carry_out(asked.answer, thoroughly=thoroughly))
+
+    async def erase_older(self, days: int) -> None:
+        """Erase personal fields that are past their time, if there are any."""
+        before = self._frame.wall() - days * 86_400
+        if await asyncio.to_thread(holds_older, self.home.journal, self._frame.store, before):
+            await self.erase_personal(SYSTEM, EraseFields(older_than=f"{days}d"), thoroughly=False)
 
     async def latch_ended(self) -> int:
         """Make the end of keys and agreements that have reached it final, here and in every worker."""
@@ -314,6 +329,10 @@ class Desk:
                 "Run it there, as the owner of the data folder.",
             )
         return await self._recorder.verify(None if witness is None else Path(witness))
+
+    async def prove_record(self, which: str, *, personal: bool) -> dict[str, Any]:
+        """The proof of one call or record, that can be checked without this server. Raises `NotFound`."""
+        return await self._recorder.prove_record(which, personal=personal)
 
     async def examine(self) -> dict[str, Any]:
         """What is weak about this installation."""

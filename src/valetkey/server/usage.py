@@ -122,11 +122,6 @@ def _add_sightings(connection: Connection, workspace: str, kind: str, sets: dict
             connection.execute(delete(table).where(*chosen, table.c.value.in_(values[MOST_SEEN:])))
 
 
-def forget(connection: Connection, before: float) -> None:
-    """Erase where keys were used from, where that was last seen before an instant: as the journal's own fields."""
-    connection.execute(delete(tables.sightings).where(tables.sightings.c.last < before))
-
-
 def read_usage(
     connection: Connection, workspace: str, key: str | None, hours: int, wall: float
 ) -> dict[str, Any]:
