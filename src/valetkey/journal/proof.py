@@ -26,7 +26,7 @@ class BadProof(ValueError):
     """The text is no proof, or the proof of nothing. Says why."""
 
 
-class PersonalProof(msgspec.Struct, frozen=True, omit_defaults=True):
+class PersonalProof(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """The personal fields that a record commits to."""
 
     salt: str
@@ -34,7 +34,7 @@ class PersonalProof(msgspec.Struct, frozen=True, omit_defaults=True):
     """JSON, byte for byte as it was hashed."""
 
 
-class RecordProof(msgspec.Struct, frozen=True, omit_defaults=True):
+class RecordProof(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One record, and the way from it to a signature."""
 
     segment: str
@@ -50,7 +50,7 @@ class RecordProof(msgspec.Struct, frozen=True, omit_defaults=True):
     personal: PersonalProof | None = None
 
 
-class Proof(msgspec.Struct, frozen=True, omit_defaults=True):
+class Proof(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """The proof of a call's records, or of one record."""
 
     format: str

@@ -165,5 +165,6 @@ def erase(party: str | None, older_than: str | None, as_json: bool) -> None:
     if as_json:
         say_json(answer)
         return
-    say(f"Erased: {counted(answer['erased'], 'call', 'calls')} had some.")
+    number = answer["erased"]
+    say(f"Erased at {counted(number, 'call', 'calls')}." if number else "There was nothing to erase.")
     hint("The record is still whole: valetkey audit verify")
