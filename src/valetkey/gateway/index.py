@@ -14,7 +14,6 @@ import msgspec
 from valetkey.decision.policy import (
     MAX_DEPTH,
     CompiledKey,
-    CompiledPolicy,
     Policy,
     Standing,
     State,
@@ -227,12 +226,10 @@ class KeyIndex:
             return ()
         self._keys.pop(entry.fingerprint, None)
         self._incomplete.discard(fact.id)
-        self._children.pop(fact.id, None)
-        siblings = self._children.get(entry.parent_id or "")
-        if siblings is not None:
-            siblings.discard(fact.id)
-            if not siblings:
-                del self._children[entry.parent_id or ""]
+        siblings = self._children.get(entry.parent_id or "", set())
+        siblings.discard(fact.id)
+        if not siblings:
+            self._children.pop(entry.parent_id or "", None)
         self._policies.let_go(entry.policy_id)
         if self._policies.forget_unused(entry.policy_id):
             self._shared.pop(entry.policy_id, None)
@@ -328,9 +325,6 @@ class KeyIndex:
 
     # -- compiling
 
-    def _policy(self, policy_id: str, service: ServiceEntry) -> CompiledPolicy:
-        return self._policies.compiled(policy_id, service.id, service.service, self._networks)
-
     def _compile(self, entry: KeyEntry) -> CompiledKey:
         name = self._service_names.get(entry.service_id)
         service = self.services.get(name) if name is not None else None
@@ -359,8 +353,10 @@ class KeyIndex:
         if any(service.id not in agreement.policies for agreement in agreed):
             return self._dead(entry, name, standings)
         try:
-            policies = [self._policy(link.policy_id, service) for link in lineage]
-            bound = [self._policy(agreement.policies[service.id], service) for agreement in agreed]
+            ids = [link.policy_id for link in lineage] + [a.policies[service.id] for a in agreed]
+            policies = [
+                self._policies.compiled(one, service.id, service.service, self._networks) for one in ids
+            ]
             levels = [
                 Level.compile("key" if place == 0 else "ancestor", link.block, policies[place].policy.limits)
                 for place, link in enumerate(lineage)
@@ -371,7 +367,7 @@ class KeyIndex:
                 service=name,
                 service_locked=service.locked,
                 standings=standings,
-                policies=[*policies, *bound],
+                policies=policies,
                 levels=[level for level in levels if level.limited],
             )
         except (LookupError, ValueError):

@@ -6,7 +6,6 @@ An answer is given when what it says is true everywhere: every worker has acknow
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -15,14 +14,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection
 
 from valetkey.access.actor import SYSTEM, Actor, ActorKind
 from valetkey.access.clock import AcceptClock, accept_clock
 from valetkey.access.operation import Frame, Operation, Unit
 from valetkey.decision.call import Now
 from valetkey.doctor.findings import Report
-from valetkey.errors import Conflict, Invalid, NotPermitted, ValetkeyError
+from valetkey.errors import Invalid, NotPermitted, ValetkeyError
 from valetkey.gateway.counters import SharedCounters
 from valetkey.journal.errors import BadCursor
 from valetkey.journal.event import EventFilter
@@ -43,17 +42,15 @@ from valetkey.server.home import Home
 from valetkey.server.lifting import lift_counters
 from valetkey.server.readiness import lacking, words
 from valetkey.server.record import Recorder
+from valetkey.server.replays import Replays
 from valetkey.server.usage import read_audit, read_usage
 from valetkey.server.workers import Settled, Workers
 from valetkey.settings import Settings
-from valetkey.store import tables
 from valetkey.vault.keyring import INDEX
 
 Answer = TypeVar("Answer")
 FOLLOW_SECONDS = 0.2
 """How often a follower looks for new events; `events` shows a call within a second."""
-REPLAY_SECONDS = 86_400
-"""How long an idempotency key is remembered."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -93,6 +90,7 @@ class Desk:
         self._owner = Actor(ActorKind.LOCAL_OWNER, home.owner_name())
         with frame.store.read() as connection:
             self._index_key = frame.keyring.key(connection, INDEX)
+        self._replays = Replays(self.workspace, self._index_key)
 
     # -- writing
 
@@ -178,78 +176,21 @@ class Desk:
         self, operation: Operation[Any, Any], request: Any, actor: Actor, replay_token: str | None
     ) -> tuple[Any, list[Any], tuple[tuple[str, str], ...]] | Outcome:
         if replay_token is not None:
-            replayed = self._replayed(operation, request, actor, replay_token)
-            if replayed is not None:
-                return replayed
+            with self._frame.store.read() as connection:
+                answer = self._replays.find(connection, operation, request, actor, replay_token)
+            if answer is not None:
+                return Outcome(answer, 0, 0, 0)
         facts: list[Any] = []
 
         def in_the_end(unit: Unit, answer: Any) -> None:
             # In the action's own transaction: what is committed can also be told to the workers.
             facts.extend(self._loader.changed(unit.connection, unit.changed))
             if replay_token is not None:
-                self._remember(unit.connection, operation, request, actor, replay_token, answer)
+                self._replays.remember(unit.connection, operation, request, actor, replay_token, answer)
 
         environment = getattr(request, "environment", "production")
         performed = self._frame.perform(operation, request, actor, environment, in_the_end=in_the_end)
         return performed.answer, facts, performed.changed if performed.counted_anew else ()
-
-    def _replayed(
-        self, operation: Operation[Any, Any], request: Any, actor: Actor, token: str
-    ) -> Outcome | None:
-        table = tables.replays
-        with self._frame.store.read() as connection:
-            row = connection.execute(
-                select(table.c.request, table.c.answer).where(
-                    table.c.workspace_id == self.workspace,
-                    table.c.actor == actor.label,
-                    table.c.token == token,
-                    table.c.created > time.time() - REPLAY_SECONDS,
-                )
-            ).first()
-        if row is None:
-            return None
-        if bytes(row.request) != self._digest(operation, request):
-            raise Conflict(
-                "That idempotency key was used for another request.",
-                "Use a new one for a new request.",
-                field="Idempotency-Key",
-            )
-        return Outcome({**msgspec.json.decode(row.answer), "replayed": True}, 0, 0, 0)
-
-    def _remember(
-        self,
-        connection: Connection,
-        operation: Operation[Any, Any],
-        request: Any,
-        actor: Actor,
-        token: str,
-        answer: Any,
-    ) -> None:
-        """In the action's own transaction: a crash leaves both or neither."""
-        kept = msgspec.to_builtins(answer)
-        if isinstance(kept, dict):
-            # Plain keys are never kept for replay.
-            kept = {
-                name: None if name in ("key", "credential", "token") else value
-                for name, value in kept.items()
-            }
-        table = tables.replays
-        connection.execute(table.delete().where(table.c.created <= time.time() - REPLAY_SECONDS))
-        connection.execute(
-            insert(table).values(
-                workspace_id=self.workspace,
-                actor=actor.label,
-                token=token,
-                request=self._digest(operation, request),
-                answer=msgspec.json.encode(kept).decode(),
-                created=time.time(),
-            )
-        )
-
-    def _digest(self, operation: Operation[Any, Any], request: Any) -> bytes:
-        # Keyed by being hashed with the index key: a request may carry a secret's value.
-        body = operation.action.encode() + b"\0" + msgspec.json.encode(request, order="deterministic")
-        return hashlib.blake2b(body, key=self._index_key, digest_size=32).digest()
 
     # -- reading
 
