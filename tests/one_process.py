@@ -118,7 +118,7 @@ class OneProcess:
         index = KeyIndex()
         index.index_key = self.index_key
         with self.opened.store.read() as connection:
-            index.apply(self.loader.all(connection))
+            index.apply(list(self.loader.all(connection)))
         return index
 
     def run(self, work: Any) -> Any:

@@ -21,6 +21,11 @@ def parse_span(text: str) -> float:
     return float(int(match[1]) * _SECONDS[match[2]])
 
 
+def is_span(text: str) -> bool:
+    """Whether a text has the form of a span."""
+    return _SPAN.fullmatch(text.strip()) is not None
+
+
 def read_time(text: str) -> datetime:
     """An RFC 3339 time, or the begin of a day; UTC where no zone is said. Raises ValueError."""
     moment = datetime.fromisoformat(text)
@@ -50,3 +55,8 @@ def parse_instant(text: str, wall: float) -> float:
     if instant > wall + MAX_YEARS_AHEAD * 31_536_000:
         raise Invalid(f"{text!r} is more than a century ahead.", "Name an earlier time.", field="expires")
     return instant
+
+
+def as_day(instant: float) -> str:
+    """The day that an instant falls on, UTC."""
+    return f"{datetime.fromtimestamp(instant, UTC):%Y-%m-%d}"

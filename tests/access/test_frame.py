@@ -14,6 +14,7 @@ from valetkey.access.actor import Actor, ActorKind
 from valetkey.access.operation import OPERATIONS, Frame
 from valetkey.errors import Conflict, NotPermitted
 from valetkey.journal.actions import AuditAction
+from valetkey.parties.erasure import EraseFields, ask_erasure
 from valetkey.parties.operations import AddParty, add_party
 from valetkey.parties.tokens import IssueToken, issue_token
 from valetkey.store import tables
@@ -60,6 +61,17 @@ def test_who_may_not_is_refused_before_anything_is_touched_and_that_is_entered(f
     with pytest.raises(NotPermitted):
         frame.perform(issue_token, IssueToken(party="bot"), PROGRAM)
     assert rows(frame) == (0, [("token:issue", PROGRAM.label, "refused")])
+
+
+def test_a_leaked_token_wipes_away_no_traces(frame: Frame) -> None:
+    frame.perform(add_party, AddParty("ana"), OWNER)
+    with pytest.raises(NotPermitted):
+        frame.perform(ask_erasure, EraseFields(party="ana"), PROGRAM)
+    frame.perform(ask_erasure, EraseFields(party="ana"), OWNER)
+    assert rows(frame)[1][1:] == [
+        ("audit:erase", PROGRAM.label, "refused"),
+        ("audit:erase", OWNER.label, "done"),
+    ]
 
 
 @pytest.mark.parametrize("action", sorted(OPERATIONS))

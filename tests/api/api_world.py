@@ -19,6 +19,7 @@ from valetkey.access.clock import AcceptClock, ClockView, accept_clock
 from valetkey.access.operation import Frame, Operation
 from valetkey.api.app import build_api
 from valetkey.keys.queries import find_key
+from valetkey.parties.erasure import ask_erasure
 from valetkey.parties.tokens import actor_of_token
 from valetkey.server.rewrapping import NewRootKey
 from valetkey.store import tables
@@ -92,6 +93,13 @@ class FakeDesk:
 
     async def verify_journal(self, actor: Actor, witness: str | None = None) -> Any:
         return {"integrity": "ok", "completeness": "ok", "records": 0, "problems": []}
+
+    async def prove_record(self, which: str, *, personal: bool) -> Any:
+        return {"format": "valetkey-proof-1", "public_key": "", "records": []}
+
+    async def erase_personal(self, actor: Actor, request: Any) -> Any:
+        await self.perform(ask_erasure, request, actor)
+        return {"id": "era_a", "party": "ana", "before": None, "erased": 0}
 
     async def examine(self) -> Any:
         return {
@@ -172,7 +180,7 @@ class FrameDesk(FakeDesk):
     async def find_key(self, value: bytes) -> Any:
         def find(connection: Connection) -> Any:
             index = self.frame.keyring.key(connection, INDEX)
-            return find_key(connection, self.workspace, index, value)
+            return find_key(connection, self.workspace, index, value, WALL)
 
         return await self.read(find)
 

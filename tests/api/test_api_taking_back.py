@@ -10,7 +10,8 @@ from test_api_security import is_problem
 
 from valetkey.gateway.facts import CredentialFact
 from valetkey.keys.credentials import CredentialName, make_credential, revoke_credential
-from valetkey.keys.queries import KeyState, list_keys
+from valetkey.keys.life import KeyState
+from valetkey.keys.queries import list_keys
 from valetkey.server.facts import FactLoader
 from valetkey.services.operations import AddService, ServiceName, add_service
 

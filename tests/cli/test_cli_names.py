@@ -24,7 +24,7 @@ VERBS = {
     "service": "add list show change lock unlock remove credential credentials", "secret": "set list versions retire",
     "network": "add list", "party": "add list",
     "key": "issue derive list find show check change suspend resume revoke unpin",
-    "audit": "list verify", "token": "issue list revoke", "limit": "change list", "clock": "accept",
+    "audit": "list verify proof erase", "token": "issue list revoke", "limit": "change list", "clock": "accept",
     "vault": "rewrap",
     "partner": "add list show change end",
 }  # fmt: skip
@@ -46,6 +46,8 @@ FLAGS = {
     "key check": "--method --path --address --origin --at --json",
     "events": "--key --service --code --since --limit --cursor --follow --json",
     "audit verify": "--json",
+    "audit proof": "--check --key --json",
+    "audit erase": "--party --older-than --json",
     "doctor": "--json",
 }
 HEAVY = (

@@ -368,7 +368,7 @@ def test_a_segment_that_nobody_announced_is_neither_read_nor_charged_nor_shown()
         link, lines = hashlib.sha256(b"valetkey-journal-1" + forged.encode()).digest(), b""
         for line in own.read_bytes().replace(b'"/real"', b'"/forged"').split(b"\n")[:-1]:
             payload = line[:-65]
-            link = hashlib.sha256(link + payload).digest()
+            link = hashlib.sha256(link + hashlib.sha256(payload).digest()).digest()
             lines += payload + b" " + link.hex().encode() + b"\n"
         (journal / f"{forged}.personal").write_bytes(own.with_suffix(".personal").read_bytes())
         (journal / f"{forged}.seg").write_bytes(lines)

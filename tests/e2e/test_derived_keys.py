@@ -149,6 +149,27 @@ def test_bad_derivations_are_told_why(server: RunningServer, body: str, status: 
     assert root.value.encode() not in answer.everything
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"endpoints": ["GET /a"]}', "Is terms.endpoints meant?"),
+        ('{"terms": {"endpoint": ["GET /a"]}}', "Is terms.endpoints meant?"),
+        ('{"expires": 5}', "The field expires has a wrong value"),
+        ("[1", "The request has a wrong value"),
+    ],
+)
+def test_a_derivation_is_told_its_fields_and_nothing_of_the_other_port(
+    server: RunningServer, body: str, said: str
+) -> None:
+    service = server.open_service("secret-of-fields", base_url="http://127.0.0.1:1")
+    answer = server.call("POST", "/v1/derive", server.issue(service), body=body)
+    assert (answer.status, answer.json["code"]) == (400, "INVALID")
+    assert said in answer.json["detail"]
+    assert "/api/" not in answer.body.decode() and str(server.control_port) not in answer.body.decode()
+    assert "label, expires, terms" in answer.json["next_step"]
+    assert "deny_endpoints, schedule" in answer.json["next_step"]
+
+
 def test_what_was_pasted_into_a_derivation_is_not_repeated(server: RunningServer) -> None:
     service = server.open_service("secret-of-pasting", base_url="http://127.0.0.1:1")
     root = server.issue(service)

@@ -430,3 +430,20 @@ def test_no_kill_tears_a_value_or_leaves_a_lock(counters: SharedCounters, tmp_pa
             assert cells[OPEN_CALLS + 1] >> 32 in (0, 1)
             assert cells[OPEN_CALLS + 1] & 0xFFFF_FFFF < 100
             assert cells[OPEN_CALLS + 2 :] == (0,) * 14
+
+
+def test_a_cleaned_block_starts_at_nothing_for_whoever_has_it_next(counters: SharedCounters) -> None:
+    limits = Limits(rate=parse_rate("2/hour"), concurrency=2, quotas=(parse_quota("2/day"),), uses=2)
+    plan, beside = plan_of(limits, 7), plan_of(limits, 8)
+    for used in (plan, plan, beside):
+        assert isinstance(counters.reserve(used, None, now()), Reserved)
+    assert isinstance(counters.reserve(plan, None, now()), LimitRefusal)
+    kept = counters.read(8)
+    counters.clean(7)
+    assert not any(counters.read(7))
+    assert counters.read(8) == kept
+    assert [isinstance(counters.reserve(plan, None, now()), Reserved) for _ in range(3)] == [
+        True,
+        True,
+        False,
+    ]

@@ -8,13 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 
 def links(name: str, payloads: list[bytes]) -> list[str]:
     """The link behind each payload of a segment, in hex."""
     link = hashlib.sha256(b"valetkey-journal-1" + name.encode()).digest()
     answer = []
     for payload in payloads:
-        link = hashlib.sha256(link + payload).digest()
+        link = hashlib.sha256(link + hashlib.sha256(payload).digest()).digest()
         answer.append(link.hex())
     return answer
 
@@ -32,7 +35,7 @@ def read_segment(name: str, content: bytes) -> tuple[list[dict[str, object]], by
     while content:
         line, newline, rest = content.partition(b"\n")
         payload, space, digits = line[:-65], line[-65:-64], line[-64:]
-        link = hashlib.sha256(link + payload).digest()
+        link = hashlib.sha256(link + hashlib.sha256(payload).digest()).digest()
         if newline != b"\n" or space != b" " or digits != link.hex().encode():
             return records, content, False
         record = json.loads(payload)
@@ -106,3 +109,43 @@ def blank_without_note(content: bytes, ranges: list[tuple[int, int]]) -> list[in
         for number, line in personal_fields(content).items()
         if line is None and not any(first <= number <= last for first, last in ranges)
     ]
+
+
+def proof_holds(proof: dict[str, object], public_key: Ed25519PublicKey) -> bool:
+    """What docs/formats/proof.md says, step by step."""
+    records = proof["records"]
+    assert isinstance(records, list)
+    if proof["format"] != "valetkey-proof-1" or proof["public_key"] != public_key.public_bytes_raw().hex():
+        return False
+    return bool(records) and all(_record_holds(record, public_key) for record in records)
+
+
+def _record_holds(proof: dict[str, object], public_key: Ed25519PublicKey) -> bool:
+    payload, segment, statement = (
+        str(proof["payload"]).encode(),
+        str(proof["segment"]),
+        str(proof["statement"]),
+    )
+    seq = json.loads(payload)["seq"]
+    link = bytes.fromhex(str(proof["before"]))
+    if seq == 1 and link != hashlib.sha256(b"valetkey-journal-1" + segment.encode()).digest():
+        return False
+    link = hashlib.sha256(link + hashlib.sha256(payload).digest()).digest()
+    after = proof["after"]
+    assert isinstance(after, list)
+    for digest in after:
+        link = hashlib.sha256(link + bytes.fromhex(digest)).digest()
+    if f"segment {segment} {seq + len(after)} {link.hex()}" not in statement.split("\n"):
+        return False
+    try:
+        public_key.verify(bytes.fromhex(str(proof["signature"])), statement.encode())
+    except InvalidSignature:
+        return False
+    beside = proof.get("personal")
+    if beside is None:
+        return True
+    assert isinstance(beside, dict)
+    return bool(
+        json.loads(payload)["personal"]
+        == commitment(bytes.fromhex(beside["salt"]), beside["fields"].encode())
+    )

@@ -11,6 +11,10 @@ from valetkey.journal.actions import AuditAction
 _LOCAL_ONLY = frozenset({AuditAction.TOKEN_ISSUE, AuditAction.TOKEN_REVOKE, AuditAction.VAULT_REWRAP})
 
 
+# A leaked token must not be able to wipe away where it was used from.
+_OWNER_ONLY = frozenset({AuditAction.AUDIT_ERASE})
+
+
 # What Valetkey notices by itself; nobody can ask for it.
 _SYSTEM_ONLY = frozenset(
     {
@@ -29,6 +33,11 @@ def require_permission(actor: Actor, action: AuditAction) -> None:
         raise NotPermitted("That is noted by the server alone.", "See what it noted: valetkey audit list")
     if actor.kind is ActorKind.KEY and action is not AuditAction.KEY_DERIVE:
         raise NotPermitted("A key manages nothing.", "Ask whoever gave it out.")
+    if actor.kind is ActorKind.TOKEN and action in _OWNER_ONLY:
+        raise NotPermitted(
+            "An API token cannot erase anything of the record.",
+            "Do it on the machine itself, as the owner of the data folder.",
+        )
     if actor.kind is ActorKind.TOKEN and action in _LOCAL_ONLY:
         raise NotPermitted(
             "An API token cannot make or revoke tokens."

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from valetkey.access.operation import Unit, operation
-from valetkey.agreements.agreement import Agreement, Terms, sentences, understand
+from valetkey.agreements.agreement import Agreement, Terms, dated, understand
+from valetkey.agreements.queries import PartnerView, find_row, get_partner, get_row
 from valetkey.decision.limits import Limits
-from valetkey.errors import Conflict, Invalid, NotFound
+from valetkey.decision.policy import State
+from valetkey.durations import as_day
+from valetkey.errors import Conflict
 from valetkey.journal.actions import AuditAction
 from valetkey.parties.operations import PartyKind, find_party, make_party
 from valetkey.services.policies import check_names, policy_id
@@ -24,24 +29,17 @@ class PartnerTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agreement: Agreement
 
 
+class ChangePartner(PartnerTerms, frozen=True, forbid_unknown_fields=True):
+    """Another agreement in the place of the one there is."""
+
+    revive: bool = False
+    """Whether an agreement that was ended may live again, and the partner's keys with it."""
+
+
 class PartnerName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which partner."""
 
     name: str
-
-
-class PartnerView(msgspec.Struct, frozen=True):
-    """A partner as doors show it."""
-
-    id: str
-    """Of the agreement."""
-    name: str
-    agreement: Agreement
-    begins: float | None
-    ends: float
-    ended: float | None
-    """When it was ended before its time, if it was."""
-    sentences: tuple[str, ...]
 
 
 @operation(AuditAction.PARTNER_ADD)
@@ -56,13 +54,14 @@ def add_partner(unit: Unit, request: PartnerTerms) -> PartnerView:
         raise Conflict(
             f"{request.name} is known as {party.kind}.", "Use another name for the partner.", field="name"
         )
-    elif _row(unit.connection, unit.workspace, request.name) is not None:
+    elif find_row(unit.connection, unit.workspace, request.name) is not None:
         raise Conflict(
             f"{request.name} has an agreement already.",
             f"Change it: valetkey partner change {request.name} --agreement FILE",
             field="name",
         )
-    terms = understand(request.agreement, unit.wall)
+    agreement = dated(request.agreement, unit.wall)
+    terms = understand(agreement, unit.wall)
     identifier, block = unit.new_id("agr"), next_block(unit.connection)
     unit.connection.execute(
         insert(tables.agreements).values(
@@ -70,7 +69,7 @@ def add_partner(unit: Unit, request: PartnerTerms) -> PartnerView:
             workspace_id=unit.workspace,
             party_id=party.id,
             block=block,
-            **_columns(unit, request.agreement, terms),
+            **_columns(unit, agreement, terms),
         )
     )
     unit.count("agreement", identifier, block, Limits(), terms.limits)
@@ -78,23 +77,37 @@ def add_partner(unit: Unit, request: PartnerTerms) -> PartnerView:
 
 
 @operation(AuditAction.PARTNER_CHANGE)
-def change_partner(unit: Unit, request: PartnerTerms) -> PartnerView:
-    """Another agreement in the place of the one there is; one that was ended lives again with it."""
-    row = _get(unit.connection, unit.workspace, request.name)
-    terms = understand(request.agreement, unit.wall)
+def change_partner(unit: Unit, request: ChangePartner) -> PartnerView:
+    """Another agreement in the place of the one there is. Raises `Conflict` for one that was ended, unless it is
+    said that it may live again."""
+    row = get_row(unit.connection, unit.workspace, request.name)
+    if row.ended is not None and not request.revive:
+        raise Conflict(
+            f"The agreement with {request.name} was ended, and with it all its keys. Another one would bring "
+            f"{_number(unit, row.party_id)} back to life.",
+            "If that is meant, say so with --revive (in the API: revive=true); else revoke those keys first.",
+            field="revive",
+        )
+    agreement = dated(request.agreement, unit.wall)
+    terms = understand(agreement, unit.wall)
     unit.connection.execute(
         update(tables.agreements)
         .where(tables.agreements.c.id == row.id)
-        .values(ended=None, **_columns(unit, request.agreement, terms))
+        .values(ended=None, latched=None, **_columns(unit, agreement, terms))
     )
     unit.count("agreement", row.id, row.block, msgspec.json.decode(row.limits, type=Limits), terms.limits)
-    return _done(unit, request.name, row.id)
+    notes = []
+    if row.ended is not None:
+        unit.details["revived"] = True
+        notes.append(f"It had been ended and lives again, with {_number(unit, row.party_id)}.")
+    notes += _ending_earlier(unit, row.party_id, terms.ends)
+    return msgspec.structs.replace(_done(unit, request.name, row.id), notes=tuple(notes))
 
 
 @operation(AuditAction.PARTNER_END)
 def end_partner(unit: Unit, request: PartnerName) -> PartnerView:
     """End the agreement before its time: every key of the partner is dead. Twice is once."""
-    row = _get(unit.connection, unit.workspace, request.name)
+    row = get_row(unit.connection, unit.workspace, request.name)
     ended = row.ended if row.ended is not None else unit.wall
     unit.connection.execute(
         update(tables.agreements).where(tables.agreements.c.id == row.id).values(ended=ended)
@@ -119,7 +132,7 @@ def _columns(unit: Unit, agreement: Agreement, terms: Terms) -> dict[str, object
 
 
 def _done(unit: Unit, name: str, identifier: str) -> PartnerView:
-    view = get_partner(unit.connection, unit.workspace, name)
+    view = get_partner(unit.connection, unit.workspace, name, unit.wall)
     unit.subject = f"partner:{name}"
     unit.details |= {
         "agreement": identifier,
@@ -131,63 +144,56 @@ def _done(unit: Unit, name: str, identifier: str) -> PartnerView:
     return view
 
 
-def _select(workspace: str):  # type: ignore[no-untyped-def]
-    table, parties = tables.agreements, tables.parties
+MOST_NAMED = 5
+"""Keys that a note names; more are counted."""
+
+
+def _living(party_id: str, wall: float) -> tuple[Any, ...]:
+    keys = tables.keys
     return (
-        select(table, parties.c.name)
-        .join(parties, parties.c.id == table.c.party_id)
-        .where(table.c.workspace_id == workspace, parties.c.removed.is_(None))
-        .order_by(parties.c.name)
+        keys.c.holder_id == party_id,
+        keys.c.state != State.REVOKED.value,
+        keys.c.ended.is_(None),
+        keys.c.expires.is_(None) | (keys.c.expires > wall),
     )
 
 
-def _row(connection: Connection, workspace: str, name: str) -> Row | None:  # type: ignore[type-arg]
-    return connection.execute(_select(workspace).where(tables.parties.c.name == name)).first()
+def _number(unit: Unit, party_id: str) -> str:
+    """How many keys of the partner are dead by the agreement alone."""
+    living = unit.connection.execute(
+        select(func.count()).select_from(tables.keys).where(*_living(party_id, unit.wall))
+    ).scalar_one()
+    return "1 key" if living == 1 else f"{living:,} keys"
 
 
-def _get(connection: Connection, workspace: str, name: str) -> Row:  # type: ignore[type-arg]
-    row = _row(connection, workspace, name)
-    if row is None:
-        raise NotFound(f"There is no agreement with a partner named {name!r}.", "See: valetkey partner list")
-    return row
+def _ending_earlier(unit: Unit, party_id: str, ends: float) -> list[str]:
+    """Keys that keep an end of their own before that of the agreement, as sentences."""
+    keys = tables.keys
+    earlier = (*_living(party_id, unit.wall), keys.c.parent_id.is_(None), keys.c.expires < ends)
+    number = unit.connection.execute(select(func.count()).select_from(keys).where(*earlier)).scalar_one()
+    named = unit.connection.execute(
+        select(keys.c.id, keys.c.label, keys.c.expires)
+        .where(*earlier)
+        .order_by(keys.c.expires)
+        .limit(MOST_NAMED)
+    )
+    said = [
+        f"{identifier}{f' ({label})' if label else ''} ends before the agreement, on {as_day(expires)}."
+        for identifier, label, expires in named
+    ]
+    if number > MOST_NAMED:
+        said.append(f"So do {number - MOST_NAMED:,} more of its keys.")
+    if said:
+        said.append("To prolong one: valetkey key change ID --expires WHEN")
+    return said
 
 
-def _view(row: Row) -> PartnerView:  # type: ignore[type-arg]
-    agreement = msgspec.json.decode(row.document, type=Agreement)
-    said = sentences(agreement, understand(agreement, row.created))
-    return PartnerView(row.id, row.name, agreement, row.begins, row.ends, row.ended, said)
-
-
-def agreed_limits(
-    connection: Connection, workspace: str, name: str, service_id: str, wall: float
-) -> tuple[Limits, float]:
-    """What all keys of the partner may do together, and until when, for a key of this service.
-
-    Raises `Invalid` where there is no living agreement that names the service.
-    """
-    row = _row(connection, workspace, name)
-    if row is None:
-        raise Invalid(
-            f"There is no agreement with {name}.",
-            "Add it: valetkey partner add NAME --agreement FILE",
-            field="holder",
-        )
-    if row.ended is not None or row.ends <= wall:
-        raise Invalid(
-            f"The agreement with {name} has ended.", "Change it, then issue the key.", field="holder"
-        )
-    if service_id not in msgspec.json.decode(row.policies, type=dict[str, str]):
-        raise Invalid(
-            f"The agreement with {name} does not name this service.", "Add it there first.", field="service"
-        )
-    return msgspec.json.decode(row.limits, type=Limits), row.ends
-
-
-def get_partner(connection: Connection, workspace: str, name: str) -> PartnerView:
-    """One partner. Raises `NotFound`."""
-    return _view(_get(connection, workspace, name))
-
-
-def list_partners(connection: Connection, workspace: str) -> list[PartnerView]:
-    """All partners with agreements, ended ones too, by name."""
-    return [_view(row) for row in connection.execute(_select(workspace)).all()]
+def latch_ended(connection: Connection, workspace: str, wall: float) -> list[str]:
+    """Note for good that agreements have reached their end, so that a clock set back revives none; return their
+    ids."""
+    table = tables.agreements
+    over = table.c.workspace_id == workspace, table.c.latched.is_(None), table.c.ends <= wall
+    found = list(connection.execute(select(table.c.id).where(*over)).scalars())
+    if found:
+        connection.execute(update(table).where(table.c.id.in_(found)).values(latched=wall))
+    return found

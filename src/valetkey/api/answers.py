@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from valetkey.agreements.operations import PartnerView
+from valetkey.agreements.queries import PartnerView
 from valetkey.keys.credentials import CredentialView
 from valetkey.limits.operations import LimitsView
 from valetkey.networks.operations import Network
@@ -233,6 +233,18 @@ class JournalVerdict(msgspec.Struct, frozen=True):
     """Checkpoints that the witness holds just as they stand in the journal."""
     public_key: str = ""
     """The key that signs this journal, in hex: what others check proofs with."""
+
+
+class FieldsErased(msgspec.Struct, frozen=True):
+    """Personal fields are gone from every file when this is answered."""
+
+    id: str
+    party: str | None
+    """Of whose calls."""
+    before: float | None
+    """Of calls before this instant."""
+    erased: int
+    """Records that had some."""
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):

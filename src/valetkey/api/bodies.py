@@ -65,5 +65,14 @@ class Verification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """File on the server's machine that a witness keeps; only the local owner may name one."""
 
 
+class WhichRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be proven."""
+
+    record: Annotated[str, Meta(min_length=1, max_length=100)]
+    """The id of a call, of an audit entry, or ``SEGMENT:NUMBER``."""
+    personal: bool = False
+    """Whether address, user agent and the like are shown too, as far as they are not erased."""
+
+
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a request that has none: nothing, or an empty object."""

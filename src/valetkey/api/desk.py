@@ -82,6 +82,12 @@ class Desk(Protocol):
     async def verify_journal(self, actor: Actor, witness: str | None = None) -> Any:
         """Checkpoint, then check the whole journal, also against the file of a witness."""
 
+    async def prove_record(self, which: str, *, personal: bool) -> Any:
+        """Checkpoint, then the proof of one call or record."""
+
+    async def erase_personal(self, actor: Actor, request: Any) -> Any:
+        """Erase personal fields everywhere, and say how many records had some."""
+
     async def examine(self) -> Any:
         """What is weak about this installation."""
 

@@ -6,14 +6,15 @@ from typing import Any
 
 import msgspec
 
-from valetkey.agreements.agreement import AgreedService, Agreement, sentences, understand
-from valetkey.agreements.operations import PartnerView
+from valetkey.agreements.agreement import AgreedService, Agreement, AgreementState, sentences, understand
+from valetkey.agreements.queries import PartnerView
 from valetkey.api import answers
 from valetkey.decision.limits import Limits, parse_budget, parse_rate
 from valetkey.decision.policy import Policy
 from valetkey.decision.restrictions import Endpoints
 from valetkey.doctor.findings import Kind, found, report
 from valetkey.journal.event import Event, Page
+from valetkey.journal.proof import FORMAT, Proof, RecordProof
 from valetkey.keys.checking import CheckedKey
 from valetkey.keys.credentials import Credential, CredentialView
 from valetkey.keys.making import IssuedKey
@@ -110,12 +111,28 @@ _PARTNER = PartnerView(
     None,
     _TIME,
     None,
+    AgreementState.ACTIVE,
     sentences(_AGREEMENT, understand(_AGREEMENT, _TIME)),
 )
 _SHARED = Limits(budgets=(parse_budget("20.00/month"),))
 _LIMITS = LimitsView(Shared.HOLDER, "ana", _SHARED, _SHARED.sentences())
 _NETWORK = Network("net_aaaaaaaaaaaaaaaa", "office", ("203.0.113.0/24",))
 _PARTY = Party("pty_aaaaaaaaaaaaaaaa", "ci-runner", PartyKind.APPLICATION)
+
+_PROOF = Proof(
+    FORMAT,
+    "ab" * 32,
+    (
+        RecordProof(
+            "01790000000000000000-control-1",
+            '{"seq":3,"kind":"audit",…}',
+            "12" * 32,
+            ("34" * 32,),
+            "valetkey-checkpoint-1\nnumber 1\n…",
+            "56" * 64,
+        ),
+    ),
+)
 
 _OBJECTS: tuple[Any, ...] = (
     _SERVICE,
@@ -158,6 +175,8 @@ _OBJECTS: tuple[Any, ...] = (
         None,
     ),
     answers.JournalVerdict("ok", "ok", 4, 1, 1, 0, []),
+    _PROOF,
+    answers.FieldsErased("era_aaaaaaaaaaaaaaaa", "ana", None, 12),
     _TOKEN,
     answers.TokenPage([_TOKEN]),
     IssuedToken("tok_aaaaaaaaaaaaaaaa", "ci-runner", _SHOWN),

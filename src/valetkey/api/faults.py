@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
@@ -22,7 +23,7 @@ _PLACE = re.compile(r" - at `(?:key in )?\$([^`]*)`\Z")
 _NAME_IN_PLACE = re.compile(r"[A-Za-z_]\w*")
 
 
-def wrong_body(error: msgspec.ValidationError, kind: Any) -> Invalid:
+def wrong_body(error: msgspec.ValidationError, kind: Any, body: bytes = b"{}") -> Invalid:
     """The sentence for a body that is JSON but no `kind`."""
     message = str(error)
     what = message.partition(" - at ")[0]
@@ -36,7 +37,7 @@ def wrong_body(error: msgspec.ValidationError, kind: Any) -> Invalid:
         field = ".".join([*steps, missing[1]])
         return Invalid(f"The field {field} is missing.", "Add it to the request.", field=field)
     if what.startswith("Object contains unknown field"):
-        return unknown_field(kind, steps)
+        return unknown_field(kind, steps, body)
     field = ".".join(steps)
     subject = f"The field {field}" if field else "The request"
     if _HARMLESS.fullmatch(what):
@@ -45,15 +46,43 @@ def wrong_body(error: msgspec.ValidationError, kind: Any) -> Invalid:
     return Invalid(f"{subject} has a value that is not accepted.", _SEE, field=field or None)
 
 
-def unknown_field(kind: Any, within: list[str] | None = None) -> Invalid:
-    """The sentence for a field that nobody reads. `within`: names of the fields around it."""
+def unknown_field(kind: Any, within: list[str] | None = None, body: bytes = b"{}") -> Invalid:
+    """The sentence for a field that nobody reads. `within`: names of the fields around it. Of `body` only the
+    names are looked at, for what they may have been meant as."""
+    meant = _meant(kind, body)
+    guess = f" Is {meant} meant?" if meant is not None else ""
     if within:
         field = ".".join(within)
-        return Invalid(f"The request has a field within {field} that is not known.", _SEE, field=field)
+        return Invalid(f"The request has a field within {field} that is not known.{guess}", _SEE, field=field)
     struct = struct_of(kind)
     names = () if struct is None else struct.__struct_encode_fields__
     known = f"Known ones: {', '.join(names)}." if names else "Leave the body out."
-    return Invalid("The request has a field that is not known.", known)
+    return Invalid(f"The request has a field that is not known.{guess}", known)
+
+
+def _meant(kind: Any, body: bytes) -> str | None:
+    """The field of ours that a field of the body may stand for: in another place, in the singular, as a flag."""
+    paths = field_paths(kind)
+    try:
+        decoded = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    given = list(_names(decoded))
+    for name in given:
+        if name in paths:
+            continue
+        plain = name.rpartition(".")[2].replace("-", "_").lower()
+        for path in sorted(paths, key=len):
+            if path not in given and path.rpartition(".")[2] in (plain, f"{plain}s"):
+                return path
+    return None
+
+
+def _names(decoded: Any, before: str = "") -> Iterator[str]:
+    if isinstance(decoded, dict):
+        for name, value in decoded.items():
+            yield f"{before}{name}"
+            yield from _names(value, f"{before}{name}.")
 
 
 def wrong_parameter(error: ValidationException) -> Invalid:
@@ -80,6 +109,18 @@ def struct_of(annotation: Any) -> type[msgspec.Struct] | None:
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             return kind
     return None
+
+
+@cache
+def field_paths(annotation: Any) -> frozenset[str]:
+    """All fields of a struct and of the structs within it, each with the names of those around it."""
+    struct = struct_of(annotation)
+    if struct is None:
+        return frozenset()
+    found = set(struct.__struct_encode_fields__)
+    for name, hint in get_type_hints(struct).items():
+        found |= {f"{name}.{inner}" for inner in field_paths(hint)}
+    return frozenset(found)
 
 
 @cache

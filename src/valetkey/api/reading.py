@@ -82,7 +82,7 @@ class StrictRequest(Request[Any, Any, Any]):
             and not struct.__struct_config__.forbid_unknown_fields
             and decode(body, dict[str, msgspec.Raw]).keys() - set(struct.__struct_encode_fields__)
         ):
-            raise unknown_field(struct)
+            raise unknown_field(struct, body=body)
         return made
 
 
@@ -92,7 +92,7 @@ def decode(body: bytes, kind: Any) -> Any:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        fault = wrong_body(error, kind)
+        fault = wrong_body(error, kind, body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         fault = Invalid("The body is not valid JSON.", "Send one JSON object in UTF-8.")
     raise fault

@@ -20,11 +20,13 @@ _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 _STATE_COLOURS = {
     **dict.fromkeys(("active", "VALID", "ok", "ready", "in use", "complete"), "green"),
-    **dict.fromkeys(("suspended", "locked", "unproven", "starting", "not ready", "weak"), "yellow"),
+    **dict.fromkeys(
+        ("suspended", "upcoming", "locked", "unproven", "starting", "not ready", "weak"), "yellow"
+    ),
     # Codes of calls that may pass later by themselves.
     **dict.fromkeys(("RATE_LIMITED", "CONCURRENCY_LIMITED", "THROTTLED", "NOT_READY"), "yellow"),
     **dict.fromkeys(("UPSTREAM_FAILED", "UPSTREAM_TIMEOUT"), "yellow"),
-    **dict.fromkeys(("revoked", "expired", "exposed", "broken", "retired", "serious"), "red"),
+    **dict.fromkeys(("revoked", "expired", "ended", "exposed", "broken", "retired", "serious"), "red"),
 }
 
 

@@ -384,6 +384,12 @@ class CounterBlocks:
                 continue
             self._cells[first + offset] = value
 
+    def clean(self, block: int) -> None:
+        """Set everything of a block to nothing, for its next subject. Nobody may count in it any more."""
+        first = FIRST_BLOCK + block * BLOCK_CELLS
+        for cell in range(first, first + BLOCK_CELLS):
+            self._cells[cell] = 0
+
     def accept_clock(self, block: int, wall: float) -> None:
         """Move windows later than `wall` into the one that holds it, with what was spent in them."""
         first = FIRST_BLOCK + block * BLOCK_CELLS

@@ -363,6 +363,14 @@ class SharedCounters:
         self._map()
         self._look()
 
+    def clean(self, block: int) -> None:
+        """For the control process: see `CounterBlocks.clean`."""
+        with self._threads:
+            if block >= self._capacity:
+                self._reach(block)
+            with self._held(_range(_FIRST_BYTE + block * _BLOCK_BYTES, _BLOCK_BYTES)):
+                self._blocks.clean(block)
+
     def next_generation(self, slot: int) -> int:
         """A generation that this slot has never had, also before the last boot."""
         with self._threads, self._held(_HEADER_LOCK):

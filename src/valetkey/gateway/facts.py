@@ -119,6 +119,12 @@ class KeyFact(msgspec.Struct, frozen=True, array_like=True, tag="key", gc=False)
     parent_id: str | None = None
 
 
+class DroppedFact(msgspec.Struct, frozen=True, array_like=True, tag="dropped", gc=False):
+    """A derived key that has long been dead is to be forgotten."""
+
+    id: str
+
+
 class CredentialFact(msgspec.Struct, frozen=True, array_like=True, tag="credential", gc=False):
     """A service credential that may call verify for one service; gone when `living` is False."""
 
@@ -138,6 +144,7 @@ Fact: TypeAlias = (
     | LimitsFact
     | AgreementFact
     | KeyFact
+    | DroppedFact
     | CredentialFact
 )
 

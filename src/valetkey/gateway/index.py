@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from math import inf
 
-import msgspec
-
 from valetkey.decision.policy import (
     MAX_DEPTH,
     CompiledKey,
-    CompiledPolicy,
     Policy,
     Standing,
     State,
@@ -22,12 +19,13 @@ from valetkey.decision.policy import (
     compile_policy,
 )
 from valetkey.decision.reservation import Level
-from valetkey.decision.restrictions import CompileContext, Networks, Sticky
+from valetkey.decision.restrictions import CompileContext, Sticky
 from valetkey.gateway.entries import KeyEntry, ServiceEntry
 from valetkey.gateway.facts import (
     AgreementFact,
     ClockFact,
     CredentialFact,
+    DroppedFact,
     Fact,
     KeyFact,
     LimitsFact,
@@ -38,7 +36,7 @@ from valetkey.gateway.facts import (
     SecretVersion,
     ServiceFact,
 )
-from valetkey.services.catalogue import compile_context
+from valetkey.gateway.policies import Policies
 
 _STATES = {state.value: state for state in State}
 
@@ -56,9 +54,7 @@ class KeyIndex:
         self._keys: dict[bytes, KeyEntry] = {}
         self._by_id: dict[str, KeyEntry] = {}
         self._children: dict[str, set[str]] = {}
-        self._policies: dict[str, str] = {}
-        self._compiled_policies: dict[tuple[str, str], CompiledPolicy] = {}
-        self._parsed: dict[str, Policy] = {}
+        self._policies = Policies()
         self.parties: dict[str, PartyFact] = {}
         self._networks: dict[str, tuple[str, ...]] = {}
         self._listeners: dict[str, str] = {}
@@ -84,6 +80,7 @@ class KeyIndex:
             PolicyFact: self._apply_policy,
             PartyFact: self._apply_party,
             KeyFact: self._apply_key,
+            DroppedFact: self._apply_dropped,
             CredentialFact: self._apply_credential,
         }
 
@@ -195,11 +192,29 @@ class KeyIndex:
         )
         self._keys[fact.fingerprint] = entry
         self._by_id[fact.id] = entry
+        self._policies.take(entry.policy_id)
+        if old is not None:
+            self._policies.let_go(old.policy_id)
         if fact.parent_id is not None:
             self._children.setdefault(fact.parent_id, set()).add(fact.id)
         if old is None:
             return ()
         return self._forget(self.descendants(fact.id))
+
+    def _apply_dropped(self, fact: DroppedFact) -> Iterable[str]:
+        entry = self._by_id.pop(fact.id, None)
+        if entry is None:
+            return ()
+        self._keys.pop(entry.fingerprint, None)
+        self._incomplete.discard(fact.id)
+        siblings = self._children.get(entry.parent_id or "", set())
+        siblings.discard(fact.id)
+        if not siblings:
+            self._children.pop(entry.parent_id or "", None)
+        self._policies.let_go(entry.policy_id)
+        if self._policies.forget_unused(entry.policy_id):
+            self._shared.pop(entry.policy_id, None)
+        return (fact.id,)
 
     def _apply_service(self, fact: ServiceFact) -> Iterable[str]:
         old_name = self._service_names.pop(fact.id, None)
@@ -210,8 +225,7 @@ class KeyIndex:
         if fact.service is not None:
             self.services[fact.service.name] = ServiceEntry(fact.id, fact.service, fact.locked)
             self._service_names[fact.id] = fact.service.name
-        for name in [pair for pair in self._compiled_policies if pair[1] == fact.id]:
-            del self._compiled_policies[name]
+        self._policies.forget_service(fact.id)
         return self._forget(e.id for e in self._by_id.values() if e.service_id == fact.id)
 
     def _apply_secret(self, fact: SecretFact) -> Iterable[str]:
@@ -228,17 +242,10 @@ class KeyIndex:
             self._networks[fact.name] = fact.blocks
         else:
             self._listeners[fact.name] = fact.listener
-        # A policy that was never read has made no compiled key.
-        naming = {name for name, policy in self._parsed.items() if _names_network(policy, fact.name)}
-        return self._forget_policies(naming)
+        return self._forget_policies(self._policies.naming(fact.name))
 
     def _apply_policy(self, fact: PolicyFact) -> Iterable[str]:
-        known = self._policies.get(fact.id)
-        self._policies[fact.id] = fact.document
-        if known is None or known == fact.document:
-            return ()
-        self._parsed.pop(fact.id, None)
-        return self._forget_policies({fact.id})
+        return self._forget_policies({fact.id}) if self._policies.tell(fact.id, fact.document) else ()
 
     def _apply_party(self, fact: PartyFact) -> Iterable[str]:
         known = fact.id in self.parties
@@ -265,7 +272,12 @@ class KeyIndex:
         return ()  # a limit decides who comes in, and cuts nobody who is in
 
     def _apply_agreement(self, fact: AgreementFact) -> Iterable[str]:
+        old = self._agreements.get(fact.party_id)
         self._agreements[fact.party_id] = fact
+        for policy_id in fact.policies.values():
+            self._policies.take(policy_id)
+        for policy_id in () if old is None else old.policies.values():
+            self._policies.let_go(policy_id)
         return self._forget_with_descendants(
             e.id for e in self._by_id.values() if e.holder_id == fact.party_id
         )
@@ -280,8 +292,7 @@ class KeyIndex:
     def _forget_policies(self, policy_ids: set[str]) -> list[str]:
         if not policy_ids:
             return []
-        for pair in [pair for pair in self._compiled_policies if pair[0] in policy_ids]:
-            del self._compiled_policies[pair]
+        self._policies.forget_compiled(policy_ids)
         bound = {a.party_id for a in self._agreements.values() if policy_ids & set(a.policies.values())}
         return self._forget_with_descendants(
             e.id for e in self._by_id.values() if e.policy_id in policy_ids or e.holder_id in bound
@@ -299,17 +310,6 @@ class KeyIndex:
         return touched
 
     # -- compiling
-
-    def _policy(self, policy_id: str, service: ServiceEntry) -> CompiledPolicy:
-        made = self._compiled_policies.get((policy_id, service.id))
-        if made is None:
-            policy = self._parsed.get(policy_id)
-            if policy is None:
-                policy = msgspec.json.decode(self._policies[policy_id], type=Policy)
-                self._parsed[policy_id] = policy
-            context = compile_context(service.service, self._networks, self._listeners)
-            made = self._compiled_policies[policy_id, service.id] = compile_policy(policy, context)
-        return made
 
     def _compile(self, entry: KeyEntry) -> CompiledKey:
         name = self._service_names.get(entry.service_id)
@@ -334,8 +334,11 @@ class KeyIndex:
         if any(service.id not in agreement.policies for agreement in agreed):
             return self._dead(entry, name, standings)
         try:
-            policies = [self._policy(link.policy_id, service) for link in lineage]
-            bound = [self._policy(agreement.policies[service.id], service) for agreement in agreed]
+            ids = [link.policy_id for link in lineage] + [a.policies[service.id] for a in agreed]
+            policies = [
+                self._policies.compiled(one, service.id, service.service, self._networks, self._listeners)
+                for one in ids
+            ]
             levels = [
                 Level.compile(
                     "key" if place == 0 else "ancestor",
@@ -351,7 +354,7 @@ class KeyIndex:
                 service=name,
                 service_locked=service.locked,
                 standings=standings,
-                policies=[*policies, *bound],
+                policies=policies,
                 levels=[level for level in levels if level.limited],
             )
         except (LookupError, ValueError):
@@ -383,8 +386,3 @@ def _holders(lineage: list[KeyEntry]) -> Iterable[str]:
 
 
 _EMPTY = compile_policy(Policy(), CompileContext())
-
-
-def _names_network(policy: Policy, name: str) -> bool:
-    networks = policy.find(Networks)
-    return isinstance(networks, Networks) and name in networks.allow

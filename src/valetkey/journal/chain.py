@@ -1,8 +1,8 @@
 """Names, lines and the hash chain of a segment: the part of the format that everything else builds on.
 
-A line is ``<payload JSON> <64 hex digits>\\n``; the digits are SHA-256(previous link || payload), and the
-link before the first record is SHA-256("valetkey-journal-1" || segment name), so that a renamed file breaks
-too.
+A line is ``<payload JSON> <64 hex digits>\\n``; the digits are SHA-256(previous link || SHA-256(payload)), so that
+one record can be proven without showing those beside it. The link before the first record is
+SHA-256("valetkey-journal-1" || segment name), so that a renamed file breaks too.
 """
 
 from __future__ import annotations
@@ -104,7 +104,12 @@ def first_link(name: str) -> bytes:
 
 
 def next_link(previous: bytes, payload: bytes) -> bytes:
-    return sha256(previous + payload).digest()
+    return link_over(previous, sha256(payload).digest())
+
+
+def link_over(previous: bytes, digest: bytes) -> bytes:
+    """The link of a record of which no more is known than the SHA-256 of its payload."""
+    return sha256(previous + digest).digest()
 
 
 def payload_of(seq: int, record: bytes) -> bytes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import func, select
 
 from valetkey.access.operation import Unit, operation
 from valetkey.decision.policy import MAX_DEPTH, State
@@ -12,7 +14,7 @@ from valetkey.journal.actions import AuditAction
 from valetkey.keys.drafting import Terms, draft_policy
 from valetkey.keys.kinds import KeyKind
 from valetkey.keys.making import IssuedKey, asked_end, holder_named, make_key
-from valetkey.keys.queries import KeyView, get_key
+from valetkey.keys.queries import KeyView, get_key, living_children
 from valetkey.keys.sessions import SessionProcess, tied_session
 from valetkey.labels import check_label
 from valetkey.services.policies import check_names
@@ -21,6 +23,11 @@ from valetkey.store import tables
 
 MAX_CHILDREN = 1_000
 """Living keys derived from one key: more are a loop that went wrong, or worse."""
+MAX_A_DAY = 10_000
+"""Keys derived from one key within a day: each leaves a row for ever, and is in memory till an hour after its end."""
+DAY = 86_400
+LEAST_LIFE = 60
+"""Seconds that a derived key lives at least: a new one for every call is no use of them."""
 
 
 class Derivation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -56,7 +63,7 @@ def derive_key(unit: Unit, request: DeriveKey) -> IssuedKey:
     """Make the key. What it may do is what its own terms and those of all it comes from allow, at any later
     moment; every call of it counts at all of them. Raises `Invalid`, `NotFound` and `Conflict`."""
     check_label(request.label)
-    parent = get_key(unit.connection, unit.workspace, request.id)
+    parent = get_key(unit.connection, unit.workspace, request.id, unit.wall)
     line = _living_line(unit, parent)
     if len(line) >= MAX_DEPTH:
         raise Conflict(
@@ -67,10 +74,16 @@ def derive_key(unit: Unit, request: DeriveKey) -> IssuedKey:
         raise Invalid(
             "A public key can be read by anyone, so nothing is derived from it.", "Issue a private key."
         )
-    if _living_children(unit.connection, parent.id, unit.wall) >= MAX_CHILDREN:
+    if _count(unit, *living_children(parent.id, unit.wall)) >= MAX_CHILDREN:
         raise Conflict(
             f"{MAX_CHILDREN:,} keys derived from this one live already.",
             "Wait until some end, or revoke some.",
+        )
+    keys = tables.keys
+    if _count(unit, keys.c.parent_id == parent.id, keys.c.created > unit.wall - DAY) >= MAX_A_DAY:
+        raise Conflict(
+            f"{MAX_A_DAY:,} keys were derived from this one within a day.",
+            "Use one that lives longer, or wait until the first of them are a day old.",
         )
     stored = get_service(unit.connection, unit.workspace, parent.service)
     policy = draft_policy(request.terms, KeyKind.TEMPORARY)
@@ -97,33 +110,36 @@ def derive_key(unit: Unit, request: DeriveKey) -> IssuedKey:
 
 
 def _living_line(unit: Unit, key: KeyView) -> list[KeyView]:
-    """The key and what it comes from. Raises `Conflict` unless all of them live."""
+    """The key and what it comes from. Raises `Conflict` unless a call with it would find it alive."""
+    if key.state != State.ACTIVE:
+        because = f": {key.because[0].lower()}{key.because[1:]}" if key.because else "."
+        raise Conflict(
+            f"{key.id} is {key.state}, so nothing is derived from it{because}",
+            "Derive from a key that lives.",
+        )
     line = [key]
     while (above := line[-1].parent) is not None:
         line.append(get_key(unit.connection, unit.workspace, above))
-    for link in line:
-        over = link.expires is not None and link.expires <= unit.wall
-        if link.state != State.ACTIVE or over:
-            state = "expired" if over and link.state == State.ACTIVE else link.state
-            raise Conflict(
-                f"{link.id} is {state}, so nothing is derived from it.", "Derive from a key that lives."
-            )
     return line
 
 
 def _end(unit: Unit, request: DeriveKey, line: list[KeyView]) -> float | None:
     """When it ends: as asked or the kind's default, and never later than what it comes from."""
     asked = asked_end(unit, KeyKind.TEMPORARY, request.expires, request.terms)
-    return min((end for end in (asked, *(link.expires for link in line)) if end is not None), default=None)
-
-
-def _living_children(connection: Connection, key_id: str, wall: float) -> int:
-    keys = tables.keys
-    return connection.execute(
-        select(func.count()).where(
-            keys.c.parent_id == key_id,
-            keys.c.state != State.REVOKED.value,
-            keys.c.ended.is_(None),
-            or_(keys.c.expires.is_(None), keys.c.expires > wall),
+    least = unit.wall + LEAST_LIFE
+    if asked is not None and asked < least:
+        raise Invalid(
+            f"A derived key lives {LEAST_LIFE} seconds at least.", "Ask for a later end.", field="expires"
         )
-    ).scalar_one()
+    end = min((end for end in (asked, *(link.expires for link in line)) if end is not None), default=None)
+    if end is not None and end < least:
+        raise Conflict(
+            f"What it comes from ends in less than {LEAST_LIFE} seconds.",
+            "Derive from a key that lives longer.",
+        )
+    return end
+
+
+def _count(unit: Unit, *conditions: Any) -> int:
+    counted = select(func.count()).select_from(tables.keys).where(*conditions)
+    return unit.connection.execute(counted).scalar_one()

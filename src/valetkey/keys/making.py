@@ -19,7 +19,7 @@ from valetkey.services.policies import patterns, policy_id
 from valetkey.services.queries import StoredService, get_environment
 from valetkey.services.service import Kind
 from valetkey.store import tables
-from valetkey.store.blocks import next_block
+from valetkey.store.blocks import next_block, spare_block
 from valetkey.vault.fingerprint import fingerprint
 from valetkey.vault.keyring import INDEX, service_index
 from valetkey.vault.queries import has_living_secret
@@ -100,7 +100,7 @@ def make_key(
             policy_id=policy_id(unit, policy),
             secret_name=secret,
             state=State.ACTIVE.value,
-            block=next_block(unit.connection),
+            block=spare_block(unit.connection) if parent is not None else next_block(unit.connection),
             created=unit.wall,
             expires=expires,
             review=None if review is None else unit.wall + parse_span(review),

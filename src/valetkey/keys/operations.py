@@ -8,7 +8,8 @@ import msgspec
 from sqlalchemy import Connection, select, update
 
 from valetkey.access.operation import Unit, operation
-from valetkey.agreements.operations import agreed_limits
+from valetkey.agreements.narrower import narrower
+from valetkey.agreements.queries import agreed_with
 from valetkey.decision.policy import Policy, State
 from valetkey.decision.restrictions import Sticky
 from valetkey.durations import parse_instant
@@ -80,9 +81,9 @@ def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
     if request.kind is KeyKind.PARTNER:
         if request.holder is None:
             raise Invalid("A partner key belongs to a partner.", "Name it: --holder PARTNER", field="holder")
-        agreed, ends = agreed_limits(unit.connection, unit.workspace, request.holder, stored.id, unit.wall)
-        expires = ends if expires is None else min(expires, ends)
-    policy = draft_policy(request.terms, request.kind, agreed)
+        agreed = agreed_with(unit.connection, unit.workspace, request.holder, stored.id, unit.wall)
+        expires = agreed.ends if expires is None else min(expires, agreed.ends)
+    policy = draft_policy(request.terms, request.kind, None if agreed is None else agreed.limits)
     check_names(unit, policy, stored.service)
     if request.kind is KeyKind.TEMPORARY and expires is None and policy.limits.uses is None:
         raise Invalid("A temporary key must end.", "Give --expires or --uses.")
@@ -91,7 +92,7 @@ def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
     )
     holder, made = holder_named(unit, request.holder)
     _check_unique(unit, stored, environment_id, holder.id, request)
-    return make_key(
+    issued = make_key(
         unit,
         stored,
         kind=request.kind,
@@ -104,6 +105,11 @@ def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
         expires=expires,
         session=session,
     )
+    less = () if agreed is None else narrower(policy, agreed)
+    if not less:
+        return issued
+    said = f"The agreement with {holder.name} allows less than this key alone would: {' '.join(less)}"
+    return msgspec.structs.replace(issued, warnings=(*issued.warnings, said))
 
 
 @operation(AuditAction.KEY_CHANGE)
@@ -135,7 +141,7 @@ def change_key(unit: Unit, request: ChangeKey) -> KeyView:
         select(tables.keys.c.block).where(tables.keys.c.id == request.id)
     ).scalar_one()
     unit.count("key", request.id, block, view.policy.limits, policy.limits)
-    return get_key(unit.connection, unit.workspace, request.id)
+    return get_key(unit.connection, unit.workspace, request.id, unit.wall)
 
 
 @operation(AuditAction.KEY_SUSPEND)
@@ -255,6 +261,8 @@ def _living(unit: Unit, key_id: str) -> KeyView:
     view = get_key(unit.connection, unit.workspace, key_id)
     if view.state == State.REVOKED:
         raise Conflict("This key was revoked, and that is for ever.", "Issue a new one.")
+    if view.dropped is not None:
+        raise Conflict("This derived key ended long ago, and that is for ever.", "Derive a new one.")
     return view
 
 

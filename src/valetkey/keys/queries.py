@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import base64
-from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, not_, or_, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from valetkey.access.sessions import words
 from valetkey.decision.policy import Policy, State
 from valetkey.errors import Invalid, NotFound
 from valetkey.keys.format import parse
 from valetkey.keys.kinds import CredentialKind
+from valetkey.keys.life import KeyState, Life, in_state, joined, life_of, own_state
 from valetkey.store import tables
 from valetkey.vault.fingerprint import fingerprint
 
 MAX_PAGE = 200
 """Most rows of one page: a page is for a person or for one step of a loop."""
+MOST_DERIVED = 20
+"""Derived keys that one key shows."""
 
 
-class KeyState(StrEnum):
-    """A key's state as people mean it: past its end it is expired, whatever else it was."""
+class DerivedKey(msgspec.Struct, frozen=True):
+    """A living key that comes from another."""
 
-    ACTIVE = "active"
-    SUSPENDED = "suspended"
-    REVOKED = "revoked"
-    EXPIRED = "expired"
-    EXPOSED = "exposed"
-    """Others may have read it, and it still works or can be made to."""
+    id: str
+    holder: str
+    label: str
+    expires: float | None
 
 
 class KeyView(msgspec.Struct, frozen=True):
@@ -57,6 +57,14 @@ class KeyView(msgspec.Struct, frozen=True):
     """Of a sticky key: the address (IPv6: the /64) of its first call."""
     session: str | None = None
     """What it ends with: ``process 4711`` or ``token tok_…``."""
+    because: str | None = None
+    """Why it stands so, where that is not of its own doing: what it comes from, or an agreement."""
+    dropped: float | None = None
+    """Since when a call with it is answered UNKNOWN_KEY: a derived key that has long been dead."""
+    derived: tuple[DerivedKey, ...] = ()
+    """Living keys that come from it, the newest; only when one key is shown."""
+    derived_count: int = 0
+    """How many there are."""
 
 
 class KeyPage(msgspec.Struct, frozen=True):
@@ -68,7 +76,7 @@ class KeyPage(msgspec.Struct, frozen=True):
 
 def _selected() -> Any:
     keys = tables.keys
-    return (
+    return joined(
         select(
             keys,
             tables.services.c.name.label("service"),
@@ -83,8 +91,9 @@ def _selected() -> Any:
     )
 
 
-def _view(row: Any) -> KeyView:
+def _view(row: Any, now: float | None) -> KeyView:
     policy = msgspec.json.decode(row.document, type=Policy)
+    life = Life(own_state(row, None)) if now is None else life_of(row, now)
     return KeyView(
         id=row.id,
         kind=row.kind,
@@ -92,7 +101,7 @@ def _view(row: Any) -> KeyView:
         holder=row.holder,
         environment=row.environment,
         label=row.label,
-        state="expired" if row.state != "revoked" and row.ended is not None else row.state,
+        state=life.state,
         last4=row.last4,
         created=row.created,
         expires=row.expires,
@@ -105,20 +114,52 @@ def _view(row: Any) -> KeyView:
         exposed=row.exposed,
         pinned=row.pinned or None,
         session=None if row.session_id is None else words(row.session_id),
+        because=life.because,
+        dropped=row.dropped,
     )
 
 
-def get_key(connection: Connection, workspace: str, key_id: str) -> KeyView:
-    """One key. Raises `NotFound`."""
+def get_key(connection: Connection, workspace: str, key_id: str, now: float | None = None) -> KeyView:
+    """One key. With `now` its state is the one that a call finds, else its own. Raises `NotFound`."""
     row = connection.execute(
         _selected().where(tables.keys.c.workspace_id == workspace, tables.keys.c.id == key_id)
     ).first()
     if row is None:
         raise NotFound("There is no key with that id.", "See: valetkey key list", field="id")
-    return _view(row)
+    return _view(row, now)
 
 
-def find_key(connection: Connection, workspace: str, index_key: bytes, value: bytes) -> KeyView:
+def show_key(connection: Connection, workspace: str, key_id: str, now: float) -> KeyView:
+    """One key with the living ones that come from it. Raises `NotFound`."""
+    view = get_key(connection, workspace, key_id, now)
+    if view.state in (KeyState.REVOKED, KeyState.EXPIRED):
+        return view  # nothing lives that comes from it
+    keys, parties = tables.keys, tables.parties
+    living = living_children(key_id, now)
+    count = connection.execute(select(func.count()).select_from(keys).where(*living)).scalar_one()
+    rows = connection.execute(
+        select(keys.c.id, parties.c.name, keys.c.label, keys.c.expires)
+        .join(parties, parties.c.id == keys.c.holder_id)
+        .where(*living)
+        .order_by(keys.c.created.desc(), keys.c.id)
+        .limit(MOST_DERIVED)
+    )
+    derived = tuple(DerivedKey(*row) for row in rows)
+    return msgspec.structs.replace(view, derived=derived, derived_count=count)
+
+
+def living_children(key_id: str, now: float) -> tuple[Any, ...]:
+    """The condition that keys come from this one and do not stand still for good by themselves."""
+    keys = tables.keys
+    return (
+        keys.c.parent_id == key_id,
+        keys.c.state != State.REVOKED.value,
+        keys.c.ended.is_(None),
+        or_(keys.c.expires.is_(None), keys.c.expires > now),
+    )
+
+
+def find_key(connection: Connection, workspace: str, index_key: bytes, value: bytes, now: float) -> KeyView:
     """The key with this value, dead ones too. Raises `NotFound`, and `Invalid` for what can be no key."""
     row = connection.execute(
         _selected().where(
@@ -127,7 +168,7 @@ def find_key(connection: Connection, workspace: str, index_key: bytes, value: by
         )
     ).first()
     if row is not None:
-        return _view(row)
+        return _view(row, now)
     kind = parse(value).kind
     if kind is CredentialKind.SERVICE:
         raise NotFound(
@@ -166,7 +207,7 @@ def list_keys(
     if last4 is not None:
         query = query.where(keys.c.last4 == last4)
     if state is not None:
-        query = query.where(_in_state(state, now))
+        query = query.where(in_state(state, now))
     if cursor is not None:
         created, identifier = _read_cursor(cursor)
         query = query.where(
@@ -177,19 +218,7 @@ def list_keys(
     if len(rows) > limit:
         last = rows[limit - 1]
         following = base64.urlsafe_b64encode(msgspec.json.encode([last.created, last.id])).decode()
-    return KeyPage([_view(row) for row in rows[:limit]], following)
-
-
-def _in_state(state: KeyState, now: float) -> Any:
-    keys = tables.keys
-    if state is KeyState.REVOKED:
-        return keys.c.state == State.REVOKED.value
-    if state is KeyState.EXPOSED:
-        return and_(keys.c.state != State.REVOKED.value, keys.c.exposed.is_not(None))
-    over = or_(keys.c.ended.is_not(None), and_(keys.c.expires.is_not(None), keys.c.expires <= now))
-    if state is KeyState.EXPIRED:
-        return and_(keys.c.state != State.REVOKED.value, over)
-    return and_(keys.c.state == state.value, not_(over))
+    return KeyPage([_view(row, now) for row in rows[:limit]], following)
 
 
 def _read_cursor(cursor: str) -> tuple[float, str]:

@@ -24,6 +24,8 @@ class Shared(StrEnum):
     HOLDER = "holder"
     SERVICE = "service"
     WORKSPACE = "workspace"
+    AGREEMENT = "agreement"
+    """Set with the agreement itself."""
 
 
 class ChangeLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,7 +41,7 @@ class LimitsView(msgspec.Struct, frozen=True):
 
     level: Shared
     name: str | None
-    """Of the holder or service."""
+    """Of the holder, the service or the partner."""
     limits: Limits
     sentences: tuple[str, ...]
 
@@ -97,7 +99,8 @@ def _subject(unit: Unit, request: ChangeLimits) -> tuple[Shared, str | None, str
 
 
 def list_limits(connection: Connection, workspace: str) -> list[LimitsView]:
-    """All that is set: of everything first, then of services, then of holders, by name."""
+    """All that is set: of everything first, then of services, of holders, and what was agreed with partners, by
+    name."""
     table = tables.limits
     rows = connection.execute(
         select(table.c.level, table.c.document, tables.services.c.name, tables.parties.c.name)
@@ -114,5 +117,19 @@ def list_limits(connection: Connection, workspace: str) -> list[LimitsView]:
         limits = msgspec.json.decode(document, type=Limits)
         if not limits.unlimited:
             found.append(LimitsView(Shared(level), service or holder, limits, limits.sentences()))
-    order = (Shared.WORKSPACE, Shared.SERVICE, Shared.HOLDER)
+    agreements = tables.agreements
+    agreed = connection.execute(
+        select(tables.parties.c.name, agreements.c.limits)
+        .join(tables.parties, tables.parties.c.id == agreements.c.party_id)
+        .where(
+            agreements.c.workspace_id == workspace,
+            agreements.c.ended.is_(None),
+            agreements.c.latched.is_(None),
+        )
+    )
+    for partner, document in agreed:
+        limits = msgspec.json.decode(document, type=Limits)
+        if not limits.unlimited:
+            found.append(LimitsView(Shared.AGREEMENT, partner, limits, limits.sentences()))
+    order = (Shared.WORKSPACE, Shared.SERVICE, Shared.HOLDER, Shared.AGREEMENT)
     return sorted(found, key=lambda view: (order.index(view.level), view.name or ""))

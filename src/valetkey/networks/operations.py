@@ -15,6 +15,7 @@ from valetkey.decision.listener import parse_listener
 from valetkey.decision.restrictions import InvalidRestriction, Networks
 from valetkey.errors import Invalid
 from valetkey.journal.actions import AuditAction
+from valetkey.labels import refuse_keys
 from valetkey.networks.interfaces import InterfaceNetworks, read_interfaces
 from valetkey.store import tables
 
@@ -53,6 +54,7 @@ class Network(msgspec.Struct, frozen=True):
 @operation(AuditAction.NETWORK_ADD)
 def add_network(unit: Unit, request: AddNetwork) -> Network:
     """Make the network or replace what it is; keys that name it follow at the next call."""
+    refuse_keys("name", request.name)
     if not _NAME.fullmatch(request.name):
         raise Invalid(
             f"{request.name!r} cannot be a network's name.",

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, insert, select
 from valetkey.access.operation import Unit, operation
 from valetkey.errors import Conflict, Invalid, NotFound
 from valetkey.journal.actions import AuditAction
+from valetkey.labels import refuse_keys
 from valetkey.store import tables
 from valetkey.store.blocks import next_block
 
@@ -45,11 +46,13 @@ def _check_name(name: str) -> None:
             "Use 1 to 120 printable characters, such as ana or ci-runner.",
             field="name",
         )
+    refuse_keys("name", name)
 
 
 @operation(AuditAction.PARTY_ADD)
 def add_party(unit: Unit, request: AddParty) -> Party:
     """Add a party. Raises `Conflict` when the name is taken."""
+    _check_name(request.name)
     if find_party(unit.connection, unit.workspace, request.name) is not None:
         raise Conflict(f"There is a party named {request.name!r} already.", "Use another name.", field="name")
     party = make_party(unit, request.name, request.kind)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 from valetkey.decision.address import parse_address
 from valetkey.decision.call import Call, Now
 from valetkey.decision.codes import CODES, Code
-from valetkey.decision.decide import decide, refuse
+from valetkey.decision.decide import UNKNOWN, decide, refuse
 from valetkey.decision.listener import Listener, parse_listener
 from valetkey.decision.path import PathRefused, judge_path
 from valetkey.decision.policy import MAX_DEPTH
@@ -41,15 +41,15 @@ def check_key(
     """
     index = index_of_key(connection, workspace, loader, request.id)
     entry = index.get(request.id)
-    assert entry is not None
-    service = index.services.get(index.service_name(entry.service_id))
+    service = None if entry is None else index.services.get(index.service_name(entry.service_id))
     at = now.wall if request.at is None else _instant(request.at)
     listener = _listener(request.listener)
     method = None if request.method is None else request.method.upper()
-    decision = refuse(Code.SERVICE_DENIED)
+    # A derived key that has long been dead is forgotten.
+    decision = UNKNOWN if entry is None else refuse(Code.SERVICE_DENIED)
     if method is not None and method not in KNOWN_METHODS:
         decision = refuse(Code.METHOD_REFUSED)
-    elif service is not None:
+    elif entry is not None and service is not None:
         host = request.host
         if host is None and service.service.kind is not Kind.OWN:
             host = service.service.default_host

@@ -54,11 +54,15 @@ PROTOCOLS = ("http/1.1",)
 REJOIN_SECONDS = 1.0
 """How long the doors stay closed for workers that served already."""
 LATCH_SECONDS = 1.0
-"""How often it is looked which keys have expired since."""
+"""How often it is looked which keys and agreements have ended since."""
 ABANDON_SECONDS = 2.0
 """How often it is looked whether keys were derived that nobody received."""
+DROP_SECONDS = 60.0
+"""How often it is looked which derived keys have long been dead."""
 FORGET_SECONDS = 21_600
 """How often personal fields past their time are erased."""
+GO_ON_SECONDS = 60.0
+"""How often it is looked for erasures that were asked for and could not be carried out."""
 
 
 class ControlProcess:
@@ -174,7 +178,7 @@ class ControlProcess:
             self._latch(desk, counting),
             self._abandon(desk),
             self._workers.watch(),
-            self._forget(),
+            self._forget(desk),
             follow_interfaces(desk),
             SessionWatch(desk).run(),
             every(LOOK_SECONDS, self._look_at_certificate),
@@ -302,14 +306,18 @@ class ControlProcess:
             self._note(message, before_us=True)
 
     async def _latch(self, desk: Desk, counting: Counting) -> None:
+        dropped_at = -DROP_SECONDS
         while True:
             await asyncio.sleep(LATCH_SECONDS)
             log.current().settle()
             try:
                 if counting.taken_away:
                     await self._begin_anew(counting)
-                await desk.latch_expired()
+                await desk.latch_ended()
                 await counting.lift_held()
+                if time.monotonic() - dropped_at > DROP_SECONDS:
+                    dropped_at = time.monotonic()
+                    await desk.drop_dead()
             except StoreError as error:
                 note_failure(error)
 
@@ -326,13 +334,17 @@ class ControlProcess:
             log.current().flush()
             os._exit(1)
 
-    async def _forget(self) -> None:
+    async def _forget(self, desk: Desk) -> None:
+        looked_at = -float(FORGET_SECONDS)
         while True:
             try:
-                await self._recorder.forget(time.time() - self._settings.personal_days * 86_400)
-            except (StoreError, OSError) as error:
+                await desk.eraser.go_on()
+                if time.monotonic() - looked_at > FORGET_SECONDS:
+                    looked_at = time.monotonic()
+                    await desk.erase_older(self._settings.personal_days)
+            except (ValetkeyError, StoreError, OSError) as error:
                 note_failure(error)
-            await asyncio.sleep(FORGET_SECONDS)
+            await asyncio.sleep(GO_ON_SECONDS)
 
     async def _hear(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():

@@ -6,7 +6,6 @@ An answer is given when what it says is true everywhere: every worker has acknow
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,14 +15,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection
 
 from valetkey.access.actor import SYSTEM, Actor, ActorKind
 from valetkey.access.clock import AcceptClock, accept_clock
 from valetkey.access.operation import Begun, Frame, Operation, Unit
 from valetkey.decision.call import Now
 from valetkey.doctor.findings import Report
-from valetkey.errors import Conflict, Invalid, NotPermitted, ValetkeyError
+from valetkey.errors import Invalid, NotPermitted, ValetkeyError
 from valetkey.gateway.counters import SharedCounters
 from valetkey.journal.errors import BadCursor
 from valetkey.journal.event import EventFilter
@@ -31,30 +30,32 @@ from valetkey.journal.follow import Follower
 from valetkey.journal.read import events
 from valetkey.journal.segment import product_version
 from valetkey.keys.checking import CheckedKey, CheckKey
-from valetkey.keys.operations import latch_expired, pin_key
+from valetkey.keys.dropping import drop_dead
+from valetkey.keys.operations import pin_key
 from valetkey.keys.queries import KeyView, find_key
+from valetkey.parties.erasure import EraseFields, ask_erasure
 from valetkey.parties.tokens import actor_of_token
 from valetkey.server.checking import check_key
 from valetkey.server.counting import Counting
+from valetkey.server.ending import clean_counters, latch
+from valetkey.server.erasing import Erased, Eraser, holds_older
 from valetkey.server.examining import examine_serving
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
 from valetkey.server.pinning import pin_to_note
 from valetkey.server.readiness import lacking, words
 from valetkey.server.record import Recorder
+from valetkey.server.replays import Replays
 from valetkey.server.rewrapping import NewRootKey, rewrap_home
 from valetkey.server.usage import read_audit, read_usage
 from valetkey.server.workers import Settled, Workers
 from valetkey.settings import Settings
-from valetkey.store import tables
 from valetkey.vault.keyring import INDEX
 from valetkey.vault.rewrapping import Rewrap, Rewrapped, rewrap_vault
 
 Answer = TypeVar("Answer")
 FOLLOW_SECONDS = 0.2
 """How often a follower looks for new events; `events` shows a call within a second."""
-REPLAY_SECONDS = 86_400
-"""How long an idempotency key is remembered."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -93,9 +94,11 @@ class Desk:
         self._counting = counting
         self._writer = writer
         self._rewrapping = asyncio.Lock()
+        self.eraser = Eraser(frame.store, frame.workspace, recorder, writer, frame.wall)
         self._owner = Actor(ActorKind.LOCAL_OWNER, home.owner_name())
         with frame.store.read() as connection:
             self._index_key = frame.keyring.key(connection, INDEX)
+        self._replays = Replays(self.workspace, self._index_key)
 
     # -- writing
 
@@ -155,28 +158,55 @@ class Desk:
             in_use = partial(self.read, self._frame.keyring.root_key_id)
             return await rewrap_home(self.home, self.settings, file, in_use, perform)
 
-    async def latch_expired(self) -> int:
-        """Make the end of keys that have expired final, here and in every worker."""
-        loop = asyncio.get_running_loop()
+    async def erase_personal(self, actor: Actor, request: EraseFields, *, thoroughly: bool = True) -> Erased:
+        """Erase personal fields; gone from every file when this returns. Raises `ValetkeyError`."""
+        asked = await self.perform(ask_erasure, request, actor)
+        # Whoever hangs up meanwhile does not stop it.
+        return await asyncio.shield(self.eraser.carry_out(asked.answer, thoroughly=thoroughly))
 
-        def latch() -> list[Any]:
+    async def erase_older(self, days: int) -> None:
+        """Erase personal fields that are past their time, if there are any."""
+        before = self._frame.wall() - days * 86_400
+        if await asyncio.to_thread(holds_older, self.home.journal, self._frame.store, before):
+            await self.erase_personal(SYSTEM, EraseFields(older_than=f"{days}d"), thoroughly=False)
+
+    async def latch_ended(self) -> int:
+        """Make the end of keys and agreements that have reached it final, here and in every worker."""
+        wall = self._frame.wall()
+        return await self._spread(lambda connection: latch(connection, self.workspace, wall))
+
+    async def drop_dead(self) -> int:
+        """Let workers forget derived keys that have long been dead, and give their counters to others."""
+        wall = self._frame.wall()
+        await asyncio.get_running_loop().run_in_executor(
+            self._writer, clean_counters, self._frame.store, self._counters, wall
+        )
+        return await self._spread(
+            lambda connection: [("key", one) for one in drop_dead(connection, self.workspace, wall)]
+        )
+
+    async def _spread(self, change: Callable[[Connection], list[tuple[str, str]]]) -> int:
+        """Change rows of one's own accord, and tell every worker; how many rows changed."""
+
+        def run() -> tuple[int, list[Any]]:
             with self._frame.store.write() as connection:
-                ended = latch_expired(connection, self.workspace, self._frame.wall())
-                return self._loader.changed(connection, [("key", identifier) for identifier in ended])
+                changed = change(connection)
+                return len(changed), self._loader.changed(connection, changed) if changed else []
 
         async with self._workers.joining:
-            facts = await loop.run_in_executor(self._writer, latch)
+            number, facts = await asyncio.get_running_loop().run_in_executor(self._writer, run)
             sent = self._workers.send(facts) if facts else []
         await self._workers.settle(sent)
-        return len(facts)
+        return number
 
     def _perform(
         self, operation: Operation[Any, Any], request: Any, actor: Actor, replay_token: str | None
     ) -> tuple[Any, list[Any], tuple[Begun, ...]] | Outcome:
         if replay_token is not None:
-            replayed = self._replayed(operation, request, actor, replay_token)
-            if replayed is not None:
-                return replayed
+            with self._frame.store.read() as connection:
+                answer = self._replays.find(connection, operation, request, actor, replay_token)
+            if answer is not None:
+                return Outcome(answer, 0, 0, 0)
         facts: list[Any] = []
 
         def in_the_end(unit: Unit, answer: Any) -> None:
@@ -184,7 +214,7 @@ class Desk:
             facts.extend(self._loader.changed(unit.connection, unit.changed))
             self._counting.hold(unit.begun, unit.wall)
             if replay_token is not None:
-                self._remember(unit.connection, operation, request, actor, replay_token, answer)
+                self._replays.remember(unit.connection, operation, request, actor, replay_token, answer)
 
         environment = getattr(request, "environment", "production")
         performed = self._frame.perform(operation, request, actor, environment, in_the_end=in_the_end)
@@ -192,64 +222,6 @@ class Desk:
         for block in performed.unpinned:
             self._counters.pin(block, None)
         return performed.answer, facts, performed.begun
-
-    def _replayed(
-        self, operation: Operation[Any, Any], request: Any, actor: Actor, token: str
-    ) -> Outcome | None:
-        table = tables.replays
-        with self._frame.store.read() as connection:
-            row = connection.execute(
-                select(table.c.request, table.c.answer).where(
-                    table.c.workspace_id == self.workspace,
-                    table.c.actor == actor.label,
-                    table.c.token == token,
-                    table.c.created > time.time() - REPLAY_SECONDS,
-                )
-            ).first()
-        if row is None:
-            return None
-        if bytes(row.request) != self._digest(operation, request):
-            raise Conflict(
-                "That idempotency key was used for another request.",
-                "Use a new one for a new request.",
-                field="Idempotency-Key",
-            )
-        return Outcome({**msgspec.json.decode(row.answer), "replayed": True}, 0, 0, 0)
-
-    def _remember(
-        self,
-        connection: Connection,
-        operation: Operation[Any, Any],
-        request: Any,
-        actor: Actor,
-        token: str,
-        answer: Any,
-    ) -> None:
-        """In the action's own transaction: a crash leaves both or neither."""
-        kept = msgspec.to_builtins(answer)
-        if isinstance(kept, dict):
-            # Plain keys are never kept for replay.
-            kept = {
-                name: None if name in ("key", "credential", "token") else value
-                for name, value in kept.items()
-            }
-        table = tables.replays
-        connection.execute(table.delete().where(table.c.created <= time.time() - REPLAY_SECONDS))
-        connection.execute(
-            insert(table).values(
-                workspace_id=self.workspace,
-                actor=actor.label,
-                token=token,
-                request=self._digest(operation, request),
-                answer=msgspec.json.encode(kept).decode(),
-                created=time.time(),
-            )
-        )
-
-    def _digest(self, operation: Operation[Any, Any], request: Any) -> bytes:
-        # Keyed by being hashed with the index key: a request may carry a secret's value.
-        body = operation.action.encode() + b"\0" + msgspec.json.encode(request, order="deterministic")
-        return hashlib.blake2b(body, key=self._index_key, digest_size=32).digest()
 
     # -- reading
 
@@ -273,7 +245,9 @@ class Desk:
 
     async def find_key(self, value: bytes) -> KeyView:
         """The key with this value, dead ones too. Raises `NotFound` and `Invalid`."""
-        return await self.read(lambda c: find_key(c, self.workspace, self._index_key, value))
+        return await self.read(
+            lambda c: find_key(c, self.workspace, self._index_key, value, self._frame.wall())
+        )
 
     async def events(
         self,
@@ -327,6 +301,10 @@ class Desk:
                 "Run it there, as the owner of the data folder.",
             )
         return await self._recorder.verify(None if witness is None else Path(witness))
+
+    async def prove_record(self, which: str, *, personal: bool) -> dict[str, Any]:
+        """The proof of one call or record, that can be checked without this server. Raises `NotFound`."""
+        return await self._recorder.prove_record(which, personal=personal)
 
     async def examine(self) -> dict[str, Any]:
         """What is weak about this installation."""

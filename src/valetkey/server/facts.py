@@ -18,6 +18,7 @@ from valetkey.gateway.facts import (
     AgreementFact,
     ClockFact,
     CredentialFact,
+    DroppedFact,
     Fact,
     KeyFact,
     LimitsFact,
@@ -54,7 +55,7 @@ RETIRED_SECONDS = 86_400
 """So long after a version was retired answers are still scrubbed of it: upstreams echo what they cached."""
 ROWS_AT_ONCE = 5_000
 LATCHED = 0.0
-"""Expiry of a key whose end has been reached: before every clock."""
+"""Expiry of a key or an agreement whose end has been reached: before every clock."""
 
 
 class FactLoader:
@@ -74,7 +75,8 @@ class FactLoader:
         self._newest = newest
 
     def all(self, connection: Connection) -> Iterator[Fact]:
-        """The whole snapshot. Revoked keys stay: their holders are told REVOKED, not UNKNOWN_KEY."""
+        """The whole snapshot. Revoked keys stay: their holders are told REVOKED, not UNKNOWN_KEY. Derived ones that
+        were dropped do not."""
         for kind in _ORDER:
             yield from self._load(connection, kind, None)
 
@@ -83,9 +85,11 @@ class FactLoader:
         wanted: dict[str, list[str]] = defaultdict(list)
         for kind, identifier in changes:
             wanted[kind].append(identifier)
+        # A worker forgets policies that nobody has any more: it may be told one for a second time.
+        wanted["policy"] += self._policies_of(connection, wanted)
         facts: list[Fact] = []
         for kind in _ORDER:
-            if kind in wanted:
+            if wanted.get(kind):
                 facts.extend(self._load(connection, kind, wanted[kind]))
         return facts
 
@@ -124,7 +128,7 @@ class FactLoader:
         table = tables.agreements
         columns = (
             table.c.id, table.c.party_id, table.c.policies, table.c.limits, table.c.block, table.c.begins, table.c.ends,
-            table.c.ended,
+            table.c.ended, table.c.latched,
         )  # fmt: skip
         for row in self._rows(connection, table, columns, ids):
             yield AgreementFact(
@@ -134,7 +138,7 @@ class FactLoader:
                 msgspec.json.decode(row.limits, type=Limits),
                 row.block,
                 row.begins,
-                row.ends,
+                row.ends if row.latched is None else LATCHED,
                 row.ended is not None,
             )
 
@@ -160,8 +164,34 @@ class FactLoader:
 
     def _policies(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
         table = tables.policies
+        had = None
+        if ids is None:
+            # Of those that come and go with derived keys, only what somebody has.
+            keys = tables.keys
+            query = select(keys.c.policy_id).where(keys.c.dropped.is_(None)).distinct()
+            had = {*connection.execute(query).scalars(), *self._agreed_policies(connection, None)}
         for identifier, document in self._rows(connection, table, (table.c.id, table.c.document), ids):
-            yield PolicyFact(identifier, document)
+            if had is None or identifier in had:
+                yield PolicyFact(identifier, document)
+
+    def _policies_of(self, connection: Connection, wanted: dict[str, list[str]]) -> set[str]:
+        """Policies of the keys and agreements among what changed."""
+        found: set[str] = set()
+        if keys := wanted.get("key"):
+            found.update(
+                connection.execute(
+                    select(tables.keys.c.policy_id).where(tables.keys.c.id.in_(keys))
+                ).scalars()
+            )
+        if agreements := wanted.get("agreement"):
+            found.update(self._agreed_policies(connection, agreements))
+        return found - set(wanted["policy"])
+
+    def _agreed_policies(self, connection: Connection, ids: list[str] | None) -> set[str]:
+        rows = self._rows(connection, tables.agreements, (tables.agreements.c.policies,), ids)
+        return {
+            policy for (named,) in rows for policy in msgspec.json.decode(named, type=dict[str, str]).values()
+        }
 
     def _credentials(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:
         table = tables.credentials
@@ -175,13 +205,17 @@ class FactLoader:
         columns = (
             table.c.id, table.c.fingerprint, table.c.kind, table.c.service_id, table.c.environment_id,
             table.c.holder_id, table.c.policy_id, table.c.secret_name, table.c.state, table.c.expires,
-            table.c.block, table.c.parent_id, table.c.ended,
+            table.c.block, table.c.parent_id, table.c.ended, table.c.dropped,
         )  # fmt: skip
         for row in self._rows(connection, table, columns, ids):
-            fact = KeyFact(*row[:-1])
+            if row.dropped is not None:
+                if ids is not None:
+                    yield DroppedFact(row.id)
+                continue
+            fact = KeyFact(*row[:-2])
             # An end that was reached once is reached for ever, whatever the clock says later. A revoked key
             # needs no such end: it would cut the exchanges that --let-finish spares.
-            lasting = row[-1] is None or fact.state == State.REVOKED
+            lasting = row.ended is None or fact.state == State.REVOKED
             yield fact if lasting else msgspec.structs.replace(fact, expires=LATCHED)
 
     def _secrets(self, connection: Connection, ids: list[str] | None) -> Iterable[Fact]:

@@ -125,7 +125,8 @@ def _totals(connection: Connection, workspace: str, wall: float) -> dict[int, li
         line = [key]
         while (parent := line[-1].parent_id) is not None and parent in ancestors:
             line.append(ancestors[parent])
-        blocks = {link.block for link in line}
+        # A dropped key has given its block up, maybe to another.
+        blocks = {link.block for link in line if link.block is not None}
         subjects = [(level, link.holder_id) for link in line for level in ("holder", "agreement")]
         subjects += [("service", key.service_id), ("workspace", workspace)]
         blocks.update(shared[subject] for subject in subjects if subject in shared)

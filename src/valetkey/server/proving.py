@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from valetkey.errors import Invalid
+from valetkey.errors import Conflict, Invalid, NotFound
+from valetkey.journal.chain import Admit
+from valetkey.journal.prover import NotProvable, NotSigned, prove_record
 from valetkey.journal.verify import verify_journal
 from valetkey.journal.witness import WitnessFile
 
@@ -28,6 +30,27 @@ def prove(
             report = verify_journal(journal, [public_key], stored, upto=upto, witness=held)
     answer: dict[str, Any] = msgspec.to_builtins(report)
     return {**answer, "public_key": public_key.public_bytes_raw().hex()}
+
+
+def proof_of(
+    journal: Path, public_key: Ed25519PublicKey, which: str, admit: Admit, *, personal: bool
+) -> dict[str, Any]:
+    """The proof of one call or record, as the API gives it. Raises `NotFound` and `Conflict`."""
+    try:
+        proof = prove_record(journal, public_key, which, admit=admit, personal=personal)
+    except NotSigned as error:
+        raise Conflict(
+            str(error), "Start the server: it signs within a second what was recorded.", field="record"
+        ) from None
+    except NotProvable as error:
+        raise NotFound(
+            str(error),
+            "Name the id of a call (valetkey events --json) or of an audit entry (valetkey audit list --json), or "
+            "SEGMENT:NUMBER. What was changed is named by: valetkey audit verify",
+            field="record",
+        ) from None
+    answer: dict[str, Any] = msgspec.to_builtins(proof)
+    return answer
 
 
 def read_public_key(text: str) -> Ed25519PublicKey:

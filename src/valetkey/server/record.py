@@ -28,11 +28,12 @@ from valetkey.journal.segment import SegmentWriter
 from valetkey.journal.tail import Batch, Position, Tailer
 from valetkey.journal.usage import Rollups, Use
 from valetkey.log import note_failure
+from valetkey.parties.erasure import forget_sightings
 from valetkey.server.home import Home
 from valetkey.server.open_calls import all_of, read_open_calls, store_open_calls
-from valetkey.server.proving import prove
+from valetkey.server.proving import proof_of, prove
 from valetkey.server.received import Received
-from valetkey.server.usage import forget, read_positions, store_use
+from valetkey.server.usage import read_positions, store_use
 from valetkey.server.witness import Witnesses
 from valetkey.store import tables
 from valetkey.store.engine import Store, StoreError
@@ -147,6 +148,14 @@ class Recorder:
         public_key = self._signing_key.public_key()
         return await asyncio.to_thread(prove, self._home.journal, public_key, heads, heads, witness)
 
+    async def prove_record(self, which: str, *, personal: bool) -> dict[str, Any]:
+        """Checkpoint, then the proof of one call or record. Raises `NotFound`."""
+        await self._in_turn(self._checkpoint_now)
+        public_key = self._signing_key.public_key()
+        return await asyncio.to_thread(
+            proof_of, self._home.journal, public_key, which, self.admission, personal=personal
+        )
+
     async def announce(self, slot: int, generation: int, segment: str) -> None:
         """Admit the segment of a worker that joins, under a signature. Raises `ValueError` for another's name."""
         name = SegmentName.parse(segment)
@@ -163,20 +172,25 @@ class Recorder:
         if not self.admission(name):
             await self._in_turn(announce)
 
-    async def forget(self, older_than: float) -> int:
-        """Erase the personal fields of calls before an instant; return how many."""
+    async def erase(self, *, party: str | None, before: float | None) -> int:
+        """Erase personal fields of a party's calls, or of calls before an instant, beside the journal and among
+        sightings; return of how many records. What is asked of the store itself is left to the caller."""
 
         def note(erasure: Erasure) -> Erased:
             # From the eraser's thread to the one that writes the segment: noted and on the disk before it is done.
             return self._executor.submit(self._notary.erased, erasure, int(self._wall() * 1000)).result()
 
-        erased = await asyncio.to_thread(erase_personal, self._home.journal, older_than=older_than, note=note)
+        erased = await asyncio.to_thread(
+            erase_personal, self._home.journal, older_than=before, party=party, note=note
+        )
 
-        def forget_sightings() -> None:
+        def forget() -> None:
+            # What was read before it was erased is stored first, and goes with the rest.
+            self._tick(store=True)
             with self._store.write() as connection:
-                forget(connection, older_than)
+                forget_sightings(connection, self._workspace, party, before)
 
-        await self._in_turn(forget_sightings)
+        await self._in_turn(forget)
         return erased
 
     async def recover(self, slot: int | None, live: set[str]) -> list[Recovery]:

@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, func, select
 
 from valetkey.errors import Invalid, NotFound
 from valetkey.journal.tail import Position
@@ -114,17 +114,6 @@ def _add_sightings(connection: Connection, workspace: str, kind: str, sets: dict
         )
         if len(values) > MOST_SEEN:
             connection.execute(delete(table).where(*chosen, table.c.value.in_(values[MOST_SEEN:])))
-
-
-def forget(connection: Connection, before: float) -> None:
-    """Erase where keys were used from, where that was last seen before an instant: as the journal's own fields.
-
-    What a key that ended before it was pinned to goes too.
-    """
-    connection.execute(delete(tables.sightings).where(tables.sightings.c.last < before))
-    keys = tables.keys
-    dead = keys.c.pinned.is_not(None), keys.c.ended < before
-    connection.execute(update(keys).where(*dead).values(pinned=None))
 
 
 def read_usage(

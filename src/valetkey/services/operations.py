@@ -9,6 +9,7 @@ from sqlalchemy import insert, select, update
 
 from valetkey.access.actor import ActorKind
 from valetkey.access.operation import Unit, operation
+from valetkey.decision.limits import Limits
 from valetkey.errors import Conflict, Invalid, NotPermitted
 from valetkey.journal.actions import AuditAction
 from valetkey.services.catalogue import UnknownPreset, custom_service, load_preset
@@ -102,7 +103,7 @@ def add_service(unit: Unit, request: AddService) -> ServiceView:
         "hosts": list(view_of(stored).hosts.values()),
     }
     unit.touch("service", stored.id)
-    return view_of(stored)
+    return msgspec.structs.replace(view_of(stored), notes=_left_behind(unit, service.name))
 
 
 @operation(AuditAction.SERVICE_CHANGE)
@@ -192,7 +193,52 @@ def remove_service(unit: Unit, request: ServiceName) -> ServiceView:
         unit.touch("secret", secret_id)
     unit.subject = f"service:{request.name}"
     unit.touch("service", stored.id)
-    return view_of(stored)
+    limits = _shared_limits(unit, [stored.id])
+    notes = () if limits is None else (f"Its shared limit is gone with it: {' '.join(limits.sentences())}",)
+    return msgspec.structs.replace(view_of(stored), notes=notes)
+
+
+def _left_behind(unit: Unit, name: str) -> tuple[str, ...]:
+    """What stood at removed services of that name and does not stand at the new one, as sentences."""
+    table, agreements, parties = tables.services, tables.agreements, tables.parties
+    removed = list(
+        unit.connection.execute(
+            select(table.c.id)
+            .where(table.c.workspace_id == unit.workspace, table.c.name == name, table.c.removed.is_not(None))
+            .order_by(table.c.removed.desc())
+        ).scalars()
+    )
+    if not removed:
+        return ()
+    said = []
+    limits = _shared_limits(unit, removed)
+    if limits is not None:
+        said.append(
+            f"The service of that name that was removed had a shared limit; this one has none: "
+            f"{' '.join(limits.sentences())} Set it: valetkey limit change --service {name}"
+        )
+    for partner, policies in unit.connection.execute(
+        select(parties.c.name, agreements.c.policies)
+        .join(parties, parties.c.id == agreements.c.party_id)
+        .where(agreements.c.workspace_id == unit.workspace)
+        .order_by(parties.c.name)
+    ):
+        if any(identifier in msgspec.json.decode(policies, type=dict[str, str]) for identifier in removed):
+            said.append(
+                f"The agreement with {partner} names the service of that name that was removed, not this one."
+            )
+    return tuple(said)
+
+
+def _shared_limits(unit: Unit, service_ids: list[str]) -> Limits | None:
+    """Of the first of these services that has any."""
+    table = tables.limits
+    query = select(table.c.subject, table.c.document).where(
+        table.c.workspace_id == unit.workspace, table.c.level == "service", table.c.subject.in_(service_ids)
+    )
+    rows = {row.subject: row.document for row in unit.connection.execute(query)}
+    found = (msgspec.json.decode(rows[one], type=Limits) for one in service_ids if one in rows)
+    return next((limits for limits in found if not limits.unlimited), None)
 
 
 def _set_locked(unit: Unit, name: str, locked: bool) -> ServiceView:

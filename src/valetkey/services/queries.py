@@ -44,6 +44,8 @@ class ServiceView(msgspec.Struct, frozen=True):
     """File with the only authorities accepted; null: those of the system."""
     max_body: int = 0
     """Bytes that the body of a call may have; 0 for an own service, which gets none."""
+    notes: tuple[str, ...] = ()
+    """What will surprise, when it is added or removed."""
 
 
 def find_service(connection: Connection, workspace: str, name: str) -> StoredService | None:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
     text,
 )
 from sqlalchemy.types import TypeEngine
@@ -200,7 +201,9 @@ agreements = Table(
     _time("begins", nullable=True),
     _time("ends"),
     _time("created"),
+    # When it was ended before its time; when it was noted for good that its end was reached.
     _time("ended", nullable=True),
+    _time("latched", nullable=True),
     UniqueConstraint("workspace_id", "party_id"),
     sqlite_strict=True,
 )
@@ -233,11 +236,14 @@ keys = Table(
     Column("policy_id", ForeignKey("policies.id"), nullable=False),
     Column("secret_name", Text, nullable=False),
     Column("state", Text, nullable=False),
-    Column("block", Whole, nullable=False),
+    # Of counters; null once others may have it, of a derived key that has long been dead.
+    Column("block", Whole, nullable=True),
     _time("created"),
     _time("expires", nullable=True),
     _time("review", nullable=True),
     _time("ended", nullable=True),
+    # Since when workers know it no more: a derived key that has long been dead.
+    _time("dropped", nullable=True),
     # Only public keys (and leases, later) can be shown again.
     Column("sealed", LargeBinary, nullable=True),
     Column("parent_id", ForeignKey("keys.id"), nullable=True),
@@ -250,7 +256,7 @@ keys = Table(
     # The call at the gateway that asked for it, until the record shows that it was answered.
     Column("asked_by", Text, nullable=True),
     Index("ix_keys_service_id_holder_id", "service_id", "holder_id"),
-    Index("ix_keys_parent_id", "parent_id"),
+    Index("ix_keys_parent_id_created", "parent_id", "created"),
     Index(
         "ix_keys_session_id",
         "session_id",
@@ -270,6 +276,18 @@ Index(
     keys.c.asked_by,
     sqlite_where=keys.c.asked_by.is_not(None),
     postgresql_where=keys.c.asked_by.is_not(None),
+)
+Index(
+    "ix_keys_derived_ended",
+    keys.c.ended,
+    sqlite_where=and_(keys.c.parent_id.is_not(None), keys.c.dropped.is_(None)),
+    postgresql_where=and_(keys.c.parent_id.is_not(None), keys.c.dropped.is_(None)),
+)
+Index(
+    "ix_keys_dropped",
+    keys.c.dropped,
+    sqlite_where=and_(keys.c.dropped.is_not(None), keys.c.block.is_not(None)),
+    postgresql_where=and_(keys.c.dropped.is_not(None), keys.c.block.is_not(None)),
 )
 
 credentials = Table(
@@ -381,6 +399,32 @@ blocks = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("next", Whole, nullable=False),
+    sqlite_strict=True,
+)
+
+spare_blocks = Table(
+    "spare_blocks",
+    metadata,
+    # Of keys that workers know no more.
+    Column("block", Whole, primary_key=True, autoincrement=False),
+    _time("since"),
+    # Whether its counters were set to nothing: only then may another key have it.
+    Column("clean", Integer, nullable=False),
+    sqlite_strict=True,
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    _id(),
+    _workspace(),
+    # Whose personal fields are to be erased, or those of calls before which instant.
+    Column("party", Text, nullable=True),
+    _time("before", nullable=True),
+    _time("asked"),
+    # How many records were blanked; null while it is not done: the next start goes on with it.
+    Column("erased", Whole, nullable=True),
+    _time("done", nullable=True),
     sqlite_strict=True,
 )
 

@@ -13,6 +13,7 @@ from valetkey.durations import parse_instant
 from valetkey.errors import Invalid, NotFound
 from valetkey.journal.actions import AuditAction
 from valetkey.keys.format import looks_like_key
+from valetkey.labels import refuse_keys
 from valetkey.services.catalogue import load_preset
 from valetkey.services.placement import KEY, SecretRefused
 from valetkey.services.queries import StoredService, get_environment, get_service
@@ -97,6 +98,7 @@ def set_secret(unit: Unit, request: SetSecret) -> SecretView:
         raise Invalid(
             "That cannot be a secret's name.", "Use lower-case letters, digits and hyphens.", field="name"
         )
+    refuse_keys("name", request.name)
     plain = clean_input(request.value)
     _check_usable(stored, plain)
     expires = None if request.expires is None else parse_instant(request.expires, unit.wall)

@@ -18,6 +18,7 @@ from valetkey.api.desk import Desk
 from valetkey.api.parameters import Asking, Cursor, IdInPath, Limit, Named, ReplayToken, TheDesk, performs
 from valetkey.keys.checking import CallToCheck, CheckedKey, CheckKey
 from valetkey.keys.derivation import DeriveKey, HeldDerivation, derive_key
+from valetkey.keys.life import KeyState
 from valetkey.keys.making import IssuedKey
 from valetkey.keys.operations import (
     ChangeKey,
@@ -31,7 +32,7 @@ from valetkey.keys.operations import (
     suspend_key,
     unpin_key,
 )
-from valetkey.keys.queries import KeyPage, KeyState, KeyView, get_key, list_keys
+from valetkey.keys.queries import KeyPage, KeyView, list_keys, show_key
 
 _ISSUE = Body(
     examples=[
@@ -114,9 +115,9 @@ async def find(desk: TheDesk, data: Annotated[KeyValue, _FIND]) -> KeyView:
 
 
 @get("/keys/{key_id:str}", summary="Show a key")
-async def show(desk: TheDesk, key_id: IdInPath) -> KeyView:
-    """What the key opens and how much, never its value."""
-    return await desk.read(lambda connection: get_key(connection, desk.workspace, key_id))
+async def show(desk: TheDesk, state: State, key_id: IdInPath) -> KeyView:
+    """What the key opens and how much, never its value; and the living keys that come from it."""
+    return await desk.read(lambda connection: show_key(connection, desk.workspace, key_id, state.wall()))
 
 
 @patch("/keys/{key_id:str}", summary="Change a key", opt=performs(change_key))

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Annotated
 
 from litestar import get, post, put
+from litestar.datastructures import State
 from litestar.openapi.spec import Example
-from litestar.params import Body
+from litestar.params import Body, QueryParameter
 
 from valetkey.agreements.agreement import Agreement
 from valetkey.agreements.operations import (
+    ChangePartner,
     PartnerName,
     PartnerTerms,
-    PartnerView,
     add_partner,
     change_partner,
     end_partner,
-    get_partner,
-    list_partners,
 )
+from valetkey.agreements.queries import PartnerView, get_partner, list_partners
 from valetkey.api.answers import PartnerChanged, PartnerPage
 from valetkey.api.parameters import Asking, NameInPath, ReplayToken, TheDesk, performs
 
@@ -35,9 +35,11 @@ _CHANGE = Body(examples=[Example(summary="Another agreement", value=_AGREEMENT)]
 
 
 @get("/partners", summary="List partners")
-async def list_all(desk: TheDesk) -> PartnerPage:
+async def list_all(desk: TheDesk, state: State) -> PartnerPage:
     """Partners with agreements, ended ones too, by name."""
-    return PartnerPage(await desk.read(lambda connection: list_partners(connection, desk.workspace)))
+    return PartnerPage(
+        await desk.read(lambda connection: list_partners(connection, desk.workspace, state.wall()))
+    )
 
 
 @post("/partners", summary="Add a partner", opt=performs(add_partner))
@@ -49,17 +51,24 @@ async def add(
 
 
 @get("/partners/{name:str}", summary="Show a partner")
-async def show(desk: TheDesk, name: NameInPath) -> PartnerView:
+async def show(desk: TheDesk, state: State, name: NameInPath) -> PartnerView:
     """One partner and what was agreed."""
-    return await desk.read(lambda connection: get_partner(connection, desk.workspace, name))
+    return await desk.read(lambda connection: get_partner(connection, desk.workspace, name, state.wall()))
 
 
 @put("/partners/{name:str}/agreement", summary="Change an agreement", opt=performs(change_partner))
 async def change(
-    desk: TheDesk, actor: Asking, name: NameInPath, data: Annotated[Agreement, _CHANGE]
+    desk: TheDesk,
+    actor: Asking,
+    name: NameInPath,
+    data: Annotated[Agreement, _CHANGE],
+    revive: Annotated[
+        bool,
+        QueryParameter(description="Whether one that was ended may live again, with the partner's keys."),
+    ] = False,
 ) -> PartnerChanged:
     """Another one in its place; what it no longer allows is cut when this is answered."""
-    done = await desk.perform(change_partner, PartnerTerms(name, data), actor)
+    done = await desk.perform(change_partner, ChangePartner(name, data, revive), actor)
     return PartnerChanged(done.answer, done.acknowledged, done.fenced, done.cut)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from valetkey.cli.client import Client, connect
+from valetkey.cli.commands.audit_record import erase, proof
 from valetkey.cli.failure import ExitCode, NoServer
 from valetkey.cli.figures import clock, zone
 from valetkey.cli.grammar import group, json_flag, paging, repeated
@@ -19,6 +20,10 @@ from valetkey.cli.terminal import hint, say, say_json, say_state, working
 @group("audit", examples=("valetkey audit list", "valetkey audit verify"))
 def audit() -> None:
     """What was done by whom, and the proof of it."""
+
+
+audit.add_command(proof)
+audit.add_command(erase)
 
 
 @audit.command("list", examples=("valetkey audit list", "valetkey audit list --limit 10 --json"))

@@ -77,7 +77,12 @@ def list_keys(
         say("Issue the first: valetkey key issue SERVICE")
         return
     now = time.time()
-    draw(_COLUMNS, (_row(key, now) for key in answer["items"]))
+    columns: tuple[Column, ...] = _COLUMNS
+    rows = [_row(key, now) for key in answer["items"]]
+    if any(key.get("parent") for key in answer["items"]):
+        columns = (*columns, Column("DERIVED FROM", 1))
+        rows = [(*row, key.get("parent") or "-") for row, key in zip(rows, answer["items"], strict=True)]
+    draw(columns, rows)
     following = answer.get("next")
     again = repeated("valetkey key list", **filters, limit=limit, cursor=following)
     hint(f"More: {again}" if following else "Look at one: valetkey key show ID")

@@ -19,6 +19,8 @@ def show_key(key: dict[str, Any], now: float | None = None) -> None:
     say_state(f"{key['id']}{label}, {key['kind']}, ending in {key['last4']}: ", life_of(key, now))
     named = key.get("secret") or DEFAULT
     with_secret = "" if named == DEFAULT else f" with its secret {named}"
+    if key.get("because"):
+        say(key["because"])
     say(f"Opens {key['service']}{with_secret} for {key['holder']}, in {key['environment']}.")
     say()
     for sentence in key.get("sentences") or ("No restrictions",):
@@ -44,6 +46,18 @@ def show_key(key: dict[str, Any], now: float | None = None) -> None:
         say(f"  Ends with {key['session']}.")
     if key.get("parent"):
         say(f"  Derived from {key['parent']}.")
+    if key.get("dropped") is not None:
+        say("  So long ago that a call with it is answered UNKNOWN_KEY.")
+    derived = key.get("derived") or ()
+    if derived:
+        say()
+        say("  Keys that come from it and live:")
+        for one in derived:
+            name = f" ({one['label']})" if one["label"] else ""
+            end = "" if one["expires"] is None else f", until {day_and_time(one['expires'])}"
+            say(f"    {one['id']}{name} for {one['holder']}{end}")
+        if key["derived_count"] > len(derived):
+            say(f"    and {key['derived_count'] - len(derived):,} more")
 
 
 def life_of(key: dict[str, Any], now: float) -> str:

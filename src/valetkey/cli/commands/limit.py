@@ -88,4 +88,6 @@ def _whose(view: dict[str, Any]) -> str:
     level, name = view["level"], view.get("name")
     if level == "holder":
         return f"All keys of {name}"
+    if level == "agreement":
+        return f"All keys of {name}, as agreed"
     return f"All keys for {name}" if level == "service" else "All keys together"

@@ -14,7 +14,7 @@ from valetkey.cli.failure import ExitCode, Failure
 from valetkey.cli.figures import counted, day_and_time
 from valetkey.cli.grammar import group, json_flag
 from valetkey.cli.tables import Column, draw, state
-from valetkey.cli.terminal import hint, say, say_json
+from valetkey.cli.terminal import hint, say, say_json, say_state, warn
 
 _NAME = click.argument("name", metavar="NAME")
 _AGREEMENT = click.option(
@@ -53,15 +53,19 @@ def add(name: str, file: str, as_json: bool) -> None:
 @partner.command("change", examples=("valetkey partner change acme --agreement acme-2028.toml",))
 @_NAME
 @_AGREEMENT
+@click.option("--revive", is_flag=True, help="Also if it was ended: the partner's keys live again.")
 @json_flag
-def change(name: str, file: str, as_json: bool) -> None:
+def change(name: str, file: str, revive: bool, as_json: bool) -> None:
     """Put another agreement in the place of the one there is; in force when this returns."""
-    answer = connect().put(f"/partners/{segment(name)}/agreement", _read(file))
+    revived = "?revive=true" if revive else ""
+    answer = connect().put(f"/partners/{segment(name)}/agreement{revived}", _read(file))
     if as_json:
         say_json(answer)
         return
     say(f"Changed; it is in force. {_cut(answer)}".rstrip())
     _show(answer["partner"])
+    for note in answer["partner"].get("notes") or ():
+        warn(note)
 
 
 @partner.command("end", examples=("valetkey partner end acme",))
@@ -85,11 +89,15 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         say_json(answer)
         return
-    if answer["agreement"].get("title"):
-        say(answer["agreement"]["title"])
+    title = answer["agreement"].get("title")
+    say_state(f"{name}{f', {title}' if title else ''}: ", answer["state"])
     _show(answer)
     if answer["ended"] is not None:
         say(f"  Ended on {day_and_time(answer['ended'])}.")
+    contact = answer["agreement"].get("contact") or {}
+    reached = ", ".join(contact[part] for part in ("name", "email", "phone") if contact.get(part))
+    if reached:
+        say(f"  Contact: {reached}.")
     hint(f"Its keys: valetkey key list --holder {name}")
 
 
@@ -112,7 +120,7 @@ def list_partners(as_json: bool) -> None:
                 one["name"],
                 ", ".join(service["name"] for service in one["agreement"]["services"]),
                 day_and_time(one["ends"]),
-                state("active" if one["ended"] is None else "revoked"),
+                state(one["state"]),
             )
             for one in answer["items"]
         ),
@@ -132,13 +140,23 @@ def _read(file: str) -> dict[str, Any]:
     try:
         if len(content) > MAX_BYTES:
             raise ValueError("it is too long")
-        # Days may stand there without quotes: the API takes them as text.
-        written: dict[str, Any] = json.loads(json.dumps(tomllib.loads(content.decode()), default=str))
-        return written
+        table = tomllib.loads(content.decode())
     except ValueError as error:
-        raise Failure(
-            f"{file} is no TOML: {error}.", "See docs/formats/agreement.md for one that is.", ExitCode.USAGE
-        ) from None
+        raise _wrong(f"{file} is no TOML: {error}.") from None
+    except RecursionError:
+        raise _wrong(f"{file} is no agreement: it is nested too deeply.") from None
+    try:
+        # Days may stand there without quotes: the API takes them as text.
+        written: dict[str, Any] = json.loads(json.dumps(table, default=str, allow_nan=False))
+    except ValueError:
+        raise _wrong(f"{file} is no agreement: nan and inf are no value of any field.") from None
+    except RecursionError:
+        raise _wrong(f"{file} is no agreement: it is nested too deeply.") from None
+    return written
+
+
+def _wrong(sentence: str) -> Failure:
+    return Failure(sentence, "See docs/formats/agreement.md for one that is.", ExitCode.USAGE)
 
 
 def _show(view: dict[str, Any]) -> None:

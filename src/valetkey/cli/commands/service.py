@@ -13,7 +13,7 @@ from valetkey.cli.failure import ExitCode, Failure
 from valetkey.cli.figures import relative
 from valetkey.cli.grammar import given, group, json_flag
 from valetkey.cli.tables import Column, draw, facts, state
-from valetkey.cli.terminal import hint, say, say_json
+from valetkey.cli.terminal import hint, say, say_json, warn
 
 _NAME = click.argument("name", metavar="NAME")
 
@@ -89,6 +89,8 @@ def add(
         say_json(answer)
         return
     say(f"Service {name} is added.")
+    for note in answer.get("notes") or ():
+        warn(note)
     hint(
         f"Next: valetkey service credential {name}"
         if answer.get("kind") == "own"
@@ -208,6 +210,8 @@ def remove(name: str, as_json: bool) -> None:
         say_json(answer)
         return
     say(f"{name} is removed, and its secrets are retired.")
+    for note in answer.get("notes") or ():
+        warn(note)
 
 
 @service.command(

@@ -42,6 +42,14 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_table(
+        "spare_blocks",
+        sa.Column("block", WHOLE, autoincrement=False, nullable=False),
+        sa.Column("since", INSTANT, nullable=False),
+        sa.Column("clean", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("block", name=op.f("pk_spare_blocks")),
+        sqlite_strict=True,
+    )
+    op.create_table(
         "workspaces",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -93,6 +101,19 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_environments")),
         sa.UniqueConstraint("workspace_id", "name", name=op.f("uq_environments_workspace_id_name")),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "erasures",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("workspace_id", sa.Text(), nullable=False),
+        sa.Column("party", sa.Text(), nullable=True),
+        sa.Column("before", INSTANT, nullable=True),
+        sa.Column("asked", INSTANT, nullable=False),
+        sa.Column("erased", WHOLE, nullable=True),
+        sa.Column("done", INSTANT, nullable=True),
+        sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_erasures_workspace_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_erasures")),
         sqlite_strict=True,
     )
     op.create_table(
@@ -259,6 +280,7 @@ def upgrade() -> None:
         sa.Column("ends", INSTANT, nullable=False),
         sa.Column("created", INSTANT, nullable=False),
         sa.Column("ended", INSTANT, nullable=True),
+        sa.Column("latched", INSTANT, nullable=True),
         sa.ForeignKeyConstraint(["party_id"], ["parties.id"], name=op.f("fk_agreements_party_id")),
         sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_agreements_workspace_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_agreements")),
@@ -301,11 +323,12 @@ def upgrade() -> None:
         sa.Column("policy_id", sa.Text(), nullable=False),
         sa.Column("secret_name", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("block", WHOLE, nullable=False),
+        sa.Column("block", WHOLE, nullable=True),
         sa.Column("created", INSTANT, nullable=False),
         sa.Column("expires", INSTANT, nullable=True),
         sa.Column("review", INSTANT, nullable=True),
         sa.Column("ended", INSTANT, nullable=True),
+        sa.Column("dropped", INSTANT, nullable=True),
         sa.Column("sealed", sa.LargeBinary(), nullable=True),
         sa.Column("parent_id", sa.Text(), nullable=True),
         sa.Column("session_id", sa.Text(), nullable=True),
@@ -330,7 +353,23 @@ def upgrade() -> None:
         sqlite_where=sa.text("asked_by IS NOT NULL"),
         postgresql_where=sa.text("asked_by IS NOT NULL"),
     )
-    op.create_index("ix_keys_parent_id", "keys", ["parent_id"], unique=False)
+    op.create_index(
+        "ix_keys_derived_ended",
+        "keys",
+        ["ended"],
+        unique=False,
+        sqlite_where=sa.text("parent_id IS NOT NULL AND dropped IS NULL"),
+        postgresql_where=sa.text("parent_id IS NOT NULL AND dropped IS NULL"),
+    )
+    op.create_index(
+        "ix_keys_dropped",
+        "keys",
+        ["dropped"],
+        unique=False,
+        sqlite_where=sa.text("dropped IS NOT NULL AND block IS NOT NULL"),
+        postgresql_where=sa.text("dropped IS NOT NULL AND block IS NOT NULL"),
+    )
+    op.create_index("ix_keys_parent_id_created", "keys", ["parent_id", "created"], unique=False)
     op.create_index("ix_keys_service_id_holder_id", "keys", ["service_id", "holder_id"], unique=False)
     op.create_index(
         "ix_keys_session_id",

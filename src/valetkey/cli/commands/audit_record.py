@@ -1,0 +1,170 @@
+"""``valetkey audit proof`` and ``audit erase``: one record for others to check, and what calls tell of people gone."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from valetkey.cli.client import Client, connect
+from valetkey.cli.failure import ExitCode, Failure, NoServer
+from valetkey.cli.figures import counted, day_and_time
+from valetkey.cli.grammar import Command, given, json_flag
+from valetkey.cli.terminal import hint, say, say_json, say_state, working
+
+if TYPE_CHECKING:
+    from valetkey.journal.proof import Checked
+
+
+@click.command(
+    "proof",
+    cls=Command,
+    examples=(
+        "valetkey audit proof 01997f3a-5c00-7abc-8def-0123456789ab --out call.proof",
+        "valetkey audit proof aud_8f3k2m --out entry.proof",
+        "valetkey audit proof --check call.proof --key 3b6a27bc...",
+    ),
+)
+@click.argument("record", metavar="[ID]", required=False)
+@click.option("--out", metavar="FILE", help="Where to write it; it must not be there yet.")
+@click.option("--personal", is_flag=True, help="With address and user agent, as far as not erased.")
+@click.option("--check", metavar="FILE", help="Check a proof instead; needs no server and no data folder.")
+@click.option(
+    "--key", "public_key", metavar="PUBLICKEY", help="The key that you trust, as audit verify tells it."
+)
+@json_flag
+def proof(
+    record: str | None,
+    out: str | None,
+    personal: bool,
+    check: str | None,
+    public_key: str | None,
+    as_json: bool,
+) -> int:
+    """Write the proof of one record, which anyone can check; or check one.
+
+    ID is that of a call or of an audit entry, or SEGMENT:NUMBER. The proof shows that record and no other.
+    """
+    if check is not None:
+        if record is not None or out is not None or personal:
+            raise Failure("A proof is checked by itself.", "Leave out all but --key.", ExitCode.USAGE)
+        return _check(Path(check).expanduser(), public_key, as_json)
+    if record is None or public_key is not None:
+        raise Failure(
+            "It is not said what is to be proven." if record is None else "--key belongs to --check.",
+            "Name the id of a call or an audit entry; see: valetkey events --json",
+            ExitCode.USAGE,
+        )
+    if out is None and not as_json:
+        raise Failure("It is not said where the proof goes.", "Give --out FILE, or --json.", ExitCode.USAGE)
+    with working("Proving the record"):
+        made = _prove(connect(), record, personal)
+    if out is not None:
+        _write(Path(out).expanduser(), made)
+    if as_json:
+        say_json(made)
+        return ExitCode.DONE
+    number = len(made["records"])
+    say(f"The proof of {counted(number, 'record', 'records')} stands in {out}.")
+    say(f"Whoever gets it also needs your public key, by another way: {made['public_key']}")
+    hint(f"Check it: valetkey audit proof --check {out} --key {made['public_key']}")
+    return ExitCode.DONE
+
+
+def _prove(client: Client, record: str, personal: bool) -> dict[str, Any]:
+    try:
+        made: dict[str, Any] = client.post(
+            "/audit/proof", {"record": record, "personal": personal}, patience=None
+        )
+    except NoServer:
+        if client.remote is not None or not client.home.exists:
+            raise
+        from valetkey.server.offline import prove_at_rest
+
+        made = prove_at_rest(client.home, record, personal=personal)
+    return made
+
+
+def _write(path: Path, made: dict[str, Any]) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(json.dumps(made, indent=1) + "\n")
+    except OSError as error:
+        raise Failure(
+            f"{path} cannot be written ({(error.strerror or 'unknown error').lower()}).", "Name another file."
+        ) from None
+
+
+def _check(path: Path, public_key: str | None, as_json: bool) -> int:
+    import msgspec
+
+    from valetkey.journal.proof import MAX_BYTES, BadProof, check_proof, read_proof
+    from valetkey.server.proving import read_public_key
+
+    trusted = None if public_key is None else read_public_key(public_key)
+    try:
+        with path.open("rb") as file:
+            checked = check_proof(read_proof(file.read(MAX_BYTES + 1)), trusted)
+    except OSError as error:
+        raise Failure(
+            f"{path} cannot be read ({(error.strerror or 'unknown error').lower()}).",
+            "Name the file of a proof.",
+        ) from None
+    except BadProof as error:
+        raise Failure(f"{path} is no proof. {error}", "Ask for it anew.") from None
+    if as_json:
+        say_json(msgspec.to_builtins(checked))
+    else:
+        _tell(checked)
+    return ExitCode.FAILED if checked.verdict == "broken" else ExitCode.DONE
+
+
+def _tell(checked: Checked) -> None:
+    say_state("proof      ", checked.verdict)
+    say(f"signed by  {checked.public_key}")
+    if checked.detail:
+        say()
+        say(checked.detail)
+    for one in checked.records:
+        say()
+        say(f"{one.record['kind']}, record {one.seq} of {one.segment}, signed {day_and_time(one.signed)}:")
+        for name, value in {**one.record, **(one.personal or {})}.items():
+            if name not in ("seq", "kind", "personal"):
+                say(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}")
+    if checked.verdict == "unproven":
+        say()
+        say(
+            "It holds under the key that it names itself. Whose key that is, it cannot tell: get the public key of the"
+        )
+        say("one who keeps the record from themselves, and give it as --key.")
+
+
+@click.command(
+    "erase",
+    cls=Command,
+    examples=("valetkey audit erase --party ana", "valetkey audit erase --older-than 400d"),
+)
+@click.option("--party", metavar="PARTY", help="Of all calls with keys of this party.")
+@click.option("--older-than", metavar="SPAN", help="Of all calls before that: 400d, 52w.")
+@json_flag
+def erase(party: str | None, older_than: str | None, as_json: bool) -> None:
+    """Erase address, user agent, origin and referer of calls, for ever.
+
+    The record still verifies. They are gone from every file of the data folder when this returns; not from backups.
+    """
+    if (party is None) == (older_than is None):
+        raise Failure(
+            "It is not clear what is to be erased.", "Give one of --party and --older-than.", ExitCode.USAGE
+        )
+    with working("Erasing"):
+        answer = connect().post("/audit/erase", given(party=party, older_than=older_than), patience=None)
+    if as_json:
+        say_json(answer)
+        return
+    number = answer["erased"]
+    say(f"Erased at {counted(number, 'call', 'calls')}." if number else "There was nothing to erase.")
+    hint("The record is still whole: valetkey audit verify")

@@ -1,0 +1,79 @@
+"""Proofs and erasures at the command line: what is asked of the server, and what is told of a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from cli_fake_api import FakeApi
+from cli_world import Run
+
+VECTORS = Path(__file__).resolve().parents[2] / "docs" / "formats" / "proof-vectors.json"
+CALL = "01997f3a-5c00-7abc-8def-0123456789ab"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "proof",
+        f"proof {CALL}",
+        f"proof {CALL} --check x.proof",
+        f"proof {CALL} --key 00",
+        "proof --check x.proof --out y",
+        "erase",
+        "erase --party ana --older-than 1d",
+    ],
+)
+def test_what_is_unclear_is_not_asked_for(run: Run, api: FakeApi, line: str) -> None:
+    done = run("audit", *line.split())
+    assert (done.code, done.out, api.requests) == (2, "", [])
+    assert "error:" in done.err
+
+
+def test_a_proof_is_written_once_and_for_its_owner_alone(run: Run, api: FakeApi, tmp_path: Path) -> None:
+    (case, *_) = json.loads(VECTORS.read_text())["cases"]
+    api.answer("POST", "/audit/proof", case["proof"])
+    out = tmp_path / "call.proof"
+    done = run("audit", "proof", CALL, "--out", str(out), "--personal")
+    assert (done.code, api.last.body) == (0, {"record": CALL, "personal": True})
+    assert case["proof"]["public_key"] in done.out
+    assert json.loads(out.read_text()) == case["proof"]
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert run("audit", "proof", CALL, "--out", str(out)).code == 1
+    assert json.loads(run("audit", "proof", CALL, "--json").out) == case["proof"]
+
+
+@pytest.mark.parametrize("case", json.loads(VECTORS.read_text())["cases"], ids=lambda case: case["about"])
+def test_a_file_is_checked_as_the_vectors_say(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: dict[str, str]
+) -> None:
+    file = tmp_path / "a.proof"
+    file.write_text(json.dumps(case["proof"]))
+    monkeypatch.setitem(os.environ, "VALETKEY_HOME", "/nonexistent/valetkey")
+    key = json.loads(VECTORS.read_text())["public_key"]
+    done = run("audit", "proof", "--check", str(file), "--key", key)
+    assert (done.code, case["verdict"] in done.out) == (0 if case["verdict"] == "ok" else 1, True)
+    assert key in done.out
+
+
+@pytest.mark.parametrize("content", [b"", b"no", b"[" * 100_000, b"{}", b"\xff\xfe"])
+def test_a_file_that_is_no_proof_is_told_so(run: Run, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "a.proof"
+    file.write_bytes(content)
+    done = run("audit", "proof", "--check", str(file))
+    assert (done.code, done.out) == (1, "")
+    assert "is no proof" in done.err
+    assert run("audit", "proof", "--check", str(tmp_path / "missing")).code == 1
+    assert run("audit", "proof", "--check", str(file), "--key", "xyz").code != 0
+
+
+def test_an_erasure_says_how_much_it_was(run: Run, api: FakeApi) -> None:
+    answer = {"id": "era_1", "party": "ana", "before": None, "erased": 1}
+    api.answer("POST", "/audit/erase", answer)
+    assert run("audit", "erase", "--party", "ana").out == "Erased at 1 call.\n"
+    assert api.last.body == {"party": "ana"}
+    api.answer("POST", "/audit/erase", {**answer, "erased": 0})
+    assert run("audit", "erase", "--older-than", "400d").out == "There was nothing to erase.\n"
+    assert api.last.body == {"older_than": "400d"}
