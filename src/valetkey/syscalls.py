@@ -26,6 +26,7 @@ _c_connect.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 _c_connect.restype = ctypes.c_int
 _UNSPECIFIED = bytes(16)
 """A socket address of the family AF_UNSPEC."""
+_SIOCOUTQNSD = 0x894B
 
 
 def write(descriptor: int, data: bytes) -> int:
@@ -71,5 +72,13 @@ def unsent(descriptor: int) -> int:
     """Bytes of a TCP connection that the other side has not acknowledged (SIOCOUTQ). 0 for what is no socket."""
     try:
         return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
+
+
+def untaken(descriptor: int) -> int:
+    """Bytes of a TCP connection that could not be sent yet: the other side makes no room (SIOCOUTQNSD). Else 0."""
+    try:
+        return int.from_bytes(fcntl.ioctl(descriptor, _SIOCOUTQNSD, bytes(4)), sys.byteorder)
     except OSError:
         return 0

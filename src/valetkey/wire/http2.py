@@ -37,8 +37,6 @@ from valetkey.wire.request import Fault, HeaderPairs
 if TYPE_CHECKING:
     from valetkey.wire.listener import Listener
 
-RESET_BYTES = 64
-"""A frame that resets a stream, with what TLS puts round it."""
 _NEVER = float("inf")
 
 
@@ -290,19 +288,16 @@ class Http2Connection(Conversation[Http2Request]):
     def cut(self, request: Http2Request) -> None:
         """End one stream visibly broken, in this moment; the others go on.
 
-        What the transport and the kernel hold of it can be taken back with the whole connection only: that is done
-        where nobody else is on it. Else it is bounded, `WAITING_BYTES` and `UNSENT_BYTES`.
+        What the transport and the kernel hold for a caller that does not take it can be taken back with the whole
+        connection only: that is done where nobody else is on it. Else it is bounded, `WAITING_BYTES` and
+        `UNSENT_BYTES`.
         """
         alone = self._requests.keys() == {request.stream}
         self.reset(request, ErrorCodes.INTERNAL_ERROR)
-        if alone and not self._transport.is_closing() and self._waits():
-            self.abort()
-
-    def _waits(self) -> bool:
-        """Whether anything is on its way that the caller has not acknowledged, beside the frame of a reset."""
-        buffered = self._transport.get_write_buffer_size()
-        socket = self._transport.get_extra_info("socket")
-        return bool(max(buffered, syscalls.unsent(socket.fileno())) > RESET_BYTES)
+        if alone and not self._transport.is_closing():
+            socket = self._transport.get_extra_info("socket")
+            if self.paused or syscalls.untaken(socket.fileno()):
+                self.abort()
 
     def reset(self, request: Http2Request, why: ErrorCodes) -> None:
         """End one stream visibly broken, in this moment; the others go on."""
