@@ -137,11 +137,13 @@ def test_half_a_checkpoint_behind_the_seal_does_not_stay(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", [13, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(3600)])], ids=["some", "all"]
+    "step", [23, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(3600)])], ids=["some", "all"]
 )
 def test_whoever_is_killed_at_a_write_goes_on(folder: Path, results: Results, step: int) -> None:
     (whole,) = tell(folder)
-    tried = places(whole.met)[::step]
+    # The making of a home, where the first holes were, and of the rest each `step`th.
+    found = places(whole.met)
+    tried = found[:6] + found[6::step]
     twice = 0
     kinds: Counter[str] = Counter()
     for number, (at, torn) in enumerate(tried):
