@@ -262,13 +262,13 @@ def test_a_secret_that_goes_every_way_is_nowhere_afterwards(
         told.keep_processes(server.tree())
         slain = server.worker_pids()[0]
         os.kill(slain, signal.SIGKILL)
-        eventually(lambda: len(server.worker_pids()) == 2 and slain not in server.worker_pids(), 20)
+        eventually(lambda: len(server.worker_pids()) == 2 and slain not in server.worker_pids(), 40)
         for number in (signal.SIGKILL, signal.SIGABRT):
             slain = server.control_pid
             os.kill(slain, number)
-            eventually(lambda: back(server, slain), 20)  # noqa: B023
+            eventually(lambda: back(server, slain), 40)  # noqa: B023
         os.kill(server.worker_pids()[0], signal.SIGSEGV)
-        eventually(lambda: len(server.worker_pids()) == 2, 20)
+        eventually(lambda: len(server.worker_pids()) == 2, 40)
         told.keep("after", server.call("GET", "/echo/after", issued["private"]).body)
 
         # Export, all that there is.
