@@ -20,9 +20,11 @@ from valetkey.access.operation import Frame, Operation
 from valetkey.api.app import build_api
 from valetkey.keys.queries import find_key
 from valetkey.parties.tokens import actor_of_token
+from valetkey.server.rewrapping import NewRootKey
 from valetkey.store import tables
 from valetkey.store.engine import Store, sqlite_url
 from valetkey.vault.keyring import INDEX, Keyring
+from valetkey.vault.rewrapping import Rewrap, rewrap_vault
 from valetkey.vault.root_key import FileRootKey
 
 WALL = 1_790_000_000.0
@@ -65,6 +67,10 @@ class FakeDesk:
     async def accept_clock(self, actor: Actor) -> Any:
         done = await self.perform(accept_clock, AcceptClock(), actor)
         return SimpleNamespace(**{**vars(done), "answer": ClockView(0.0, 0.0)})
+
+    async def rewrap_vault(self, actor: Actor, file: str | None) -> Any:
+        await self.perform(rewrap_vault, Rewrap(file or "/root.key.next", "/home"), actor)
+        return NewRootKey("a" * 16, "b" * 16, file or "/root.key", None)
 
     async def read(self, query: Callable[[Connection], Any]) -> Any:
         if self.fails is not None:

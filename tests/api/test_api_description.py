@@ -17,7 +17,7 @@ from valetkey.api.examples import ANSWERS
 from valetkey.api.routes import OPEN, UNDER_API
 
 NOT_FOR_PEOPLE = {"home", "server", "worker", "setting", "session"}
-NOT_ASKED_FOR = {"key:expose"}
+NOT_ASKED_FOR = {"key:expose", "key:abandon"}
 """What the server notes by itself."""
 """Subjects of actions that Valetkey performs on its own."""
 

@@ -24,6 +24,7 @@ VERBS = {
     "service": "add list show change lock unlock remove credential credentials", "secret": "set list versions retire",
     "network": "add list", "party": "add list", "key": "issue derive list find show check change suspend resume revoke",
     "audit": "list verify", "token": "issue list revoke", "limit": "change list", "clock": "accept",
+    "vault": "rewrap",
     "partner": "add list show change end",
 }  # fmt: skip
 FLAGS = {

@@ -92,6 +92,8 @@ ASKED = [
     ("token issue bot --label nightly", "POST", "/tokens", {"party": "bot", "label": "nightly"}),
     ("token list", "GET", "/tokens", None),
     ("token revoke tok_1", "POST", "/tokens/tok_1/revoke", {}),
+    ("vault rewrap", "POST", "/vault/rewrap", {}),
+    ("vault rewrap --to /etc/valetkey/new.key", "POST", "/vault/rewrap", {"file": "/etc/valetkey/new.key"}),
     ("status", "GET", "/status", None),
 ]  # fmt: skip
 
@@ -167,6 +169,14 @@ def test_a_certificate_file_is_named_by_its_whole_path(run: Run, api: FakeApi) -
     api.answer("PATCH", "/services/wx", SERVICE)
     run("service", "change", "wx", "--ca-file", "ca.pem", "--json")
     assert api.last.body == {"ca_file": str(Path.cwd() / "ca.pem")}
+
+
+def test_a_root_key_in_another_file_is_named_at_the_next_start(run: Run, api: FakeApi) -> None:
+    answer = {"root_key": "b" * 16, "former": "a" * 16, "file": "/keys/new.key", "kept": None}
+    api.answer("POST", "/vault/rewrap", answer, {**answer, "kept": "/keys/root.key.former"})
+    assert "serve --root-key-file" in run("vault", "rewrap", "--to", "/keys/new.key").out
+    said = run("vault", "rewrap").out
+    assert "/keys/root.key.former" in said and "serve" not in said
 
 
 def test_the_interface_gives_its_networks(run: Run, api: FakeApi) -> None:

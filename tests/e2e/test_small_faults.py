@@ -3,86 +3,27 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import pytest
+from callers import CHAT, ENDLESS, MODELS, assert_nothing_is_missing, calling, own_server
 
-from running_server import RunningServer, ValetKey, ask, eventually
+from long_results import Results
+from process_tree import alive
+from running_server import RunningServer, eventually
 from valetkey.demo.standin import OpenAIStandIn
 from valetkey.server.home import Home
+from valetkey.server.link import LEASE_SECONDS
 from valetkey.server.offline import verify_home
+from valetkey.server.workers import FENCE_SECONDS
 
 pytestmark = pytest.mark.real
 
-MODELS = "/openai/v1/models"
-CHAT = "/openai/v1/chat/completions"
-ENDLESS = json.dumps(
-    {"model": "standin-endless", "messages": [{"role": "user", "content": "x"}], "stream": True}
-).encode()
 BACK_SECONDS = 3.0
 """About one second on a quiet machine; this one may be busy."""
-
-
-class Callers:
-    """Callers that name each call by its path, and remember which ones got a status line."""
-
-    def __init__(self, server: RunningServer, key: ValetKey) -> None:
-        self._server = server
-        self._key = key
-        self.acknowledged: dict[str, str] = {}
-        """Code by path, in the order of the answers."""
-        self.done = threading.Event()
-        self.last = 0.0
-
-    def work(self, place: int) -> None:
-        number = 0
-        while not self.done.is_set():
-            connection = self._server.connect()
-            with suppress(OSError, http.client.HTTPException):
-                while not self.done.is_set():
-                    number += 1
-                    path = f"/v1/models/{place}-{number}"
-                    answer = ask(connection, "GET", f"/openai{path}", self._key)
-                    self.acknowledged[path] = answer.code
-                    self.last = time.monotonic()
-            connection.close()
-
-
-@contextmanager
-def calling(server: RunningServer, key: ValetKey, number: int = 6) -> Iterator[Callers]:
-    callers = Callers(server, key)
-    threads = [threading.Thread(target=callers.work, args=(place,), daemon=True) for place in range(number)]
-    for thread in threads:
-        thread.start()
-    try:
-        eventually(lambda: len(callers.acknowledged) > 100, 10)
-        yield callers
-    finally:
-        callers.done.set()
-        for thread in threads:
-            thread.join(20)
-
-
-@contextmanager
-def own_server(openai_api: OpenAIStandIn, workers: int = 2) -> Iterator[RunningServer]:
-    with RunningServer(workers=workers) as running_server:
-        running_server.open_service(openai_api.real_key, "openai", preset="openai", base_url=openai_api.url)
-        yield running_server
-
-
-def assert_nothing_is_missing(server: RunningServer, key: ValetKey, callers: Callers) -> None:
-    """Every call that got a status line has its record, and the journal is proved."""
-    recorded = {event["path"] for event in server.events(key)}
-    decided = {path for path, code in callers.acknowledged.items() if code != "NOT_READY"}
-    assert decided - recorded == set()
-    verdict = server.manage("POST", "/audit/verify", {})
-    assert (verdict["integrity"], verdict["completeness"], verdict["problems"]) == ("ok", "ok", [])
 
 
 def kill_a_worker(server: RunningServer) -> None:
@@ -98,8 +39,8 @@ def kill_a_worker(server: RunningServer) -> None:
 
 
 def kill_the_control_process(server: RunningServer) -> None:
-    """Kill it and wait until another one has both workers."""
-    victim = server.control_pid
+    """Kill it and wait until another one has both workers: the same ones, for they need not die with it."""
+    victim, workers = server.control_pid, server.worker_pids()
     os.kill(victim, signal.SIGKILL)
 
     def back() -> bool:
@@ -108,6 +49,7 @@ def kill_the_control_process(server: RunningServer) -> None:
         return False
 
     eventually(back, BACK_SECONDS + 2)
+    assert server.worker_pids() == workers
 
 
 def test_a_killed_worker_is_back_and_no_acknowledged_call_is_missing(openai_api: OpenAIStandIn) -> None:
@@ -169,6 +111,35 @@ def test_a_worker_that_does_not_answer_is_fenced(openai_api: OpenAIStandIn) -> N
         assert (answer["acknowledged"], answer["fenced"]) == (1, 1)
         eventually(lambda: len(server.worker_pids()) == 2, BACK_SECONDS)
         assert {server.call("GET", MODELS, key).code for _ in range(8)} == {"REVOKED"}
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
+def test_a_worker_that_stands_still_is_fenced_though_nobody_changes_anything(
+    times: int, openai_api: OpenAIStandIn, results: Results
+) -> None:
+    fenced, back = [], []
+    with own_server(openai_api) as server:
+        for _ in range(times):
+            key, workers = server.issue("openai"), server.worker_pids()
+            ends = [server.open("POST", CHAT, key, ENDLESS) for _ in range(6)]
+            eventually(lambda: len(server.events(key)) == 6)  # noqa: B023
+            begun = time.monotonic()
+            os.kill(workers[0], signal.SIGSTOP)
+            eventually(lambda: not alive(workers[0]), LEASE_SECONDS + FENCE_SECONDS + 1.0)  # noqa: B023
+            fenced.append(time.monotonic() - begun)
+            eventually(lambda: len(set(server.worker_pids()) - {workers[0]}) == 2, 10 * BACK_SECONDS)  # noqa: B023
+            back.append(time.monotonic() - begun)
+            assert workers[1] in server.worker_pids()
+            assert {server.call("GET", MODELS, key).code for _ in range(8)} == {"VALID"}
+            for end in ends:
+                end.close()
+            # Which worker had which stream is the kernel's choice.
+            ends_of_streams = [e["end"] for e in server.closed_events(key, 14) if e["method"] == "POST"]
+            assert set(ends_of_streams) <= {"interrupted", "client_gone"}
+    results.note(
+        f"{times} times a worker stood still: killed after {min(fenced):.2f} to {max(fenced):.2f} s, another served "
+        f"in its place after {max(back):.2f} s at most"
+    )
 
 
 def test_the_tree_ends_in_time_with_open_streams_and_the_journal_is_proved(

@@ -159,3 +159,20 @@ def test_a_tailer_finds_segments_that_come_later(tmp_path: Path) -> None:
     assert len(tailer.heads()) == 5
     tailer.close()
     shutil.rmtree(world.folder)
+
+
+def test_a_tailer_that_goes_on_knows_which_calls_were_open(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    writer = world.writer()
+    world.call(writer)
+    still_open, closes = world.opened(), world.opened()
+    writer.append(still_open)
+    writer.append(closes)
+    before = Tailer(world.folder)
+    before.poll()
+    assert set(before.open_calls(writer.name)) == {still_open.call, closes.call}
+    writer.append(world.closed(closes, End.COMPLETE))
+    after = Tailer(world.folder, before.positions(), open_calls=before.all_open_calls())
+    after.poll()
+    assert set(after.open_calls(writer.name)) == {still_open.call}
+    assert after.all_open_calls() == {writer.name: after.open_calls(writer.name)}

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from valetkey.gateway.facts import Acknowledged, Change, Facts, Hello, PartyFact, ToWorker, Welcome
+from valetkey.gateway.facts import (
+    Acknowledged,
+    Change,
+    Facts,
+    Hello,
+    PartyFact,
+    Ready,
+    Renew,
+    ToWorker,
+    Welcome,
+)
 from valetkey.server.link import Channel
-from valetkey.server.workers import Settled, Workers
+from valetkey.server.workers import LEASE_NS, LOOK_SECONDS, Settled, Workers
 
 REVOKED = PartyFact("pty_ana", "ana", removed=True)
 
@@ -134,5 +145,97 @@ def test_a_change_after_the_joining_is_acknowledged_by_itself(tmp_path: Path) ->
             assert not settling.done()
             channel.send(Acknowledged(change.sequence, 1))
             assert await asyncio.wait_for(settling, 1) == Settled(1, 0, 1)
+
+    asyncio.run(run())
+
+
+@asynccontextmanager
+async def watched(control: Control) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Somebody looks for workers that stand still; what is given waits until they have been looked at often enough."""
+    watching = asyncio.ensure_future(control.workers.watch())
+
+    async def looks() -> None:
+        await asyncio.sleep(4 * LOOK_SECONDS)
+
+    try:
+        yield looks
+    finally:
+        watching.cancel()
+
+
+def lapse(control: Control) -> None:
+    control.workers.known[0].lease_until -= 2 * LEASE_NS
+
+
+def test_a_worker_that_serves_and_renews_no_more_is_fenced_without_any_change(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with control(tmp_path) as made, worker(made) as channel, watched(made) as looks:
+            await snapshot(channel)
+            channel.send(Ready())
+            channel.send(Renew(1))
+            await looks()
+            assert made.fenced == []
+            lapse(made)
+            await looks()
+            assert made.fenced == [(0, 1)]
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_is_started_or_takes_its_snapshot_is_given_time(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with control(tmp_path) as made, watched(made) as looks:
+            lapse(made)
+            await looks()
+            async with worker(made) as channel:
+                await snapshot(channel)
+                lapse(made)
+                await looks()
+                assert made.fenced == []
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_served_before_us_and_does_not_join_is_fenced(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with control(tmp_path) as made, watched(made) as looks:
+            made.workers.alive(0, 1, before_us=True)
+            await looks()
+            assert made.fenced == []
+            lapse(made)
+            await looks()
+            assert made.fenced == [(0, 1)]
+
+    asyncio.run(run())
+
+
+def test_what_a_worker_said_while_we_stood_still_counts(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with control(tmp_path) as made, worker(made) as channel, watched(made) as looks:
+            await snapshot(channel)
+            channel.send(Ready())
+            await looks()
+            lapse(made)  # as it looks to whoever was stopped for a while
+            channel.send(Renew(2))
+            time.sleep(2 * LOOK_SECONDS)
+            await looks()
+            assert made.fenced == []
+
+    asyncio.run(run())
+
+
+def test_who_served_before_us_is_waited_for_and_nobody_else(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with control(tmp_path) as made:
+            await asyncio.wait_for(made.workers.rejoined(60), 1)  # it is being started, and takes its time
+            made.workers.alive(0, 1, before_us=True)
+            await asyncio.wait_for(made.workers.rejoined(0.01), 1)  # it stands still
+            waiting = asyncio.ensure_future(made.workers.rejoined(60))
+            async with worker(made) as channel:
+                await snapshot(channel)
+                await turns()
+                assert not waiting.done()
+                channel.send(Ready())
+                await asyncio.wait_for(waiting, 1)
 
     asyncio.run(run())

@@ -7,11 +7,12 @@ from valetkey.errors import NotPermitted
 from valetkey.journal.actions import AuditAction
 
 # Only the one at the machine makes tokens: a leaked token must not be able to breed others.
-_LOCAL_ONLY = frozenset({AuditAction.TOKEN_ISSUE, AuditAction.TOKEN_REVOKE})
+# What the root key lies in is a matter of the machine.
+_LOCAL_ONLY = frozenset({AuditAction.TOKEN_ISSUE, AuditAction.TOKEN_REVOKE, AuditAction.VAULT_REWRAP})
 
 
 # What Valetkey notices by itself; nobody can ask for it.
-_SYSTEM_ONLY = frozenset({AuditAction.KEY_EXPOSE})
+_SYSTEM_ONLY = frozenset({AuditAction.KEY_EXPOSE, AuditAction.KEY_ABANDON})
 
 
 def require_permission(actor: Actor, action: AuditAction) -> None:
@@ -22,6 +23,8 @@ def require_permission(actor: Actor, action: AuditAction) -> None:
         raise NotPermitted("A key manages nothing.", "Ask whoever gave it out.")
     if actor.kind is ActorKind.TOKEN and action in _LOCAL_ONLY:
         raise NotPermitted(
-            "An API token cannot make or revoke tokens.",
+            "An API token cannot make or revoke tokens."
+            if action is not AuditAction.VAULT_REWRAP
+            else "An API token cannot change the root key.",
             "Do it on the machine itself, as the owner of the data folder.",
         )

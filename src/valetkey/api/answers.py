@@ -75,6 +75,19 @@ class ClockAccepted(msgspec.Struct, frozen=True):
     """Workers that did not answer and were shut out."""
 
 
+class VaultRewrapped(msgspec.Struct, frozen=True):
+    """Which root key opens the data folder now."""
+
+    root_key: str
+    """Its id, which says nothing of it."""
+    former: str
+    """Id of the one that no longer does."""
+    file: str
+    """Where the new one lies."""
+    kept: str | None
+    """Where the former one is kept, for backups that were made under it; null where it was left as it is."""
+
+
 class NetworkPage(msgspec.Struct, frozen=True):
     """All named networks, by name."""
 

@@ -61,6 +61,9 @@ class Desk(Protocol):
     async def accept_clock(self, actor: Actor) -> Outcome:
         """Take the clock as right, in every worker before this returns."""
 
+    async def rewrap_vault(self, actor: Actor, file: str | None) -> Any:
+        """Seal everything under a new root key."""
+
     async def read(self, query: Callable[[Connection], Answer]) -> Answer:
         """Run a query in a read transaction, off the event loop."""
 

@@ -133,6 +133,12 @@ _OBJECTS: tuple[Any, ...] = (
     _LIMITS,
     answers.LimitsPage([_LIMITS]),
     answers.ClockAccepted(_TIME, 1, 0),
+    answers.VaultRewrapped(
+        "3f1c9a0b7d2e4f58",
+        "a71e22c09b5d6f14",
+        "/etc/valetkey/root.key",
+        "/etc/valetkey/root.key.former-a71e22c09b5d6f14",
+    ),
     _PARTY,
     answers.PartyPage([_PARTY]),
     _ISSUED,

@@ -39,6 +39,7 @@ _SECTIONS = {
         "limit": Entry(f"{_ROOM}.limit:limit", "Limits that the keys of a holder or service share."),
         "network": Entry(f"{_ROOM}.network:network", "Names for address blocks."),
         "token": Entry(f"{_ROOM}.token:token", "Tokens for programs that manage this server."),
+        "vault": Entry(f"{_ROOM}.vault:vault", "The root key, under which everything is sealed."),
         "clock": Entry(f"{_ROOM}.clock:clock", "What to do when records name later instants than the clock."),
     },
     "Watch": {

@@ -20,16 +20,19 @@ from valetkey.journal.records import Closed, End, Opened, Personal
 from valetkey.log import note_failure
 from valetkey.wire.request import CallerGone, Request, WholeAnswer
 
-AskControl = Callable[[str, bytes], Awaitable[tuple[int, bytes]]]
-"""Key id and body of the request -> status and body of the answer. Raises ConnectionError without a control process."""
+AskControl = Callable[[str, str, bytes], Awaitable[tuple[int, bytes]]]
+"""Key id, id of the call and body of the request -> status and body of the answer. Raises ConnectionError without
+a control process."""
 OPERATION = "derive"
 """How records name such a call."""
 MAX_BODY = 65_536
 """A body names a few terms; so much is read of it."""
 BODY_SECONDS = 10.0
+ANSWER_SECONDS = 10.0
+"""Longest wait for the control process, which itself waits until every worker knows the key or is fenced: 2.5 s."""
 
 
-async def nobody_to_ask(key_id: str, body: bytes) -> tuple[int, bytes]:
+async def nobody_to_ask(key_id: str, call: str, body: bytes) -> tuple[int, bytes]:
     """Stands for a control process that is not there. Raises ConnectionError."""
     raise ConnectionError
 
@@ -110,14 +113,14 @@ class Derive:
                 node.counters.give_back(arrival.reserved, arrival.now)
             return request.answer(problem(refuse(Code.NOT_READY), None))
         end, code = End.COMPLETE, None
-        answer: WholeAnswer
-        try:
-            status, told = await self._ask(entry.id, body)
-            kind = b"application/json" if status < 400 else b"application/problem+json"
-            answer = status, [(b"content-type", kind), (b"cache-control", b"no-store")], told
-        except ConnectionError:
+        answer = await self._asked(entry.id, opened.call, body)
+        if answer is None:
             end, code = End.INTERRUPTED, Code.NOT_READY
             answer = problem(refuse(Code.NOT_READY), opened.call)
+        status: int | None = answer[0]
+        if request.answered:
+            # The caller left while it waited. What was made for it ends: nobody has it.
+            end, status = End.CLIENT_GONE, None
         if arrival.reserved is not None:
             node.counters.settle(arrival.reserved)
         now = node.clock.now()
@@ -127,9 +130,9 @@ class Derive:
                 now.wall,
                 end,
                 code=code,
-                status=answer[0],
+                status=status,
                 bytes_in=len(body),
-                bytes_out=len(answer[2]),
+                bytes_out=0 if status is None else len(answer[2]),
                 last_byte_ms=milliseconds(arrival.now.monotonic, now),
                 cost=0,
             ),
@@ -137,6 +140,19 @@ class Derive:
             otherwise=request.abort,
             failed=request.abort,
         )
+
+    async def _asked(self, key_id: str, call: str, body: bytes) -> WholeAnswer | None:
+        """What the control process answers. None when it did not: the call is over all the same."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                status, told = await self._ask(key_id, call, body)
+        except (ConnectionError, TimeoutError):
+            return None
+        except Exception as error:
+            note_failure(error)
+            return None
+        kind = b"application/json" if status < 400 else b"application/problem+json"
+        return status, [(b"content-type", kind), (b"cache-control", b"no-store")], told
 
     async def _recorded(self, opened: Opened, personal: Personal) -> bool:
         stands: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -236,6 +236,8 @@ class Derive(msgspec.Struct, frozen=True, tag="derive"):
 
     number: int
     key_id: str
+    call: str
+    """Id of the call that asks: the new key stays only if the record shows that the call was answered."""
     body: bytes
 
 

@@ -18,6 +18,7 @@ class AuditAction(StrEnum):
     WORKER_FENCE = "worker:fence"
     CLOCK_ACCEPT = "clock:accept"
     SETTING_CHANGE = "setting:change"
+    VAULT_REWRAP = "vault:rewrap"
 
     SERVICE_ADD = "service:add"
     SERVICE_CHANGE = "service:change"
@@ -49,6 +50,7 @@ class AuditAction(StrEnum):
     KEY_REVOKE = "key:revoke"
     KEY_SHOW = "key:show"
     KEY_EXPOSE = "key:expose"
+    KEY_ABANDON = "key:abandon"
 
     TOKEN_ISSUE = "token:issue"  # noqa: S105
     TOKEN_REVOKE = "token:revoke"  # noqa: S105

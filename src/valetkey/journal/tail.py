@@ -147,12 +147,14 @@ class Tailer:
         folder: Path,
         positions: Mapping[str, Position] | None = None,
         *,
+        open_calls: Mapping[str, Mapping[str, Opened]] | None = None,
         from_end: bool = False,
         with_personal: bool = True,
         admit: Admit | None = None,
     ) -> None:
         """Start behind `positions` (as `positions()` gave them), else at the beginning of every segment.
 
+        `open_calls`: what `all_open_calls` said at those positions, so that these calls can still be closed.
         `from_end`: begin behind what is there now, trusting its last line; for following, not for proving.
         `admit` is asked for each segment, at every poll until it says yes. One that is not admitted is
         reported once as soon as it says anything, and has neither position nor head.
@@ -166,6 +168,7 @@ class Tailer:
         self._done: dict[str, Position] = {}
         self._listed_ns: int | None = None
         self._start = dict(positions or {})
+        self._open_before = dict(open_calls or {})
         if from_end:
             for name in segments_in(folder):
                 self._start.setdefault(str(name), last_position(segment_path(folder, name)))
@@ -214,6 +217,10 @@ class Tailer:
         reading = self._readings.get(segment)
         return dict(reading.open_calls) if reading is not None else {}
 
+    def all_open_calls(self) -> dict[str, dict[str, Opened]]:
+        """The same of every segment that is still read; what a later `Tailer` needs beside the positions."""
+        return {name: self.open_calls(name) for name in self._readings}
+
     def close(self) -> None:
         for reading in self._readings.values():
             reading.close()
@@ -238,7 +245,10 @@ class Tailer:
                 continue
             self._strangers.pop(name, None)
             position = self._start.get(segment, Position())
-            self._readings[segment] = _Reading(self._folder, name, position, self._with_personal)
+            reading = _Reading(self._folder, name, position, self._with_personal)
+            if position.count:
+                reading.open_calls.update(self._open_before.pop(segment, {}))
+            self._readings[segment] = reading
 
     def _admitted(self, name: SegmentName) -> bool:
         return self._admit is None or self._admit(name)

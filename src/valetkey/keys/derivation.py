@@ -42,6 +42,8 @@ class DeriveKey(HeldDerivation, frozen=True, forbid_unknown_fields=True, kw_only
     """A key for an hour's work, from the key with this id."""
 
     id: str
+    call: str | None = None
+    """The call at the gateway that asks for it: without its answer nobody has the key, and it ends."""
 
 
 @operation(AuditAction.KEY_DERIVE)
@@ -81,6 +83,7 @@ def derive_key(unit: Unit, request: DeriveKey) -> IssuedKey:
         label=request.label,
         expires=_end(unit, request, line),
         parent=parent.id,
+        asked_by=request.call,
     )
 
 

@@ -69,8 +69,9 @@ def make_key(
     expires: float | None,
     holder_made: bool = False,
     parent: str | None = None,
+    asked_by: str | None = None,
 ) -> IssuedKey:
-    """Write a key's row. Whether it may be, the caller has found out."""
+    """Write a key's row. Whether it may be, the caller has found out. `asked_by`: the call that waits for it."""
     environment_id = get_environment(unit.connection, unit.workspace, environment)
     plain = generate("vk", kind, unit.random)
     value = plain.reveal()
@@ -101,6 +102,7 @@ def make_key(
             expires=expires,
             review=None if review is None else unit.wall + parse_span(review),
             parent_id=parent,
+            asked_by=asked_by,
             sealed=unit.keyring.seal(
                 plain, IssuedKeyContext(unit.workspace, stored.id, environment_id, identifier)
             )

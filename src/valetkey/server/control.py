@@ -27,6 +27,7 @@ from valetkey.journal.chain import segments_in
 from valetkey.journal.errors import JournalFailed
 from valetkey.keys.operations import KeyName, expose_key
 from valetkey.keys.queries import get_key
+from valetkey.keys.unreceived import abandon_key
 from valetkey.log import note_failure
 from valetkey.server.deriving import derive_with_key
 from valetkey.server.desk import Desk
@@ -35,7 +36,7 @@ from valetkey.server.hardening import begin_child, go_first
 from valetkey.server.home import Home, disk_refusal
 from valetkey.server.lifting import lift_counters
 from valetkey.server.listener import Listener
-from valetkey.server.opening import open_home
+from valetkey.server.opening import finish_rewrapping, open_home
 from valetkey.server.record import Recorder
 from valetkey.server.settings import settings_from_flags
 from valetkey.server.tls import LOOK_SECONDS, every, say, watched_pair
@@ -48,8 +49,12 @@ from valetkey.vault.keyring import INDEX
 from valetkey.wire.certificate import WatchedPair
 
 PROTOCOLS = ("http/1.1",)
+REJOIN_SECONDS = 1.0
+"""How long the doors stay closed for workers that served already."""
 LATCH_SECONDS = 1.0
 """How often it is looked which keys have expired since."""
+ABANDON_SECONDS = 2.0
+"""How often it is looked whether keys were derived that nobody received."""
 FORGET_SECONDS = 21_600
 """How often personal fields past their time are erased."""
 
@@ -93,6 +98,7 @@ class ControlProcess:
     async def _serve(self, reader: asyncio.StreamReader) -> None:
         loop = asyncio.get_running_loop()
         opened = open_home(self._home, self._settings)
+        finish_rewrapping(self._home, self._settings, opened)
         self._certificate = watched_pair(self._settings, note=say)
         self._counters = SharedCounters.open(self._home.counters, None, 0)
         frame = Frame(opened.store, opened.keyring, time.time, os.urandom, opened.workspace)
@@ -142,6 +148,8 @@ class ControlProcess:
                 lift_counters(connection, opened.workspace, self._counters, time.time())
             self._counters.lifted = True
         await self._workers.listen(self._home.worker_socket)
+        # Before the doors, whose making takes a while: what workers have open ends with their leases.
+        await self._workers.rejoined(REJOIN_SECONDS)
         desk = Desk(
             home=self._home,
             settings=self._settings,
@@ -158,6 +166,8 @@ class ControlProcess:
             self._recorder.run(),
             self._hear(reader),
             self._latch(desk),
+            self._abandon(desk),
+            self._workers.watch(),
             self._forget(),
             every(LOOK_SECONDS, self._look_at_certificate),
         ):
@@ -229,14 +239,25 @@ class ControlProcess:
         finally:
             self._exposing.discard(key_id)
 
-    def _hear_derivation(self, key_id: str, body: bytes, answer: Callable[[int, bytes], None]) -> None:
+    def _hear_derivation(
+        self, key_id: str, call: str, body: bytes, answer: Callable[[int, bytes], None]
+    ) -> None:
         """Beside: what it waits for is the worker that asks, too."""
 
         async def derive(desk: Desk) -> None:
-            answer(*await derive_with_key(desk, key_id, body))
+            answer(*await derive_with_key(desk, key_id, call, body))
 
         if self._desk is not None:
             self._tasks.start(derive(self._desk), may_end=True)
+
+    async def _abandon(self, desk: Desk) -> None:
+        while True:
+            await asyncio.sleep(ABANDON_SECONDS)
+            try:
+                for key_id in await self._recorder.unreceived():
+                    await desk.perform(abandon_key, KeyName(key_id), SYSTEM)
+            except (ValetkeyError, StoreError) as error:
+                note_failure(error)  # it is tried again
 
     def _enlist(self, slot: int, generation: int) -> None:
         if self._counters.next_generation(slot) <= generation:
@@ -254,7 +275,7 @@ class ControlProcess:
             message = json.loads(line)
             if "started" in message:
                 return
-            self._note(message)
+            self._note(message, before_us=True)
 
     async def _latch(self, desk: Desk) -> None:
         while True:
@@ -284,10 +305,10 @@ class ControlProcess:
     async def _recover(self, slot: int) -> None:
         await self._recorder.recover(slot, self._live_segments())
 
-    def _note(self, message: dict[str, Any]) -> None:
+    def _note(self, message: dict[str, Any], *, before_us: bool = False) -> None:
         slot, generation = message["worker"], message["generation"]
         if message["alive"]:
-            self._workers.alive(slot, generation)
+            self._workers.alive(slot, generation, before_us=before_us)
         else:
             # With this one store none of its open calls counts any more.
             self._counters.retire(slot)

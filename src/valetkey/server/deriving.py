@@ -9,7 +9,7 @@ from valetkey.keys.derivation import Derivation, DeriveKey, derive_key
 from valetkey.server.desk import Desk
 
 
-async def derive_with_key(desk: Desk, key_id: str, body: bytes) -> tuple[int, bytes]:
+async def derive_with_key(desk: Desk, key_id: str, call: str, body: bytes) -> tuple[int, bytes]:
     """Status and body of the answer, errors as the API tells them; never raises.
 
     The holder of the new key is the key's own: parties are for whoever manages.
@@ -20,7 +20,7 @@ async def derive_with_key(desk: Desk, key_id: str, body: bytes) -> tuple[int, by
 
     try:
         asked = decode(body or b"{}", Derivation)
-        request = DeriveKey(id=key_id, **msgspec.structs.asdict(asked))
+        request = DeriveKey(id=key_id, call=call, **msgspec.structs.asdict(asked))
         outcome = await desk.perform(derive_key, request, Actor(ActorKind.KEY, key_id))
         return 201, msgspec.json.encode(outcome.answer)
     except Exception as error:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,11 +41,13 @@ from valetkey.server.home import Home
 from valetkey.server.lifting import lift_counters
 from valetkey.server.readiness import lacking, words
 from valetkey.server.record import Recorder
+from valetkey.server.rewrapping import NewRootKey, rewrap_home
 from valetkey.server.usage import read_audit, read_usage
 from valetkey.server.workers import Settled, Workers
 from valetkey.settings import Settings
 from valetkey.store import tables
 from valetkey.vault.keyring import INDEX
+from valetkey.vault.rewrapping import Rewrap, Rewrapped, rewrap_vault
 
 Answer = TypeVar("Answer")
 FOLLOW_SECONDS = 0.2
@@ -86,6 +89,7 @@ class Desk:
         self._recorder = recorder
         self._counters = counters
         self._writer = writer
+        self._rewrapping = asyncio.Lock()
         self._owner = Actor(ActorKind.LOCAL_OWNER, home.owner_name())
         with frame.store.read() as connection:
             self._index_key = frame.keyring.key(connection, INDEX)
@@ -128,6 +132,16 @@ class Desk:
         await asyncio.to_thread(self._counters.accept_clock, outcome.answer.now)
         await self._recorder.catch_up()
         return outcome
+
+    async def rewrap_vault(self, actor: Actor, file: str | None) -> NewRootKey:
+        """Seal everything under a new root key; no call waits for it. Raises `Invalid` and `RootKeyRefused`."""
+
+        async def perform(request: Rewrap) -> Rewrapped:
+            return (await self.perform(rewrap_vault, request, actor)).answer  # type: ignore[no-any-return]
+
+        async with self._rewrapping:
+            in_use = partial(self.read, self._frame.keyring.root_key_id)
+            return await rewrap_home(self.home, self.settings, file, in_use, perform)
 
     async def latch_expired(self) -> int:
         """Make the end of keys that have expired final, here and in every worker."""

@@ -40,6 +40,7 @@ from valetkey.store.engine import Store, StoreError, sqlite_url
 from valetkey.store.place import is_local, read_url
 from valetkey.store.revision import NEWEST, current_revision
 from valetkey.vault.keyring import Keyring
+from valetkey.vault.rewrapping import find_root_key
 from valetkey.vault.root_key import CredentialRootKey
 from valetkey.vault.sealing import RootKey
 
@@ -153,15 +154,15 @@ def _root_key(home: Home, settings: Settings, environment: Mapping[str, str]) ->
     )
 
 
-def _loader(home: Home, settings: Settings, environment: Mapping[str, str]) -> Callable[[], RootKey]:
-    return lambda: root_key_provider(home, settings, environment).load()
+def _loader(home: Home, settings: Settings, environment: Mapping[str, str]) -> Callable[[str], RootKey]:
+    return lambda wanted: find_root_key(root_key_provider(home, settings, environment), wanted)
 
 
-def _opens(key: RootKeyFacts, load: Callable[[], RootKey], wanted: str) -> RootKeyFacts:
+def _opens(key: RootKeyFacts, load: Callable[[str], RootKey], wanted: str) -> RootKeyFacts:
     """The same with the reason why it would not open this home at the next start."""
     refused = None
     try:
-        if key.place is not None and load().id != wanted:
+        if key.place is not None and load(wanted).id != wanted:
             refused = "it is another one."
     except ValetkeyError as error:
         refused = error.sentence
@@ -169,7 +170,7 @@ def _opens(key: RootKeyFacts, load: Callable[[], RootKey], wanted: str) -> RootK
 
 
 def _read(
-    home: Home, settings: Settings, key: RootKeyFacts, load: Callable[[], RootKey], wall: float
+    home: Home, settings: Settings, key: RootKeyFacts, load: Callable[[str], RootKey], wall: float
 ) -> tuple[RootKeyFacts, HoldingsFacts, RecordFacts | None]:
     """What a home at rest holds. Raises `ValetkeyError` where its database cannot be read as it is."""
     if settings.database_url is None and not home.database.exists():
@@ -191,7 +192,7 @@ def _read(
             held = holdings(connection, row.id, wall)
             if key.place is None or key.refused is not None:
                 return key, held, None
-            keyring = Keyring.open(connection, row.id, load(), os.urandom)
+            keyring = Keyring.open(connection, row.id, load(row.root_key_id), os.urandom)
             signed_by = keyring.signing_key(connection).public_key()
             newest = read_newest(connection)
     finally:

@@ -38,9 +38,12 @@ class Channel(Generic[Message]):
         self._writer = writer
         self._decoder = decoder
         self._encoder = msgspec.msgpack.Encoder()
+        self._over = False
 
     def send(self, message: msgspec.Struct) -> None:
-        """Queue a message; it leaves in order."""
+        """Queue a message; it leaves in order. Raises ConnectionError once either side has hung up."""
+        if self._over or self._writer.is_closing():
+            raise ConnectionError("The other side of the link is gone.")
         body = self._encoder.encode(message)
         self._writer.write(len(body).to_bytes(4, "big") + body)
 
@@ -52,12 +55,15 @@ class Channel(Generic[Message]):
         """The next message, or None when the other side is gone."""
         try:
             size = int.from_bytes(await self._reader.readexactly(4), "big")
-            if size > MAX_FRAME:
-                return None
-            return self._decoder.decode(await self._reader.readexactly(size))
+            if size <= MAX_FRAME:
+                return self._decoder.decode(await self._reader.readexactly(size))
         except (asyncio.IncompleteReadError, ConnectionError):
-            return None
+            pass
+        # A socket whose other end is gone can be written to for a while; nobody would read it.
+        self._over = True
+        return None
 
     def close(self) -> None:
-        """Hang up."""
+        """Hang up. Twice is once."""
+        self._over = True
         self._writer.close()

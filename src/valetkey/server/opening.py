@@ -20,6 +20,7 @@ from valetkey.settings import Settings
 from valetkey.store import tables
 from valetkey.store.engine import Store, StoreError, sqlite_url
 from valetkey.vault.keyring import Keyring
+from valetkey.vault.rewrapping import find_root_key, put_in_place
 from valetkey.vault.root_key import CredentialRootKey, FileRootKey, default_path
 from valetkey.vault.sealing import RootKey
 
@@ -69,8 +70,8 @@ def open_home(home: Home, settings: Settings) -> Opened:
     lacking = isinstance(provider, FileRootKey) and not provider.path.exists()
     store = Store.open(settings.database_url or sqlite_url(home.database))
     with store.read() as connection:
-        workspace = connection.execute(select(tables.workspaces.c.id)).scalar()
-    if workspace is None:
+        row = connection.execute(select(tables.workspaces.c.id, tables.workspaces.c.root_key_id)).first()
+    if row is None:
         refuse_lost(home)
         root = provider.create() if lacking and isinstance(provider, FileRootKey) else provider.load()
         return _create(store, root)
@@ -81,10 +82,19 @@ def open_home(home: Home, settings: Settings) -> Opened:
             f"Run as {home.owner_name()}, who owns this home; or put the key back, or name its place in "
             "VALETKEY_ROOT_KEY_FILE.",
         )
-    root = provider.load()
+    root = find_root_key(provider, row.root_key_id)
     with store.read() as connection:
-        keyring = Keyring.open(connection, str(workspace), root, os.urandom)
-    return Opened(store, keyring, str(workspace))
+        keyring = Keyring.open(connection, row.id, root, os.urandom)
+    return Opened(store, keyring, row.id)
+
+
+def finish_rewrapping(home: Home, settings: Settings, opened: Opened) -> None:
+    """Put a new root key in its place where a re-wrapping was interrupted before that. Raises `RootKeyRefused`."""
+    provider = root_key_provider(home, settings)
+    if isinstance(provider, FileRootKey):
+        with opened.store.read() as connection:
+            in_use = opened.keyring.root_key_id(connection)
+        put_in_place(provider.path, in_use)
 
 
 def refuse_lost(home: Home) -> None:

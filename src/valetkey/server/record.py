@@ -29,7 +29,9 @@ from valetkey.journal.tail import Batch, Position, Tailer
 from valetkey.journal.usage import Rollups, Use
 from valetkey.log import note_failure
 from valetkey.server.home import Home
+from valetkey.server.open_calls import read_open_calls, store_open_calls
 from valetkey.server.proving import prove
+from valetkey.server.received import Received
 from valetkey.server.usage import forget, read_positions, store_use
 from valetkey.server.witness import Witnesses
 from valetkey.store import tables
@@ -78,7 +80,9 @@ class Recorder:
         """What is wrong with the journal, each thing once, in the order it was met."""
         with store.read() as connection:
             positions, open_calls = read_positions(connection)
+            opened = read_open_calls(connection)
             known = read_newest(connection) or Newest(0.0, None)
+            self._received = Received(connection, workspace, open_calls)
         self._rollups = Rollups(open_calls)
         public_key = signing_key.public_key()
         self.admission = read_admission(home.journal, [public_key])
@@ -86,7 +90,7 @@ class Recorder:
         self._newest = known
         """Newest instant that a record read so far names: a clock far behind it must not open windows again."""
         finish_erasures(home.journal, [public_key])
-        self._tailer = Tailer(home.journal, positions, admit=self.admission)
+        self._tailer = Tailer(home.journal, positions, open_calls=opened, admit=self.admission)
         self._stored = positions
         previous = last_checkpoint(home.journal, public_key, admit=self.admission)
         name = SegmentName(int(wall() * 1000), "control", generation)
@@ -179,6 +183,10 @@ class Recorder:
         """Recover the segments of dead writers: of one worker slot, or all (None) but those in `live`."""
         return await self._in_turn(lambda: self._recover(slot, live))
 
+    async def unreceived(self) -> list[str]:
+        """Ids of keys that were derived at the gateway by calls that ended without an answer."""
+        return await self._in_turn(self._unreceived)
+
     async def close(self) -> None:
         """Last tick, last checkpoint, seal."""
         await self._in_turn(self._seal)
@@ -212,6 +220,7 @@ class Recorder:
         batch = self._tailer.poll()
         for entry in batch.entries:
             self._rollups.add(entry.record, entry.personal)
+            self._received.add(entry.record)
             named = time_of(entry.record)
             if named > self._newest.time:
                 self._newest = Newest(named, self._newest.accepted)
@@ -242,9 +251,12 @@ class Recorder:
             return
         with self._store.write() as connection:
             store_use(connection, self._workspace, self._pending, self._rollups.open_calls, positions)
+            store_open_calls(connection, self._tailer.all_open_calls())
+            self._received.store(connection)
             self._newest = self.newest_in(connection)
             store_newest(connection, self._newest)
         self._pending = Use()
+        self._received.stored()
         self._stored = positions
 
     def newest_in(self, connection: Connection) -> Newest:
@@ -323,6 +335,17 @@ class Recorder:
             found.append(recovery)
         self._poll()
         return found
+
+    def _unreceived(self) -> list[str]:
+        with self._store.read() as connection:
+            waiting = self._received.waiting(connection)
+        if not waiting or self._segment.failed:
+            return []
+        # Only now: a call is in the journal before its key is made, so none of these is missed.
+        self._tick(store=True)
+        with self._store.read() as connection:
+            still = self._received.waiting(connection)
+        return [key for key, call in waiting.items() if key in still and not self._received.may_be(call)]
 
     def _note(self, problem: str) -> None:
         if len(self.problems) < MOST_PROBLEMS:

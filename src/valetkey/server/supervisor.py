@@ -64,6 +64,7 @@ class Supervisor:
         self._generation = max([int(time.time()), *(number for number in used if number < _ENDLESS)])
         self._writer: asyncio.StreamWriter | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._broken = False
         self.ports: dict[str, int] = {}
 
     async def start(self) -> None:
@@ -81,9 +82,11 @@ class Supervisor:
         await self._wait_for(self._all_ready)
 
     async def wait(self) -> None:
-        """Serve until told to stop, then end the tree."""
+        """Serve until told to stop, then end the tree. Raises `Unavailable` when it ends because of a failure."""
         await self._stopping.wait()
         await self.stop()
+        if self._broken:
+            raise Unavailable("The supervisor failed.", "Look at its messages above, and start it again.")
 
     async def stop(self) -> None:
         """End workers first, then the control process; kill what does not end in time."""
@@ -104,7 +107,15 @@ class Supervisor:
     def _spawn(self, work) -> None:  # type: ignore[no-untyped-def]
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A keeper that is gone would leave a server in which nothing is started anew: rather none at all."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.note_failure(error)
+            self._broken = True
+            self._stopping.set()
 
     async def _wait_for(self, event: asyncio.Event) -> None:
         waiters = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(self._stopping.wait())]
@@ -159,7 +170,8 @@ class Supervisor:
             await asyncio.sleep(backoff)
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
-        while line := await reader.readline():
+        """Hear the control process until it is gone."""
+        while line := await _line(reader):
             message = json.loads(line)
             if "ready" in message:
                 self.ports.update(message["ports"])
@@ -216,6 +228,15 @@ class Supervisor:
     def _tell_control(self, message: dict[str, object]) -> None:
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(json.dumps(message).encode() + b"\n")
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """The next whole line, empty when the other side is gone: also if it died with something unread."""
+    try:
+        line = await reader.readline()
+    except ConnectionError:
+        return b""
+    return line if line.endswith(b"\n") else b""
 
 
 def _has_terminal() -> bool:

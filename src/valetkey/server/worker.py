@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -146,9 +147,7 @@ class WorkerProcess:
         gc.set_threshold(*GC_THRESHOLDS)
         gc.collect()
         gc.freeze()
-        asked = boottime_ns()
-        assert self._channel is not None
-        self._channel.send(Renew(asked))
+        self._say(Renew(boottime_ns()))
 
     async def _connect(self) -> KeyIndex:
         while True:
@@ -163,7 +162,8 @@ class WorkerProcess:
                 await asyncio.sleep(0.05)
                 continue
             channel: Channel[ToWorker] = Channel(reader, writer, self._decoder)
-            channel.send(Hello(self._slot, self._generation, os.getpid(), str(self._segment)))
+            with suppress(ConnectionError):
+                channel.send(Hello(self._slot, self._generation, os.getpid(), str(self._segment)))
             welcome = await channel.receive()
             if not isinstance(welcome, Welcome):
                 channel.close()
@@ -195,21 +195,21 @@ class WorkerProcess:
                     touched = node.index.apply(message.facts)
                     node.look_around()  # an accepted clock counts at once
                     cut = 0 if message.let_finish else node.cut_dead(touched, time.time())
-                    channel.send(Acknowledged(message.sequence, cut + cut_on_joining))
+                    self._say(Acknowledged(message.sequence, cut + cut_on_joining))
                     cut_on_joining = 0
                 elif isinstance(message, Noted):
                     node.exposed.noted(message.key_id)
                 elif isinstance(message, Derived):
-                    asked = self._asked.pop(message.number, None)
+                    asked = self._asked.get(message.number)
                     if asked is not None and not asked.done():
                         asked.set_result((message.status, message.body))
                 elif isinstance(message, Lease):
                     node.lease_until = max(node.lease_until, message.asked + int(LEASE_SECONDS * 1e9))
             channel.close()
+            self._channel = None
             for asked in self._asked.values():
                 if not asked.done():
                     asked.set_exception(ConnectionError())
-            self._asked.clear()
             index = await self._connect()
             # What changed while we were apart is judged before the lease is asked for.
             node.turn.flush()
@@ -219,29 +219,36 @@ class WorkerProcess:
             gc.freeze()
             self._tell_ready()
 
-    async def _ask(self, key_id: str, body: bytes) -> tuple[int, bytes]:
+    async def _ask(self, key_id: str, call: str, body: bytes) -> tuple[int, bytes]:
         """Have a key derived. Raises ConnectionError when the control process is gone."""
         if self._channel is None:
-            raise ConnectionError
+            raise ConnectionError("There is no control process to ask.")
         self._number += 1
+        number = self._number
+        self._channel.send(Derive(number, key_id, call, body))
         asked: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
-        self._asked[self._number] = asked
-        self._channel.send(Derive(self._number, key_id, body))
-        return await asked
+        self._asked[number] = asked
+        try:
+            return await asked
+        finally:
+            del self._asked[number]
+
+    def _say(self, *messages: msgspec.Struct) -> None:
+        """To the control process; where it is gone, the next one learns all of it when we join."""
+        if self._channel is not None:
+            with suppress(ConnectionError):
+                for message in messages:
+                    self._channel.send(message)
 
     def _tell_ready(self) -> None:
         log.debug("worker_ready", generation=self._generation)
-        assert self._channel is not None
-        self._channel.send(Ready())
-        self._channel.send(Renew(boottime_ns()))
+        self._say(Ready(), Renew(boottime_ns()))
 
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            if self._channel is not None:
-                self._channel.send(Renew(boottime_ns()))
-                for key_id in self._node.exposed.unsaid if self._node is not None else ():
-                    self._channel.send(Exposed(key_id))
+            unsaid = self._node.exposed.unsaid if self._node is not None else ()
+            self._say(Renew(boottime_ns()), *map(Exposed, unsaid))
 
     async def _sweep(self, node: Node, gateway: Gateway) -> None:
         floods_at = time.monotonic()

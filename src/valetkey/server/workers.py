@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from valetkey.server.link import LEASE_SECONDS, SNAPSHOT_CHUNK, Channel, boottim
 LEASE_NS = int(LEASE_SECONDS * 1e9)
 FENCE_SECONDS = 0.5
 """How long killing a worker may take beyond its lease."""
+LOOK_SECONDS = 0.125
+"""How often it is looked who has let its lease run out: seen twice, in time for `FENCE_SECONDS`."""
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -50,8 +53,13 @@ class Worker:
         self.pid: int | None = None
         self.channel: Channel[FromWorker] | None = None
         self.ready = False
+        self.before_us = False
+        """Whether it served before this control process was there: then it joins at once, or stands still."""
+        self.overdue = 0
+        """How often in a row its lease was found to have run out."""
         # Until it is known otherwise a worker may hold a lease: one granted by the control process before us.
         self.lease_until = boottime_ns() + LEASE_NS
+        self.serves = asyncio.Event()
         self.dead = asyncio.Event()
         self.waiting: dict[int, asyncio.Future[int]] = {}
 
@@ -70,9 +78,7 @@ class Workers:
         fence: Callable[[int, int], None],
         serving: Callable[[int], None],
         exposed: Callable[[str, Callable[[], None]], None] = lambda key_id, noted: None,
-        derive: Callable[[str, bytes, Callable[[int, bytes], None]], None] = lambda key_id, body, answer: (
-            None
-        ),
+        derive: Callable[[str, str, bytes, Callable[[int, bytes], None]], None] = lambda *asked: None,
     ) -> None:
         """`exposed` is told of a key that came in plain text, and calls `noted` when that is written down."""
         self._workspace = workspace
@@ -102,9 +108,28 @@ class Workers:
         if self._server is not None:
             self._server.close()
 
-    def alive(self, slot: int, generation: int) -> None:
+    def alive(self, slot: int, generation: int, *, before_us: bool = False) -> None:
         """The supervisor started this worker, or it was running before us."""
         self.known[slot] = Worker(slot, generation)
+        self.known[slot].before_us = before_us
+
+    async def rejoined(self, seconds: float) -> None:
+        """Wait until those who served before us do again, at most so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*(w.serves.wait() for w in self.known.values() if w.before_us))
+
+    async def watch(self) -> None:
+        """Have a worker that stands still fenced, also when no change waits for it: its callers do."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for worker in list(self.known.values()):
+                # One that takes its snapshot or is being started may take long, and serves nobody meanwhile.
+                serves = worker.ready or (worker.before_us and worker.channel is None)
+                worker.overdue = worker.overdue + 1 if serves and worker.lease_until < boottime_ns() else 0
+                # Once may be because we stood still ourselves, and have not read yet what it said.
+                if worker.overdue == 2:
+                    self._fence(worker.slot, worker.generation)
 
     def died(self, slot: int, generation: int) -> None:
         """The supervisor saw this worker end."""
@@ -131,7 +156,8 @@ class Workers:
             future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             worker.waiting[self._sequence] = future
             if worker.channel is not None:
-                worker.channel.send(change)
+                with suppress(ConnectionError):  # it joins anew and learns of it then, or is fenced
+                    worker.channel.send(change)
             sent.append((worker, future))
         return sent
 
@@ -169,7 +195,7 @@ class Workers:
             async with self.joining:
                 self._enlist(hello.slot, hello.generation)
                 await self._announce(hello.slot, hello.generation, hello.segment)
-                worker.pid, worker.channel = hello.pid, channel
+                worker.pid, worker.channel, worker.ready = hello.pid, channel, False
                 facts = await self._snapshot()
                 pieces = range(0, len(facts), SNAPSHOT_CHUNK)
                 channel.send(Welcome(self._workspace, self._index_key, len(pieces)))
@@ -197,16 +223,23 @@ class Workers:
                     if not future.done():
                         future.set_result(message.cut)
             elif isinstance(message, Exposed):
-                self._exposed(message.key_id, partial(channel.send, Noted(message.key_id)))
+                self._exposed(message.key_id, partial(_tell, channel, Noted(message.key_id)))
             elif isinstance(message, Derive):
                 answer = partial(_tell_derived, channel, message.number)
-                self._derive(message.key_id, message.body, answer)
+                self._derive(message.key_id, message.call, message.body, answer)
             elif isinstance(message, Ready):
                 worker.ready = True
+                worker.serves.set()
                 self._serving(worker.slot)
         if worker.channel is channel:
             worker.channel = None
 
 
 def _tell_derived(channel: Channel[FromWorker], number: int, status: int, body: bytes) -> None:
-    channel.send(Derived(number, status, body))
+    _tell(channel, Derived(number, status, body))
+
+
+def _tell(channel: Channel[FromWorker], message: msgspec.Struct) -> None:
+    """A worker that is gone needs no answer."""
+    with suppress(ConnectionError):
+        channel.send(message)

@@ -240,9 +240,17 @@ keys = Table(
     Column("session_id", Text, nullable=True),
     # Since when others may have read it: it came in plain text over a network.
     _time("exposed", nullable=True),
+    # The call at the gateway that asked for it, until the record shows that it was answered.
+    Column("asked_by", Text, nullable=True),
     Index("ix_keys_service_id_holder_id", "service_id", "holder_id"),
     Index("ix_keys_parent_id", "parent_id"),
     sqlite_strict=True,
+)
+Index(
+    "ix_keys_asked_by",
+    keys.c.asked_by,
+    sqlite_where=keys.c.asked_by.is_not(None),
+    postgresql_where=keys.c.asked_by.is_not(None),
 )
 
 credentials = Table(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from valetkey.store import tables
 from valetkey.vault.plain import PlainSecret
@@ -86,6 +86,26 @@ class Keyring:
             select(tables.workspaces.c.sealed_key).where(tables.workspaces.c.id == workspace)
         ).scalar_one()
         return cls(workspace, open_workspace_key(SealedKey(bytes(sealed)), workspace, root), random)
+
+    def root_key_id(self, connection: Connection) -> str:
+        """Id of the root key that the workspace key is sealed under."""
+        table = tables.workspaces
+        return str(
+            connection.execute(select(table.c.root_key_id).where(table.c.id == self.workspace)).scalar_one()
+        )
+
+    def rewrap(self, connection: Connection, root: RootKey) -> None:
+        """Seal the workspace key under another root key, in the caller's transaction.
+
+        The workspace key stays the same, so that nothing that is sealed under it is touched.
+        """
+        table = tables.workspaces
+        sealed = seal_workspace_key(self._workspace_key, self.workspace, root, self._random)
+        connection.execute(
+            update(table)
+            .where(table.c.id == self.workspace)
+            .values(root_key_id=root.id, sealed_key=bytes(sealed))
+        )
 
     def add(self, connection: Connection, purpose: str, value: bytes) -> None:
         """Seal a new key of the workspace."""

@@ -15,6 +15,7 @@ from valetkey.api.routes import (
     server,
     services,
     tokens,
+    vault,
 )
 
 UNDER_API = [
@@ -29,6 +30,7 @@ UNDER_API = [
     *audit.ROUTES,
     *tokens.ROUTES,
     *clock.ROUTES,
+    *vault.ROUTES,
     *server.ROUTES,
 ]
 """Routes below /api/v1."""

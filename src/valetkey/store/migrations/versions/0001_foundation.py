@@ -307,6 +307,7 @@ def upgrade() -> None:
         sa.Column("parent_id", sa.Text(), nullable=True),
         sa.Column("session_id", sa.Text(), nullable=True),
         sa.Column("exposed", INSTANT, nullable=True),
+        sa.Column("asked_by", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["environment_id"], ["environments.id"], name=op.f("fk_keys_environment_id")),
         sa.ForeignKeyConstraint(["holder_id"], ["parties.id"], name=op.f("fk_keys_holder_id")),
         sa.ForeignKeyConstraint(["parent_id"], ["keys.id"], name=op.f("fk_keys_parent_id")),
@@ -316,6 +317,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_keys")),
         sa.UniqueConstraint("fingerprint", name=op.f("uq_keys_fingerprint")),
         sqlite_strict=True,
+    )
+    op.create_index(
+        "ix_keys_asked_by",
+        "keys",
+        ["asked_by"],
+        unique=False,
+        sqlite_where=sa.text("asked_by IS NOT NULL"),
+        postgresql_where=sa.text("asked_by IS NOT NULL"),
     )
     op.create_index("ix_keys_parent_id", "keys", ["parent_id"], unique=False)
     op.create_index("ix_keys_service_id_holder_id", "keys", ["service_id", "holder_id"], unique=False)
