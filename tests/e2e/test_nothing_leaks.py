@@ -150,6 +150,7 @@ def own_keys(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> dict[str
     return found
 
 
+@pytest.mark.timeout(300)
 def test_a_secret_that_goes_every_way_is_nowhere_afterwards(
     upstream: RawUpstream, upstream_secret: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,7 +137,12 @@ def test_half_a_checkpoint_behind_the_seal_does_not_stay(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", [23, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(3600)])], ids=["some", "all"]
+    "step",
+    [
+        pytest.param(23, marks=pytest.mark.timeout(300)),
+        pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
+    ],
+    ids=["some", "all"],
 )
 def test_whoever_is_killed_at_a_write_goes_on(folder: Path, results: Results, step: int) -> None:
     (whole,) = tell(folder)
