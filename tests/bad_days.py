@@ -93,8 +93,15 @@ def answered(server: RunningServer, service: str, key: ValetKey, path: str = "/n
 
 
 def serves_again(server: RunningServer, service: str, key: ValetKey, seconds: float = 15.0) -> None:
-    """Wait until calls are decided again, whatever failed before."""
+    """Wait until calls are decided again and management answers, whatever failed before."""
     eventually(lambda: answered(server, service, key) == "VALID", seconds)
+    eventually(lambda: _managed(server), seconds)
+
+
+def _managed(server: RunningServer) -> bool:
+    with suppress(OSError, http.client.HTTPException):
+        return bool(server.status()["ready"])
+    return False
 
 
 def assert_proved(server: RunningServer) -> None:

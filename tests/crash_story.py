@@ -71,7 +71,7 @@ class Story:
             self.look()
             for step in (
                 self.service, self.first_secret, self.key, self.calls, self.checkpoint, self.death, self.more_calls,
-                self.second_secret, self.change, self.forget, self.revoke,
+                self.second_secret, self.rewrap, self.change, self.forget, self.revoke,
             ):  # fmt: skip
                 step()
             self.look()
@@ -147,6 +147,12 @@ class Story:
     def more_calls(self) -> None:
         self._call("/calls/3")
         self._call("/calls/4")
+
+    def rewrap(self) -> None:
+        if self.said("rewrap") is None:
+            owner = self.server.desk.local_owner()
+            self.server.run(self.server.desk.rewrap_vault(owner, None))
+            self.acknowledge("rewrap")
 
     def change(self) -> None:
         if self.said("change") is None:

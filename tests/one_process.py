@@ -24,7 +24,7 @@ from valetkey.server.counting import Counting
 from valetkey.server.desk import Desk
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
-from valetkey.server.opening import open_home
+from valetkey.server.opening import finish_rewrapping, open_home
 from valetkey.server.record import Recorder
 from valetkey.server.settings import load_settings
 from valetkey.server.workers import Workers
@@ -43,6 +43,7 @@ class OneProcess:
         self.loop = asyncio.new_event_loop()
         settings = load_settings(home)
         self.opened = opened = open_home(home, settings)
+        finish_rewrapping(home, settings, opened)
         self.home = home
         used = [name.generation for name in segments_in(home.journal)]
         self.generation = max([int(time.time()), *used]) + 1

@@ -6,6 +6,7 @@ a `sitecustomize` that puts that in place before anything of the product is load
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -26,7 +27,8 @@ class ShiftedClock:
         self._file = folder / "shift"
         self.set(0.0)
         (folder / "sitecustomize.py").write_text(_CUSTOMISE.format(file=str(self._file)))
-        self.environment = {"PYTHONPATH": str(folder)}
+        before = os.environ.get("PYTHONPATH")
+        self.environment = {"PYTHONPATH": str(folder) if before is None else f"{folder}{os.pathsep}{before}"}
 
     def set(self, seconds: float) -> None:
         """Ahead of the machine's clock by so much from now on; behind it where negative."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import os
 from typing import Any
 
 import pytest
@@ -11,7 +13,11 @@ from api_world import OWNER, PROGRAM, TOKEN, Caller, FakeDesk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from valetkey.api.problems import problem
 from valetkey.api.reading import MAX_BODY_BYTES, MAX_DEPTH
+from valetkey.errors import NotFound
+from valetkey.keys.format import generate
+from valetkey.keys.kinds import KeyKind
 
 SECRET = "sk-test-" + "Zz9y" * 8
 
@@ -283,6 +289,15 @@ def test_a_secret_in_a_wrong_body_is_not_echoed(
     is_problem(answer, 400, "INVALID")
     assert SECRET.encode() not in answer.body
     assert SECRET not in caplog.text
+
+
+def test_a_key_given_for_a_name_comes_back_in_no_answer() -> None:
+    key = generate("vk", KeyKind.PRIVATE, os.urandom).reveal_text()
+    error = NotFound(f"There is no service named {key!r}.", f"See: valetkey service show {key}")
+    status, _, body = problem(error)
+    assert status == 404
+    assert key.encode() not in body
+    assert json.loads(body)["detail"] == "There is no service named '***'."
 
 
 _MARK = "zqSecretqz"

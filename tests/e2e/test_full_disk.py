@@ -26,7 +26,7 @@ from namespaces import MS_REMOUNT, mount, set_read_only, small_disk, with_own_mo
 from running_server import Refused, RunningServer, ValetKey, eventually
 from standins.raw_upstream import RawUpstream
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 SIZE = 24 << 20
 WORDS = (503, ["disk nearly full"])

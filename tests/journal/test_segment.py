@@ -161,6 +161,33 @@ def test_a_write_that_fails_leaves_whole_records_and_a_writer_that_refuses(
     assert len(records) == writer.count
 
 
+@pytest.mark.parametrize("fails", ["first record", "file beside"])
+def test_a_segment_that_could_not_begin_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    really_open = os.open
+
+    def write(descriptor: int, data: bytes) -> int:
+        raise full
+
+    def open_(path: Path, flags: int, *mode: int) -> int:
+        if str(path).endswith(".personal"):
+            raise full
+        return really_open(path, flags, *mode)
+
+    if fails == "first record":
+        monkeypatch.setattr(segment, "_write", write)
+    else:
+        monkeypatch.setattr(os, "open", open_)
+    world = World(tmp_path)
+    with pytest.raises(JournalFailed, match="No space left on device"):
+        world.writer()
+    monkeypatch.undo()
+    assert list(world.folder.iterdir()) == []
+    world.call(world.writer())
+
+
 def test_a_failed_sync_makes_the_writer_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = World(tmp_path).writer()
 

@@ -125,7 +125,7 @@ def test_the_story_without_a_kill_passes_all_kinds_of_points(folder: Path) -> No
     (life,) = tell(folder)
     assert len(life.met) > LEAST_POINTS
     assert set(life.met) >= {
-        "write", "pwrite", "fsync", "fdatasync", "link", "rename", "unlink", "mkdir", "open", "ftruncate",
+        "write", "pwrite", "fsync", "fdatasync", "link", "unlink", "mkdir", "open", "ftruncate",
         "posix_fallocate", "statement", "commit", "committed",
     }  # fmt: skip
 
@@ -137,11 +137,18 @@ def test_half_a_checkpoint_behind_the_seal_does_not_stay(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", [13, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(3600)])], ids=["some", "all"]
+    "step",
+    [
+        pytest.param(23, marks=pytest.mark.timeout(300)),
+        pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
+    ],
+    ids=["some", "all"],
 )
 def test_whoever_is_killed_at_a_write_goes_on(folder: Path, results: Results, step: int) -> None:
     (whole,) = tell(folder)
-    tried = places(whole.met)[::step]
+    # The making of a home, where the first holes were, and of the rest each `step`th.
+    found = places(whole.met)
+    tried = found[:6] + found[6::step]
     twice = 0
     kinds: Counter[str] = Counter()
     for number, (at, torn) in enumerate(tried):

@@ -155,8 +155,11 @@ def _open_own(path: Path, flags: int) -> int:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """Make a small file: whole or not at all, whatever happens meanwhile. Raises `Invalid`."""
-    draft = path.with_name(f".{path.name}.new")
+    """Make a small file: whole or not at all, whatever happens meanwhile; one that another made stays as it is.
+
+    Raises `Invalid`.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
     descriptor = _open_own(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
     try:
         try:
@@ -164,10 +167,12 @@ def _write_whole(path: Path, content: bytes) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.rename(draft, path)
+        with suppress(FileExistsError):
+            os.link(draft, path)  # unlike a rename, this never replaces
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise _unwritable(path, error) from None
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _private_folder(folder: Path) -> None:

@@ -330,7 +330,7 @@ class Recorder:
                 continue
             position = positions.get(segment)
             path = segment_path(self._home.journal, name)
-            if position is not None and position.sealed and not _goes_on(path, position):
+            if position is not None and position.sealed and not (name.control and _goes_on(path, position)):
                 continue
             try:
                 recovery = recover_segment(

@@ -25,7 +25,7 @@ class StoreError(Unavailable):
 _LEAST_ROOM = 65_536
 """Bytes that SQLite needs for the file that its connections share in memory, and a page or two."""
 _ROOM = "Make room on that disk, then try again."
-_BACKUP = "Restore a backup, or move the file away to start with an empty database."
+_BACKUP = "Restore it from a backup, or start with another folder in VALETKEY_HOME."
 
 # By primary result code, sqlite.org/rescode.html. {place} is the file.
 _SQLITE = {
