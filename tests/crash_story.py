@@ -194,7 +194,7 @@ class Story:
                 rows = connection.execute(select(func.count()).select_from(table)).scalar()
                 assert rows == entries[action], (action, rows, entries)
             ids = set(connection.execute(select(tables.keys.c.id)).scalars())
-            facts = self.server.loader.all(connection)
+            facts = list(self.server.loader.all(connection))
         assert (self.said("service") is None) or entries[AuditAction.SERVICE_ADD] == 1
         values = {value for fact in facts for value in _secret_values(fact)}
         assert values >= {value for n, value in enumerate(SECRETS, 1) if self.said(f"secret {n}")}
