@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
+from sqlalchemy import insert, select
 
 from doors_world import OWNER, WALL, open_frame
 from one_process import OneProcess
 from valetkey.access.actor import SYSTEM, Actor, ActorKind
 from valetkey.access.operation import Frame
 from valetkey.access.sessions import token_session
+from valetkey.decision.address import parse_place
 from valetkey.decision.policy import State
 from valetkey.gateway.counters import CountersUnavailable, SharedCounters
 from valetkey.gateway.facts import KeyFact
+from valetkey.journal.actions import AuditAction
 from valetkey.keys.derivation import DeriveKey, derive_key
 from valetkey.keys.drafting import Terms
 from valetkey.keys.dropping import drop_dead
@@ -34,10 +39,14 @@ from valetkey.parties.tokens import IssueToken, TokenName, issue_token, revoke_t
 from valetkey.server import main
 from valetkey.server.ending import clean_counters
 from valetkey.server.home import Home
-from valetkey.server.pinning import take_up_pins
+from valetkey.server.noticing import Noticing
+from valetkey.server.pinning import AT_ONCE, take_up_pins
+from valetkey.server.watched import WatchedTasks
 from valetkey.services.operations import AddService, add_service
+from valetkey.store import tables
 
 PLACE = "203.0.113.7"
+MANY = 1_000
 
 
 class World:
@@ -73,6 +82,17 @@ class World:
 
 
 @pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OneProcess]:
+    """One with a service."""
+    monkeypatch.setenv("VALETKEY_ROOT_KEY_FILE", str(tmp_path / "root.key"))
+    main.init(Home(tmp_path / "home"))
+    made = OneProcess(Home(tmp_path / "home"))
+    made.perform(add_service, AddService("shop", own=True))
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
     yield made
@@ -101,13 +121,8 @@ def test_a_token_whose_sticky_key_was_dropped_can_be_revoked(world: World) -> No
 
 
 def test_a_key_whose_counters_fail_is_revoked_in_every_worker_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: OneProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("VALETKEY_ROOT_KEY_FILE", str(tmp_path / "root.key"))
-    home = Home(tmp_path / "home")
-    main.init(home)
-    server = OneProcess(home)
-    server.perform(add_service, AddService("shop", own=True))
     key_id = server.perform(issue_key, IssueKey("shop", holder="ana", terms=Terms(sticky=True))).id
     told: list[Any] = []
     monkeypatch.setattr(server.desk._workers, "send", lambda facts, **how: told.extend(facts) or [])
@@ -116,4 +131,63 @@ def test_a_key_whose_counters_fail_is_revoked_in_every_worker_all_the_same(
         server.perform(revoke_key, KeyName(key_id))
     (state,) = [fact.state for fact in told if isinstance(fact, KeyFact)]
     assert state == State.REVOKED
-    server.close()
+
+
+def add_alike(server: OneProcess, ids: list[str]) -> None:
+    """Sticky keys that were just used."""
+    issued = server.perform(issue_key, IssueKey("shop", holder="ana", label="s", terms=Terms(sticky=True)))
+    keys = tables.keys
+    with server.frame.store.write() as connection:
+        row = dict(connection.execute(select(keys).where(keys.c.id == issued.id)).mappings().one())
+        rows = [
+            row
+            | {
+                "service_fingerprint": None,
+                "id": key_id,
+                "fingerprint": key_id.encode(),
+                "block": row["block"] + number,
+            }
+            for number, key_id in enumerate(ids, 1)
+        ]
+        connection.execute(insert(keys), rows)
+    for made in rows:
+        server.counters.pin(made["block"], parse_place(PLACE))
+
+
+def test_a_change_waits_for_one_batch_of_pins_however_many_there_are(server: OneProcess) -> None:
+    victim = server.perform(issue_key, IssueKey("shop", holder="ana")).id
+    ids = [f"key_{number:04}" for number in range(MANY)]
+    add_alike(server, ids)
+    noted: list[str] = []
+
+    async def run() -> None:
+        begun = asyncio.Event()
+
+        def note(key_id: str) -> None:
+            noted.append(key_id)
+            begun.set()
+
+        noticing = Noticing(WatchedTasks())
+        noticing.desk = server.desk
+        for _ in range(2):  # as two workers say it, or one twice
+            for key_id in ids:
+                noticing.pinned(key_id, partial(note, key_id))
+        await begun.wait()
+        await server.desk.perform(revoke_key, KeyName(victim), OWNER)
+        while len(noted) < MANY:
+            await asyncio.sleep(0.01)
+
+    server.run(asyncio.wait_for(run(), 60))
+    assert noted == ids
+    audit = tables.audit
+    with server.frame.store.read() as connection:
+        entries = connection.execute(select(audit.c.action, audit.c.subject).order_by(audit.c.seq)).all()
+        pinned = (
+            connection.execute(select(tables.keys.c.pinned).where(tables.keys.c.id.in_(ids))).scalars().all()
+        )
+    subjects = [subject for action, subject in entries if action == AuditAction.KEY_PIN]
+    assert sorted(subjects) == sorted(f"key:{key_id}" for key_id in ids), "once each"
+    assert pinned == [PLACE] * MANY
+    revoked = [action for action, _ in entries].index(AuditAction.KEY_REVOKE)
+    before = [action for action, _ in entries[:revoked]].count(AuditAction.KEY_PIN)
+    assert before <= 2 * AT_ONCE < MANY, "those written before it was asked for, and the batch in hand"

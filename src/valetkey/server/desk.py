@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,6 @@ from valetkey.journal.read import events
 from valetkey.journal.segment import product_version
 from valetkey.keys.checking import CheckedKey, CheckKey
 from valetkey.keys.dropping import drop_dead
-from valetkey.keys.operations import pin_key
 from valetkey.keys.queries import KeyView, find_key
 from valetkey.parties.erasure import EraseFields, ask_erasure
 from valetkey.parties.tokens import actor_of_token
@@ -42,7 +41,7 @@ from valetkey.server.erasing import Erased, Eraser, holds_older
 from valetkey.server.examining import examine_serving
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
-from valetkey.server.pinning import pin_to_note
+from valetkey.server.pinning import note_pins
 from valetkey.server.readiness import lacking, words
 from valetkey.server.record import Recorder
 from valetkey.server.replays import Replays
@@ -137,17 +136,11 @@ class Desk:
         await self._recorder.catch_up()
         return outcome
 
-    async def note_pin(self, key_id: str) -> None:
-        """Write down what a key is pinned to, by what the counters say now. Raises `NotFound`."""
-
-        def note() -> None:
-            # In the one thread that writes, so that no unpinning comes between looking and writing.
-            with self._frame.store.read() as connection:
-                pin = pin_to_note(connection, self.workspace, self._counters, key_id)
-            if pin is not None:
-                self._perform(pin_key, pin, SYSTEM, None)
-
-        await asyncio.get_running_loop().run_in_executor(self._writer, note)
+    async def note_pins(self, key_ids: Collection[str]) -> None:
+        """Write down what keys are pinned to, by what the counters say now."""
+        await asyncio.get_running_loop().run_in_executor(
+            self._writer, note_pins, self._frame, self._counters, key_ids
+        )
         self._recorder.wake()
 
     async def rewrap_vault(self, actor: Actor, file: str | None) -> NewRootKey:

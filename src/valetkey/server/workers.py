@@ -254,8 +254,8 @@ class Workers:
             elif isinstance(message, Exposed):
                 self._exposed(message.key_id, partial(_tell, channel, Noted(message.key_id)))
             elif isinstance(message, Pinned):
-                noted = partial(_tell, channel, PinNoted(message.key_id, message.number))
-                self._pinned(message.key_id, noted)
+                for key_id, number in message.pins.items():
+                    self._pinned(key_id, partial(_tell, channel, PinNoted(key_id, number)))
             elif isinstance(message, Derive):
                 answer = partial(_tell_derived, channel, message.number)
                 self._derive(message.key_id, message.call, message.body, answer)
