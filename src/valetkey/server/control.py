@@ -314,6 +314,7 @@ class ControlProcess:
                 if counting.taken_away:
                     await self._begin_anew(counting)
                 await desk.latch_ended()
+                await desk.tell_clock()
                 await counting.lift_held()
                 if time.monotonic() - dropped_at > DROP_SECONDS:
                     dropped_at = time.monotonic()

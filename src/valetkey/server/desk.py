@@ -21,6 +21,7 @@ from valetkey.access.actor import SYSTEM, Actor, ActorKind
 from valetkey.access.clock import AcceptClock, accept_clock
 from valetkey.access.operation import Begun, Frame, Operation, Unit
 from valetkey.decision.call import Now
+from valetkey.decision.limits import MAX_CLOCK_LAG
 from valetkey.doctor.findings import Report
 from valetkey.errors import Invalid, NotPermitted, ValetkeyError
 from valetkey.gateway.counters import SharedCounters
@@ -174,6 +175,11 @@ class Desk:
         """Make the end of keys and agreements that have reached it final, here and in every worker."""
         wall = self._frame.wall()
         return await self._spread(lambda connection: latch(connection, self.workspace, wall))
+
+    async def tell_clock(self) -> None:
+        """Let workers know that the clock is behind the newest record, which may not be their own."""
+        if self._recorder.newest - self._frame.wall() > MAX_CLOCK_LAG:
+            await self._spread(lambda connection: [("clock", "clock")])
 
     async def drop_dead(self) -> int:
         """Let workers forget derived keys that have long been dead, and give their counters to others."""
