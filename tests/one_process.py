@@ -30,7 +30,7 @@ from valetkey.server.settings import load_settings
 from valetkey.server.workers import Workers
 from valetkey.services.dialling import OwnListeners
 from valetkey.vault.keyring import INDEX
-from valetkey.wire.request import Request
+from valetkey.wire.http1_request import Http1Request
 
 ENDLESS = 1 << 62
 """Nanoseconds: a lease that no test outlives."""
@@ -155,7 +155,7 @@ class OneProcess:
             (b"user-agent", b"tests/1.0"),
         ]
         with mock.patch("valetkey.gateway.runtime.Upstream", MadeUpUpstream):
-            self.gateway.handle(Request(line, "GET", path.encode(), b"", headers, length=0))
+            self.gateway.handle(Http1Request(line, "GET", path.encode(), b"", headers, length=0))
             if wait:
                 await line.over.wait()
             else:
