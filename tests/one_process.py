@@ -78,6 +78,7 @@ class OneProcess:
             counters=self.counters,
             writer=self._thread,
         )
+        self.counting = counting
         self.run(counting.begin())
         self.desk = Desk(
             home=home,

@@ -43,6 +43,8 @@ from valetkey.decision.reservation import LimitRefusal, Plan, Reserved
 MAGIC: Final = int.from_bytes(b"valetkey", "little")
 """Written last when a file is made; in the machine's byte order, so that another's is refused."""
 VERSION: Final = 1
+BLOCKS_AT_ONCE: Final = 1000
+"""So many are gone through before other threads of the process have their turn."""
 GROWTH_BLOCKS: Final = 4096
 """A file grows by 1 MiB: 4,096 subjects, so that growing is rare and its cost is not felt."""
 
@@ -86,6 +88,9 @@ class SharedCounters:
     def __init__(self, descriptor: int, slot: int | None, generation: int) -> None:
         """Use `open`."""
         self._descriptor = descriptor
+        found = os.fstat(descriptor)
+        self.identity = found.st_dev, found.st_ino
+        """Which file it is, whatever becomes of its name: device and inode."""
         self._slot = slot
         self._generation = generation
         self._threads = Lock()  # locks of the file do not exclude threads that share its description
@@ -404,23 +409,21 @@ class SharedCounters:
         Each acceptance, named by its id, does so once.
         """
         mark = int.from_bytes(blake2b(acceptance.encode(), digest_size=CELL).digest(), "little")
-        with self._threads:
-            self._look_anew()
-            if self._cells[_ACCEPTED] == mark:
-                return
-            for block in range(self._capacity):
-                if any(self._blocks.read(block)[QUOTAS:OPEN_CALLS]):
-                    with self._held(_range(_FIRST_BYTE + block * _BLOCK_BYTES, _BLOCK_BYTES)):
-                        self._blocks.accept_clock(block, wall)
-            self._cells[_ACCEPTED] = mark
-
-    @property
-    def identity(self) -> tuple[int, int]:
-        """Which file it is, whatever becomes of its name: device and inode."""
-        with self._threads:
-            self._usable()
-            found = os.fstat(self._descriptor)
-            return found.st_dev, found.st_ino
+        done = 0
+        while True:
+            with self._threads:
+                self._look_anew()
+                if self._cells[_ACCEPTED] == mark:
+                    return
+                first, done = done, min(done + BLOCKS_AT_ONCE, self._capacity)
+                for block in range(first, done):
+                    if any(self._blocks.read(block)[QUOTAS:OPEN_CALLS]):
+                        with self._held(_range(_FIRST_BYTE + block * _BLOCK_BYTES, _BLOCK_BYTES)):
+                            self._blocks.accept_clock(block, wall)
+                if done == self._capacity:
+                    self._cells[_ACCEPTED] = mark
+                    return
+            time.sleep(0)  # a million blocks take seconds: other threads have their turn
 
     def stand_at(self, path: Path) -> bool:
         """Whether the file of that name is this one: removed or replaced, others would count elsewhere."""

@@ -113,6 +113,17 @@ class Desk:
         replay_token: str | None = None,
     ) -> Outcome:
         """Do it, record it, put it in force everywhere. Raises `ValetkeyError`."""
+        # Whoever hangs up meanwhile does not keep what is committed from being in force.
+        return await asyncio.shield(self._carry_out(operation, request, actor, let_finish, replay_token))
+
+    async def _carry_out(
+        self,
+        operation: Operation[Any, Any],
+        request: Any,
+        actor: Actor,
+        let_finish: bool,
+        replay_token: str | None,
+    ) -> Outcome:
         loop = asyncio.get_running_loop()
         async with self._workers.joining:
             done = await loop.run_in_executor(
@@ -223,7 +234,12 @@ class Desk:
                 self._replays.remember(unit.connection, operation, request, actor, replay_token, answer)
 
         environment = getattr(request, "environment", "production")
-        performed = self._frame.perform(operation, request, actor, environment, in_the_end=in_the_end)
+        try:
+            performed = self._frame.perform(operation, request, actor, environment, in_the_end=in_the_end)
+        except BaseException:
+            # What was held for an action that is not committed belongs to nobody, or to whoever comes next.
+            self._counting.look_for_held()
+            raise
         # Dying before this leaves the pin, which is then taken up again: nobody was told that it is gone.
         for block in performed.unpinned:
             self._counters.pin(block, None)
