@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 from valetkey.access.clock import read_acceptance
 from valetkey.access.operation import Begun
 from valetkey.errors import Unavailable
-from valetkey.gateway.counters import CountersUnavailable, SharedCounters
+from valetkey.gateway.counters_file import CountersUnavailable
+from valetkey.gateway.counters_keeping import KeptCounters
 from valetkey.journal.errors import JournalFailed
 from valetkey.log import note_failure
 from valetkey.server.lifting import are_lifted, lift_all, lift_begun, mark_lifted
@@ -37,7 +38,7 @@ class Counting:
         wall: Callable[[], float],
         recorder: Recorder,
         workers: Workers,
-        counters: SharedCounters,
+        counters: KeptCounters,
         writer: ThreadPoolExecutor,
     ) -> None:
         self._path = path

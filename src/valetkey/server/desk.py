@@ -24,7 +24,7 @@ from valetkey.decision.call import Now
 from valetkey.decision.limits import MAX_CLOCK_LAG
 from valetkey.doctor.findings import Report
 from valetkey.errors import Invalid, NotPermitted, ValetkeyError
-from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters_keeping import KeptCounters
 from valetkey.journal.errors import BadCursor
 from valetkey.journal.event import EventFilter
 from valetkey.journal.follow import Follower
@@ -80,7 +80,7 @@ class Desk:
         loader: FactLoader,
         workers: Workers,
         recorder: Recorder,
-        counters: SharedCounters,
+        counters: KeptCounters,
         counting: Counting,
         writer: ThreadPoolExecutor,
     ) -> None:
