@@ -66,6 +66,11 @@ class Unit:
     def new_id(self, prefix: str) -> str:
         return new_id(prefix, self.random)
 
+    def unpin(self, block: int | None) -> None:
+        """Note that a key is pinned to no address any more; one that was dropped has no block, and no pin."""
+        if block is not None:
+            self.unpinned.append(block)
+
     def touch(self, kind: str, identifier: str) -> None:
         """Note that a row changed, for the change feed."""
         if (kind, identifier) not in self.changed:

@@ -131,12 +131,14 @@ class Desk:
             )
             if isinstance(done, Outcome):
                 return done
-            answer, facts, begun = done
+            answer, facts, begun, failed = done
             sent = self._workers.send(facts, let_finish=let_finish) if facts else []
         self._recorder.wake()
         settled = await self._workers.settle(sent) if sent else Settled(0, 0, 0)
         if begun:
             await self._counting.lift(begun)
+        if failed is not None:
+            raise failed
         return Outcome(answer, settled.acknowledged, settled.fenced, settled.cut)
 
     async def accept_clock(self, actor: Actor) -> Outcome:
@@ -218,7 +220,7 @@ class Desk:
 
     def _perform(
         self, operation: Operation[Any, Any], request: Any, actor: Actor, replay_token: str | None
-    ) -> tuple[Any, list[Any], tuple[Begun, ...]] | Outcome:
+    ) -> tuple[Any, list[Any], tuple[Begun, ...], Exception | None] | Outcome:
         if replay_token is not None:
             with self._frame.store.read() as connection:
                 answer = self._replays.find(connection, operation, request, actor, replay_token)
@@ -241,9 +243,13 @@ class Desk:
             self._counting.look_for_held()
             raise
         # Dying before this leaves the pin, which is then taken up again: nobody was told that it is gone.
+        failed = None
         for block in performed.unpinned:
-            self._counters.pin(block, None)
-        return performed.answer, facts, performed.begun
+            try:
+                self._counters.pin(block, None)
+            except Exception as error:  # raised once workers know what was committed
+                failed = error
+        return performed.answer, facts, performed.begun, failed
 
     # -- reading
 

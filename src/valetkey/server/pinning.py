@@ -21,6 +21,8 @@ def pin_to_note(connection: Connection, workspace: str, counters: KeptCounters, 
     ).first()
     if row is None:
         raise NotFound("There is no key with that id.", "See: valetkey key list", field="id")
+    if row.block is None:
+        return None  # it was dropped meanwhile
     place = counters.pinned(row.block)
     if row.pinned is None or place is None or place_text(place) == row.pinned:
         return None
@@ -37,7 +39,7 @@ def take_up_pins(frame: Frame, counters: KeptCounters) -> None:
     with frame.store.read() as connection:
         rows = connection.execute(
             select(keys.c.id, keys.c.block, keys.c.pinned).where(
-                keys.c.workspace_id == frame.workspace, keys.c.pinned.is_not(None)
+                keys.c.workspace_id == frame.workspace, keys.c.pinned.is_not(None), keys.c.block.is_not(None)
             )
         ).all()
     for key_id, block, kept in rows:
