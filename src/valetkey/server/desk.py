@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from sqlalchemy import Connection
 from valetkey.access.actor import SYSTEM, Actor, ActorKind
 from valetkey.access.clock import AcceptClock, accept_clock
 from valetkey.access.operation import Begun, Frame, Operation, Unit
+from valetkey.access.permissions import require_permission
 from valetkey.decision.call import Now
 from valetkey.doctor.findings import Report
 from valetkey.errors import Invalid, NotPermitted, ValetkeyError
@@ -117,10 +119,9 @@ class Desk:
             done = await loop.run_in_executor(
                 self._writer, self._perform, operation, request, actor, replay_token
             )
-            if isinstance(done, Outcome):
-                return done
             answer, facts, begun = done
-            sent = self._workers.send(facts, let_finish=let_finish) if facts else []
+            # None: done before, so that it waits behind that first sending, which may not be in force yet.
+            sent = [] if facts == [] else self._workers.send(facts or [], let_finish=let_finish)
         self._recorder.wake()
         settled = await self._workers.settle(sent) if sent else Settled(0, 0, 0)
         if begun:
@@ -201,12 +202,15 @@ class Desk:
 
     def _perform(
         self, operation: Operation[Any, Any], request: Any, actor: Actor, replay_token: str | None
-    ) -> tuple[Any, list[Any], tuple[Begun, ...]] | Outcome:
+    ) -> tuple[Any, list[Any] | None, tuple[Begun, ...]]:
+        """The answer, what workers are to be told (None where it was done before), and limits that began."""
         if replay_token is not None:
-            with self._frame.store.read() as connection:
-                answer = self._replays.find(connection, operation, request, actor, replay_token)
-            if answer is not None:
-                return Outcome(answer, 0, 0, 0)
+            with suppress(NotPermitted):  # the frame refuses it below, and says so in the audit
+                require_permission(actor, operation.action)
+                with self._frame.store.read() as connection:
+                    answer = self._replays.find(connection, operation, request, actor, replay_token)
+                if answer is not None:
+                    return answer, None, ()
         facts: list[Any] = []
 
         def in_the_end(unit: Unit, answer: Any) -> None:
