@@ -15,7 +15,7 @@ from valetkey.errors import Unavailable
 from valetkey.journal.errors import JournalFailed
 from valetkey.journal.personal import Erasure as Lines
 from valetkey.journal.personal import erase_personal
-from valetkey.parties.erasure import Erasure, erasure_is_done, pending_erasures
+from valetkey.parties.erasure import Erasure, erased_by, erasure_is_done, pending_erasures
 from valetkey.server.record import Recorder
 from valetkey.store import tables
 from valetkey.store.engine import Store
@@ -59,6 +59,9 @@ class Eraser:
         """Nothing of it is left in any file when this returns. Raises `Unavailable` and `StoreError`: then it is
         gone on with later."""
         async with self._lock:
+            done = await asyncio.to_thread(self._erased_by, erasure)
+            if done is not None:  # while this one waited for its turn
+                return Erased(erasure.id, erasure.party, erasure.before, done)
             try:
                 erased = await self._recorder.erase(party=erasure.party, before=erasure.before)
             except JournalFailed:
@@ -83,6 +86,10 @@ class Eraser:
     def _pending(self) -> list[Erasure]:
         with self._store.read() as connection:
             return pending_erasures(connection, self._workspace)
+
+    def _erased_by(self, erasure: Erasure) -> int | None:
+        with self._store.read() as connection:
+            return erased_by(connection, erasure)
 
     def _sightings(self) -> int:
         with self._store.read() as connection:
