@@ -85,7 +85,10 @@ def erasure_is_done(connection: Connection, erasure: Erasure, erased: int, wall:
 def erased_by(connection: Connection, erasure: Erasure) -> int | None:
     """How many records it blanked, None while it is not done."""
     table = tables.erasures
-    return connection.execute(select(table.c.erased).where(table.c.id == erasure.id)).scalar_one()
+    erased: int | None = connection.execute(
+        select(table.c.erased).where(table.c.id == erasure.id)
+    ).scalar_one()
+    return erased
 
 
 def forget_sightings(connection: Connection, workspace: str, party: str | None, before: float | None) -> int:
