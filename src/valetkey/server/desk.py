@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -35,6 +35,7 @@ from valetkey.keys.checking import CheckedKey, CheckKey
 from valetkey.keys.dropping import drop_dead
 from valetkey.keys.operations import pin_key
 from valetkey.keys.queries import KeyView, find_key
+from valetkey.log import note_failure
 from valetkey.parties.erasure import EraseFields, ask_erasure
 from valetkey.parties.tokens import actor_of_token
 from valetkey.server.checking import check_key
@@ -52,6 +53,7 @@ from valetkey.server.rewrapping import NewRootKey, rewrap_home
 from valetkey.server.usage import read_audit, read_usage
 from valetkey.server.workers import Settled, Workers
 from valetkey.settings import Settings
+from valetkey.store.engine import StoreError
 from valetkey.vault.keyring import INDEX
 from valetkey.vault.rewrapping import Rewrap, Rewrapped, rewrap_vault
 
@@ -114,12 +116,10 @@ class Desk:
         replay_token: str | None = None,
     ) -> Outcome:
         """Do it, record it, put it in force everywhere. Raises `ValetkeyError`."""
-        loop = asyncio.get_running_loop()
         async with self._workers.joining:
-            done = await loop.run_in_executor(
+            answer, facts, begun = await asyncio.get_running_loop().run_in_executor(
                 self._writer, self._perform, operation, request, actor, replay_token
             )
-            answer, facts, begun = done
             # None: done before, so that it waits behind that first sending, which may not be in force yet.
             sent = [] if facts == [] else self._workers.send(facts or [], let_finish=let_finish)
         self._recorder.wake()
@@ -127,6 +127,14 @@ class Desk:
         if begun:
             await self._counting.lift(begun)
         return Outcome(answer, settled.acknowledged, settled.fenced, settled.cut)
+
+    async def perform_each(self, operation: Operation[Any, Any], requests: Iterable[Any]) -> None:
+        """Do each of one's own accord. One that fails keeps none behind it waiting; whoever asks tries it again."""
+        for request in requests:
+            try:
+                await self.perform(operation, request, SYSTEM)
+            except (ValetkeyError, StoreError) as error:
+                note_failure(error)
 
     async def accept_clock(self, actor: Actor) -> Outcome:
         """The clock is right, whatever records say; in force in every worker when this returns."""
