@@ -76,9 +76,19 @@ def pending_erasures(connection: Connection, workspace: str) -> list[Erasure]:
 
 
 def erasure_is_done(connection: Connection, erasure: Erasure, erased: int, wall: float) -> None:
-    """Nothing of it is left anywhere."""
+    """Nothing of it is left anywhere. What was said first stays."""
     table = tables.erasures
-    connection.execute(update(table).where(table.c.id == erasure.id).values(erased=erased, done=wall))
+    pending = table.c.id == erasure.id, table.c.done.is_(None)
+    connection.execute(update(table).where(*pending).values(erased=erased, done=wall))
+
+
+def erased_by(connection: Connection, erasure: Erasure) -> int | None:
+    """How many records it blanked, None while it is not done."""
+    table = tables.erasures
+    erased: int | None = connection.execute(
+        select(table.c.erased).where(table.c.id == erasure.id)
+    ).scalar_one()
+    return erased
 
 
 def forget_sightings(connection: Connection, workspace: str, party: str | None, before: float | None) -> int:

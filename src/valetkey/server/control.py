@@ -283,8 +283,7 @@ class ControlProcess:
         while True:
             await asyncio.sleep(ABANDON_SECONDS)
             try:
-                for key_id in await self._recorder.unreceived():
-                    await desk.perform(abandon_key, KeyName(key_id), SYSTEM)
+                await desk.perform_each(abandon_key, map(KeyName, await self._recorder.unreceived()))
             except (ValetkeyError, StoreError) as error:
                 note_failure(error)  # it is tried again
 
