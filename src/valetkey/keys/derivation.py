@@ -24,7 +24,8 @@ from valetkey.store import tables
 MAX_CHILDREN = 1_000
 """Living keys that come from one issued key: more are a loop that went wrong, or worse."""
 MAX_A_DAY = 10_000
-"""Keys that come from one issued key within a day: each leaves a row for ever, and is in memory till an hour after its end."""
+"""Keys that come from one issued key within a day: each leaves a row for ever, and is in memory till an hour after
+its end."""
 DAY = 86_400
 LEAST_LIFE = 60
 """Seconds that a derived key lives at least: a new one for every call is no use of them."""
