@@ -19,7 +19,8 @@ from valetkey.access.operation import Frame
 from valetkey.access.sessions import token_session
 from valetkey.decision.address import parse_place
 from valetkey.decision.policy import State
-from valetkey.gateway.counters import CountersUnavailable, SharedCounters
+from valetkey.gateway.counters_file import CountersUnavailable
+from valetkey.gateway.counters_keeping import KeptCounters
 from valetkey.gateway.facts import KeyFact
 from valetkey.journal.actions import AuditAction
 from valetkey.keys.derivation import DeriveKey, derive_key
@@ -56,7 +57,7 @@ class World:
         self.wall = float(WALL)
         self.frame: Frame = open_frame(folder)
         self.frame.wall = lambda: self.wall
-        self.counters = SharedCounters.open(folder / "counters")
+        self.counters = KeptCounters.open(folder / "counters")
         self.frame.perform(add_service, AddService("shop", own=True), OWNER)
         self.parent = self.frame.perform(issue_key, IssueKey("shop", holder="ana"), OWNER).answer.id
 

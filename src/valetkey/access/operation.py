@@ -156,9 +156,9 @@ class Frame:
 
         Raises `ValetkeyError` when refused; a refusal for want of permission is audited too.
         """
-        return self.perform_each(made, (request,), actor, environment, in_the_end)[0]
+        return self.perform_all(made, (request,), actor, environment, in_the_end)[0]
 
-    def perform_each(
+    def perform_all(
         self,
         made: Operation[Request, Answer],
         requests: Iterable[Request],

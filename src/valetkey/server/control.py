@@ -19,7 +19,8 @@ import uvloop
 from valetkey import log
 from valetkey.access.operation import Frame
 from valetkey.errors import ValetkeyError
-from valetkey.gateway.counters import CountersUnavailable, SharedCounters
+from valetkey.gateway.counters_file import CountersUnavailable
+from valetkey.gateway.counters_keeping import KeptCounters
 from valetkey.journal.chain import segments_in
 from valetkey.journal.errors import JournalFailed
 from valetkey.log import note_failure
@@ -96,7 +97,7 @@ class ControlProcess:
         opened = open_home(self._home, self._settings)
         finish_rewrapping(self._home, self._settings, opened)
         self._certificate = watched_pair(self._settings, note=say)
-        self._counters = SharedCounters.open(self._home.counters, None, 0)
+        self._counters = KeptCounters.open(self._home.counters, None, 0)
         frame = Frame(opened.store, opened.keyring, time.time, os.urandom, opened.workspace)
         loader = FactLoader(
             opened.workspace,
@@ -256,6 +257,7 @@ class ControlProcess:
                 if counting.taken_away:
                     await self._begin_anew(counting)
                 await desk.latch_ended()
+                await desk.tell_clock()
                 await counting.lift_held()
                 if time.monotonic() - dropped_at > DROP_SECONDS:
                     dropped_at = time.monotonic()

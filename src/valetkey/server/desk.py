@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,10 +21,12 @@ from sqlalchemy import Connection
 from valetkey.access.actor import SYSTEM, Actor, ActorKind
 from valetkey.access.clock import AcceptClock, accept_clock
 from valetkey.access.operation import Begun, Frame, Operation, Unit
+from valetkey.access.permissions import require_permission
 from valetkey.decision.call import Now
+from valetkey.decision.limits import MAX_CLOCK_LAG
 from valetkey.doctor.findings import Report
 from valetkey.errors import Invalid, NotPermitted, ValetkeyError
-from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters_keeping import KeptCounters
 from valetkey.journal.errors import BadCursor
 from valetkey.journal.event import EventFilter
 from valetkey.journal.follow import Follower
@@ -32,6 +35,7 @@ from valetkey.journal.segment import product_version
 from valetkey.keys.checking import CheckedKey, CheckKey
 from valetkey.keys.dropping import drop_dead
 from valetkey.keys.queries import KeyView, find_key
+from valetkey.log import note_failure
 from valetkey.parties.erasure import EraseFields, ask_erasure
 from valetkey.parties.tokens import actor_of_token
 from valetkey.server.checking import check_key
@@ -49,6 +53,7 @@ from valetkey.server.rewrapping import NewRootKey, rewrap_home
 from valetkey.server.usage import read_audit, read_usage
 from valetkey.server.workers import Settled, Workers
 from valetkey.settings import Settings
+from valetkey.store.engine import StoreError
 from valetkey.vault.keyring import INDEX
 from valetkey.vault.rewrapping import Rewrap, Rewrapped, rewrap_vault
 
@@ -78,7 +83,7 @@ class Desk:
         loader: FactLoader,
         workers: Workers,
         recorder: Recorder,
-        counters: SharedCounters,
+        counters: KeptCounters,
         counting: Counting,
         writer: ThreadPoolExecutor,
     ) -> None:
@@ -93,7 +98,7 @@ class Desk:
         self._counting = counting
         self._writer = writer
         self._rewrapping = asyncio.Lock()
-        self.eraser = Eraser(frame.store, frame.workspace, recorder, writer, frame.wall)
+        self.eraser = Eraser(frame.store, frame.workspace, recorder, writer, frame.wall, counters)
         self._owner = Actor(ActorKind.LOCAL_OWNER, home.owner_name())
         with frame.store.read() as connection:
             self._index_key = frame.keyring.key(connection, INDEX)
@@ -111,15 +116,24 @@ class Desk:
         replay_token: str | None = None,
     ) -> Outcome:
         """Do it, record it, put it in force everywhere. Raises `ValetkeyError`."""
+        # Whoever hangs up meanwhile does not keep what is committed from being in force.
+        return await asyncio.shield(self._carry_out(operation, request, actor, let_finish, replay_token))
+
+    async def _carry_out(
+        self,
+        operation: Operation[Any, Any],
+        request: Any,
+        actor: Actor,
+        let_finish: bool,
+        replay_token: str | None,
+    ) -> Outcome:
         loop = asyncio.get_running_loop()
         async with self._workers.joining:
-            done = await loop.run_in_executor(
+            answer, facts, begun, failed = await loop.run_in_executor(
                 self._writer, self._perform, operation, request, actor, replay_token
             )
-            if isinstance(done, Outcome):
-                return done
-            answer, facts, begun, failed = done
-            sent = self._workers.send(facts, let_finish=let_finish) if facts else []
+            # None: done before, so that it waits behind that first sending, which may not be in force yet.
+            sent = [] if facts == [] else self._workers.send(facts or [], let_finish=let_finish)
         self._recorder.wake()
         settled = await self._workers.settle(sent) if sent else Settled(0, 0, 0)
         if begun:
@@ -127,6 +141,14 @@ class Desk:
         if failed is not None:
             raise failed
         return Outcome(answer, settled.acknowledged, settled.fenced, settled.cut)
+
+    async def perform_each(self, operation: Operation[Any, Any], requests: Iterable[Any]) -> None:
+        """Do each of one's own accord. One that fails keeps none behind it waiting; whoever asks tries it again."""
+        for request in requests:
+            try:
+                await self.perform(operation, request, SYSTEM)
+            except (ValetkeyError, StoreError) as error:
+                note_failure(error)
 
     async def accept_clock(self, actor: Actor) -> Outcome:
         """The clock is right, whatever records say; in force in every worker when this returns."""
@@ -170,6 +192,11 @@ class Desk:
         wall = self._frame.wall()
         return await self._spread(lambda connection: latch(connection, self.workspace, wall))
 
+    async def tell_clock(self) -> None:
+        """Let workers know that the clock is behind the newest record, which may not be their own."""
+        if self._recorder.newest - self._frame.wall() > MAX_CLOCK_LAG:
+            await self._spread(lambda connection: [("clock", "clock")])
+
     async def drop_dead(self) -> int:
         """Let workers forget derived keys that have long been dead, and give their counters to others."""
         wall = self._frame.wall()
@@ -196,12 +223,16 @@ class Desk:
 
     def _perform(
         self, operation: Operation[Any, Any], request: Any, actor: Actor, replay_token: str | None
-    ) -> tuple[Any, list[Any], tuple[Begun, ...], Exception | None] | Outcome:
+    ) -> tuple[Any, list[Any] | None, tuple[Begun, ...], Exception | None]:
+        """The answer, what workers are to be told (None where it was done before), limits that began, and what went
+        wrong after all of it stood."""
         if replay_token is not None:
-            with self._frame.store.read() as connection:
-                answer = self._replays.find(connection, operation, request, actor, replay_token)
-            if answer is not None:
-                return Outcome(answer, 0, 0, 0)
+            with suppress(NotPermitted):  # the frame refuses it below, and says so in the audit
+                require_permission(actor, operation.action)
+                with self._frame.store.read() as connection:
+                    answer = self._replays.find(connection, operation, request, actor, replay_token)
+                if answer is not None:
+                    return answer, None, (), None
         facts: list[Any] = []
 
         def in_the_end(unit: Unit, answer: Any) -> None:
@@ -212,7 +243,12 @@ class Desk:
                 self._replays.remember(unit.connection, operation, request, actor, replay_token, answer)
 
         environment = getattr(request, "environment", "production")
-        performed = self._frame.perform(operation, request, actor, environment, in_the_end=in_the_end)
+        try:
+            performed = self._frame.perform(operation, request, actor, environment, in_the_end=in_the_end)
+        except BaseException:
+            # What was held for an action that is not committed belongs to nobody, or to whoever comes next.
+            self._counting.look_for_held()
+            raise
         # Dying before this leaves the pin, which is then taken up again: nobody was told that it is gone.
         failed = None
         for block in performed.unpinned:

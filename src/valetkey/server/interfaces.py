@@ -48,8 +48,7 @@ async def follow_interfaces(desk: Desk) -> None:
     try:
         while True:
             try:
-                for changed in await desk.read(look):
-                    await desk.perform(follow_interface, changed, SYSTEM)
+                await desk.perform_each(follow_interface, await desk.read(look))
             except (ValetkeyError, StoreError, OSError) as error:
                 note_failure(error)  # it is looked again
             try:

@@ -59,15 +59,15 @@ class Noticing:
 
     async def _note_pins(self, desk: Desk) -> None:
         """A batch after the other: whatever else is to be written comes between, however many pins there are."""
-        try:
-            while some := dict(islice(self._pinning.items(), AT_ONCE)):
+        while some := dict(islice(self._pinning.items(), AT_ONCE)):
+            try:
                 await desk.note_pins(list(some))
-                for key_id, noted in some.items():
-                    del self._pinning[key_id]
+                for noted in some.values():
                     noted()
-        except (ValetkeyError, StoreError) as error:
-            note_failure(error)  # they are said again
-            self._pinning.clear()
+            except (ValetkeyError, StoreError) as error:
+                note_failure(error)  # they are said again
+            for key_id in some:
+                del self._pinning[key_id]
 
     def derive(self, key_id: str, call: str, body: bytes, answer: Callable[[int, bytes], None]) -> None:
         """A key's holder asks for one derived from it."""
@@ -83,7 +83,6 @@ class Noticing:
         while True:
             await asyncio.sleep(ABANDON_SECONDS)
             try:
-                for key_id in await unreceived():
-                    await desk.perform(abandon_key, KeyName(key_id), SYSTEM)
+                await desk.perform_each(abandon_key, map(KeyName, await unreceived()))
             except (ValetkeyError, StoreError) as error:
                 note_failure(error)  # it is tried again

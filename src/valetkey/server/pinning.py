@@ -9,7 +9,7 @@ from sqlalchemy import select
 from valetkey.access.actor import SYSTEM
 from valetkey.access.operation import Frame
 from valetkey.decision.address import parse_place, place_text
-from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters_keeping import KeptCounters
 from valetkey.keys.operations import PinKey, pin_key
 from valetkey.store import tables
 
@@ -17,7 +17,7 @@ AT_ONCE = 100
 """Pins of one transaction, so that no other change waits long."""
 
 
-def note_pins(frame: Frame, counters: SharedCounters, key_ids: Collection[str]) -> None:
+def note_pins(frame: Frame, counters: KeptCounters, key_ids: Collection[str]) -> None:
     """Write down what these keys are pinned to now, where that is not done yet. Call it where all is written, so that
     no unpinning comes between looking and writing."""
     keys = tables.keys
@@ -30,10 +30,10 @@ def note_pins(frame: Frame, counters: SharedCounters, key_ids: Collection[str]) 
     found = ((row, counters.pinned(row.block)) for row in rows)
     now = [(row, place_text(place)) for row, place in found if place is not None]
     if pins := [PinKey(row.id, text) for row, text in now if text != row.pinned]:
-        frame.perform_each(pin_key, pins, SYSTEM)
+        frame.perform_all(pin_key, pins, SYSTEM)
 
 
-def take_up_pins(frame: Frame, counters: SharedCounters) -> None:
+def take_up_pins(frame: Frame, counters: KeptCounters) -> None:
     """At the start, before any worker serves: counters and database know the same pins.
 
     What the database has goes into counters that have lost it; what a call pinned and nobody wrote down any more

@@ -59,6 +59,7 @@ class SessionWatch:
         living = await desk.read(lambda connection: living_sessions(connection, desk.workspace))
         for session in self._open.keys() - set(living):
             self._close(session)
+        over = []
         for session in living:
             process = process_of(session)
             if process is None:
@@ -69,7 +70,8 @@ class SessionWatch:
                     asyncio.get_running_loop().add_reader(descriptor, self._ended, session)
             if not process.lives:
                 self._close(session)
-                await desk.perform(end_session, Session(session), SYSTEM)
+                over.append(Session(session))
+        await desk.perform_each(end_session, over)
 
     def _ended(self, session: str) -> None:
         self._close(session)
