@@ -30,7 +30,7 @@ from benchmarks.finding import Finding
 from benchmarks.home import API, OWN, Loaded
 from benchmarks.product import ASKED
 from valetkey.gateway.app import Gateway
-from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters_keeping import KeptCounters
 from valetkey.gateway.credentials import Intake
 from valetkey.gateway.index import KeyIndex
 from valetkey.gateway.node import Node
@@ -55,8 +55,8 @@ COUNTED: list[tuple[Any, str, str]] = [
     (verifying, "_decode", "question parsed"),
     (verifying, "_encode", "answer written"),
     (nodes, "decide", "decide"),
-    (SharedCounters, "reserve", "limits reserved"),
-    (SharedCounters, "settle", "limits settled"),
+    (KeptCounters, "reserve", "limits reserved"),
+    (KeptCounters, "settle", "limits settled"),
     (Gateway, "_opened", "record made"),
     (SegmentWriter, "append_all", "journal"),
     (Intake, "put_in", "real key put in"),
@@ -154,7 +154,7 @@ def _build(loaded: Loaded, place: Path) -> tuple[Node, Gateway]:
         index.index_key = opened.keyring.key(connection, INDEX)
         index.apply(FactLoader(opened.workspace, opened.keyring).all(connection))
     opened.store.close()
-    counters = SharedCounters.open(place / "profile-counters", 0, 1)
+    counters = KeptCounters.open(place / "profile-counters", 0, 1)
     counters.enlist(0, 1)
     name = SegmentName(int(time.time() * 1000), "w0", 1)
     journal = SegmentWriter(place / "profile-journal", name, time=time.time(), random=RandomPool())

@@ -161,7 +161,7 @@ class Story:
 
     def forget(self) -> None:
         if self.said("forget") is None:
-            self.server.run(self.server.recorder.forget(time.time() + 10))
+            self.server.run(self.server.recorder.erase(party=None, before=time.time() + 10))
             self.acknowledge("forget")
 
     def revoke(self) -> None:

@@ -22,7 +22,7 @@ import msgspec
 from valetkey.decision.call import Now
 from valetkey.decision.policy import Policy
 from valetkey.gateway.app import Gateway
-from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters_keeping import KeptCounters
 from valetkey.gateway.facts import (
     CredentialFact,
     Fact,
@@ -196,11 +196,11 @@ class GatewayWorld:
 
     def __init__(self, folder: Path, index: KeyIndex | None = None, **settings: Any) -> None:
         self.clock = FrozenClock()
-        boot = SharedCounters.open(folder / "counters")
+        boot = KeptCounters.open(folder / "counters")
         self.generation = boot.next_generation(0)
         boot.enlist(0, self.generation)
         self.peeking = boot
-        self.counters = SharedCounters.open(folder / "counters", 0, self.generation)
+        self.counters = KeptCounters.open(folder / "counters", 0, self.generation)
         self.name = SegmentName(int(WALL * 1000), "w0", self.generation)
         self.folder = folder / "journal"
         self.journal = SegmentWriter(self.folder, self.name, time=WALL, random=RandomPool())

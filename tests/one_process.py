@@ -13,7 +13,7 @@ from unittest import mock
 from gateway_world import MadeUpLine, MadeUpUpstream
 from valetkey.access.operation import Frame
 from valetkey.gateway.app import Gateway
-from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters_keeping import KeptCounters
 from valetkey.gateway.facts import Fact
 from valetkey.gateway.index import KeyIndex
 from valetkey.gateway.node import Node
@@ -30,7 +30,7 @@ from valetkey.server.settings import load_settings
 from valetkey.server.workers import Workers
 from valetkey.services.dialling import OwnListeners
 from valetkey.vault.keyring import INDEX
-from valetkey.wire.request import Request
+from valetkey.wire.http1_request import Http1Request
 
 ENDLESS = 1 << 62
 """Nanoseconds: a lease that no test outlives."""
@@ -47,7 +47,7 @@ class OneProcess:
         self.home = home
         used = [name.generation for name in segments_in(home.journal)]
         self.generation = max([int(time.time()), *used]) + 1
-        self.counters = SharedCounters.open(home.counters, None, 0)
+        self.counters = KeptCounters.open(home.counters, None, 0)
         self.frame = Frame(opened.store, opened.keyring, time.time, os.urandom, opened.workspace)
         self.loader = FactLoader(opened.workspace, opened.keyring)
         with opened.store.read() as connection:
@@ -78,6 +78,7 @@ class OneProcess:
             counters=self.counters,
             writer=self._thread,
         )
+        self.counting = counting
         self.run(counting.begin())
         self.desk = Desk(
             home=home,
@@ -97,7 +98,7 @@ class OneProcess:
         name = SegmentName(int(time.time() * 1000), "w0", self.generation)
         self.counters.enlist(0, self.generation)
         self.run(self.recorder.announce(0, self.generation, str(name)))
-        self._spent = SharedCounters.open(self.home.counters, 0, self.generation)
+        self._spent = KeptCounters.open(self.home.counters, 0, self.generation)
         self.segment = SegmentWriter(self.home.journal, name, time=time.time(), random=RandomPool())
         self.node = Node(
             index=self._index(),
@@ -154,7 +155,7 @@ class OneProcess:
             (b"user-agent", b"tests/1.0"),
         ]
         with mock.patch("valetkey.gateway.runtime.Upstream", MadeUpUpstream):
-            self.gateway.handle(Request(line, "GET", path.encode(), b"", headers, length=0))
+            self.gateway.handle(Http1Request(line, "GET", path.encode(), b"", headers, length=0))
             if wait:
                 await line.over.wait()
             else:

@@ -93,7 +93,6 @@ READ_IN_NO_WAY = {
     "a tab for a space": request("GET\t/SERVICE/a HTTP/1.1"),
     "a tab before the version": request("GET /SERVICE/a\tHTTP/1.1"),
     "a space before the method": b" " + request(),
-    "the preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "a record of TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "an unknown expectation": lengths("Content-Length: 5", "Expect: 200-ok"),
     "two expectations": lengths("Content-Length: 5", "Expect: 100-continue, x"),

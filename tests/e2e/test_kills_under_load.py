@@ -25,7 +25,7 @@ from long_results import Results
 from running_server import RunningServer, ValetKey, eventually
 from valetkey.decision.counter_layout import QUOTAS, USES
 from valetkey.demo.standin import OpenAIStandIn
-from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters_keeping import KeptCounters
 
 pytestmark = pytest.mark.real
 
@@ -98,7 +98,7 @@ def counted(server: RunningServer, key: ValetKey) -> tuple[int, int]:
     """What the counters say that the key has spent: of its uses, and of its quota of the month."""
     with closing(sqlite3.connect(f"file:{server.home / 'valetkey.db'}?mode=ro", uri=True)) as database:
         (block,) = database.execute("SELECT block FROM keys WHERE id = ?", (key.id,)).fetchone()
-    counters = SharedCounters.open(server.home / "counters")
+    counters = KeptCounters.open(server.home / "counters")
     try:
         cells = counters.read(block)
     finally:

@@ -22,7 +22,7 @@ from running_server import RunningServer, ValetKey, ask, eventually
 from standins.raw_upstream import RawUpstream, Reply, silent, with_length
 from valetkey.decision.counter_layout import QUOTAS
 from valetkey.decision.limits import AMOUNT_BITS, window_numbers
-from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters_keeping import KeptCounters
 
 pytestmark = pytest.mark.real
 
@@ -162,7 +162,7 @@ def test_a_crash_before_a_new_limit_was_counted_leaves_it_shut_until_it_is(own_s
         assert codes(server, path, key, 3) == {"VALID": 3}
         server.kill()
         # As the control process leaves it that dies after its commit.
-        counters = SharedCounters.open(server.home / "counters", make=False)
+        counters = KeptCounters.open(server.home / "counters", make=False)
         counters.hold(block_of(server, key), [QUOTAS + 1], time.time())
         counters.close()
         server.start()
@@ -172,7 +172,7 @@ def test_a_crash_before_a_new_limit_was_counted_leaves_it_shut_until_it_is(own_s
 @contextmanager
 def held(server: RunningServer, key: ValetKey) -> Iterator[Callable[[int], None]]:
     """The key's daily quota while it is being counted; what is given lets it go with so many calls used."""
-    counters, block = SharedCounters.open(server.home / "counters", make=False), block_of(server, key)
+    counters, block = KeptCounters.open(server.home / "counters", make=False), block_of(server, key)
     counters.hold(block, [QUOTAS + 1], time.time())
     today = window_numbers(time.time())[1]
     yield lambda used: counters.raise_to(block, {QUOTAS + 1: today << AMOUNT_BITS | used})
@@ -221,7 +221,7 @@ def test_an_accepted_clock_reaches_the_counters_after_a_crash(own_server: Runnin
         service = server.open_service("secret-of-clock", base_url=upstream.url)
         path, key = f"/{service}/a", server.issue(service, quotas=["5/day"])
         server.stop()
-        counters = SharedCounters.open(server.home / "counters", make=False)
+        counters = KeptCounters.open(server.home / "counters", make=False)
         tomorrow = window_numbers(time.time() + 86_400)[1]
         counters.raise_to(block_of(server, key), {QUOTAS + 1: tomorrow << AMOUNT_BITS | 3})
         counters.close()
@@ -230,7 +230,7 @@ def test_an_accepted_clock_reaches_the_counters_after_a_crash(own_server: Runnin
             database.execute("INSERT INTO meta (name, value) VALUES ('clock_accepted', ?)", (accepted,))
         server.start()
         assert codes(server, path, key, 3) == {"VALID": 2, "QUOTA_EXCEEDED": 1}
-        counters = SharedCounters.open(server.home / "counters", make=False)
+        counters = KeptCounters.open(server.home / "counters", make=False)
         assert (
             counters.read(block_of(server, key))[QUOTAS + 1] >> AMOUNT_BITS == window_numbers(time.time())[1]
         )

@@ -282,7 +282,7 @@ def tell(seed: int, folder: Path) -> Counter[str]:
     with ExitStack() as stack:
         # Addresses fall on cells by a random key, and two that share one share its rate: with the story's own
         # key they fall alike each time it is told.
-        with mock.patch("valetkey.gateway.counters.os.urandom", random.Random(seed).randbytes):
+        with mock.patch("valetkey.gateway.counters_file.os.urandom", random.Random(seed).randbytes):
             house = stack.enter_context(doors(folder))
         story = Story(seed, house)
         for number in range(CALLS):

@@ -30,7 +30,8 @@ from valetkey.decision.limits import (
     window_numbers,
 )
 from valetkey.decision.reservation import BeingCounted, Level, LimitRefusal, Plan, Reserved, counted_cells
-from valetkey.gateway.counters import GROWTH_BLOCKS, Boot, CountersUnavailable, SharedCounters, this_boot
+from valetkey.gateway.counters_file import GROWTH_BLOCKS, Boot, CountersUnavailable, this_boot
+from valetkey.gateway.counters_keeping import KeptCounters
 
 NOON = 1_900_000_800.0
 SPAWN = multiprocessing.get_context("spawn")
@@ -51,7 +52,7 @@ def plan_of(limits: Limits, *blocks: int) -> Plan:
 
 @pytest.fixture
 def counters(tmp_path: Path) -> Any:
-    opened = SharedCounters.open(tmp_path / "counters", 0, 1)
+    opened = KeptCounters.open(tmp_path / "counters", 0, 1)
     opened.enlist(0, 1)
     yield opened
     opened.close()
@@ -82,11 +83,11 @@ class Worker:
 def test_the_file_is_ours_alone_and_its_counts_outlive_the_process(tmp_path: Path) -> None:
     path, plan = tmp_path / "counters", plan_of(Limits(uses=2))
     for _ in range(2):
-        counters = SharedCounters.open(path, 0, 1)
+        counters = KeptCounters.open(path, 0, 1)
         assert isinstance(counters.reserve(plan, 0, now()), Reserved)
         counters.close()
         counters.close()
-    counters = SharedCounters.open(path)
+    counters = KeptCounters.open(path)
     assert isinstance(counters.peek(plan, 0, now()), LimitRefusal)
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -97,26 +98,26 @@ def test_a_foreign_file_a_link_and_another_version_are_left_alone(tmp_path: Path
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "elsewhere")
     other = tmp_path / "other"
-    SharedCounters.open(other).close()
+    KeptCounters.open(other).close()
     with other.open("r+b") as file:
         file.seek(CELL)
         file.write(b"\x09")
     for path in (foreign, link, other):
         with pytest.raises(CountersUnavailable):
-            SharedCounters.open(path)
+            KeptCounters.open(path)
     assert foreign.read_bytes() == b"important text"
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_the_disk_is_taken_when_the_file_grows_not_when_a_call_comes(
-    counters: SharedCounters, tmp_path: Path
+    counters: KeptCounters, tmp_path: Path
 ) -> None:
     assert isinstance(counters.reserve(plan_of(Limits(uses=1), 3 * GROWTH_BLOCKS), 0, now()), Reserved)
     stat = (tmp_path / "counters").stat()
     assert stat.st_blocks * 512 >= stat.st_size
 
 
-def test_what_is_reserved_before_the_file_grew_is_settled_after(counters: SharedCounters) -> None:
+def test_what_is_reserved_before_the_file_grew_is_settled_after(counters: KeptCounters) -> None:
     plan = plan_of(Limits(concurrency=1, budgets=(parse_budget("1/day"),)))
     reserved = counters.reserve(plan, 1_000_000, now())
     assert isinstance(reserved, Reserved)
@@ -128,7 +129,7 @@ def test_what_is_reserved_before_the_file_grew_is_settled_after(counters: Shared
 
 def test_an_accepted_clock_reaches_blocks_that_another_process_made(tmp_path: Path) -> None:
     path = tmp_path / "counters"
-    control, worker = SharedCounters.open(path), SharedCounters.open(path, 0, 1)
+    control, worker = KeptCounters.open(path), KeptCounters.open(path, 0, 1)
     control.enlist(0, 1)
     plan = plan_of(Limits(quotas=(parse_quota("2/day"),)), GROWTH_BLOCKS + 7)
     ahead, tomorrow = NOON + 40 * 86_400, NOON + 86_400
@@ -140,7 +141,7 @@ def test_an_accepted_clock_reaches_blocks_that_another_process_made(tmp_path: Pa
     assert isinstance(worker.reserve(plan, 0, Now(tomorrow, 4)), Reserved)
 
 
-def test_an_acceptance_moves_windows_once(counters: SharedCounters) -> None:
+def test_an_acceptance_moves_windows_once(counters: KeptCounters) -> None:
     plan = plan_of(Limits(quotas=(parse_quota("1/day"),)))
     tomorrow = NOON + 86_400
     counters.accept_clock(NOON, "clk_first")
@@ -163,7 +164,7 @@ HELD = (USES, QUOTAS, QUOTAS + 1, QUOTAS + 2, BUDGETS, BUDGETS + 1, BUDGETS + 2)
     ],
 )
 def test_a_held_counter_lets_nothing_pass_in_any_window_until_it_counts(
-    counters: SharedCounters, limits: Limits, cell: int
+    counters: KeptCounters, limits: Limits, cell: int
 ) -> None:
     assert counted_cells(limits) == {cell}
     plan = plan_of(limits)
@@ -186,7 +187,7 @@ def test_a_held_counter_lets_nothing_pass_in_any_window_until_it_counts(
 
 def test_holding_touches_no_other_counter_and_is_seen_by_every_process(tmp_path: Path) -> None:
     path = tmp_path / "counters"
-    control, worker = SharedCounters.open(path), SharedCounters.open(path, 0, 1, make=False)
+    control, worker = KeptCounters.open(path), KeptCounters.open(path, 0, 1, make=False)
     assert isinstance(worker.reserve(plan_of(Limits(uses=2), 1), 0, now()), Reserved)
     control.hold(0, HELD, NOON)
     assert isinstance(worker.reserve(plan_of(Limits(uses=2), 1), 0, now()), Reserved)
@@ -196,25 +197,25 @@ def test_holding_touches_no_other_counter_and_is_seen_by_every_process(tmp_path:
 def test_only_who_may_make_the_file_makes_it(tmp_path: Path) -> None:
     path = tmp_path / "counters"
     with pytest.raises(CountersUnavailable, match="cannot be opened"):
-        SharedCounters.open(path, 0, 1, make=False)
+        KeptCounters.open(path, 0, 1, make=False)
     assert not path.exists()
-    made = SharedCounters.open(path)
+    made = KeptCounters.open(path)
     assert made.stand_at(path)
     path.rename(tmp_path / "moved")
     assert not made.stand_at(path)
     path.write_bytes((tmp_path / "moved").read_bytes())
     assert not made.stand_at(path), "a copy in its place is another file"
-    assert SharedCounters.open(path, make=False).identity != made.identity
+    assert KeptCounters.open(path, make=False).identity != made.identity
 
 
 def test_after_a_boot_no_worker_lives_and_rates_go_on(tmp_path: Path) -> None:
     path, boot = tmp_path / "counters", this_boot()
     limits = Limits(rate=parse_rate("1/hour"), concurrency=1)
-    before = SharedCounters.open(path, 0, 1, boot=boot)
+    before = KeptCounters.open(path, 0, 1, boot=boot)
     before.enlist(0, 1)
     assert isinstance(before.reserve(plan_of(limits), 0, Now(NOON, 1000 * 10**9)), Reserved)
     before.close()
-    after = SharedCounters.open(path, 0, 2, boot=Boot(bytes(16), boot.origin + 1600 * 10**9))
+    after = KeptCounters.open(path, 0, 2, boot=Boot(bytes(16), boot.origin + 1600 * 10**9))
     with pytest.raises(NotEnlisted):
         after.reserve(plan_of(limits), 0, Now(NOON, 0))
     after.enlist(0, after.next_generation(0))
@@ -224,7 +225,7 @@ def test_after_a_boot_no_worker_lives_and_rates_go_on(tmp_path: Path) -> None:
     assert isinstance(after.reserve(plan_of(limits), 0, Now(NOON, 3000 * 10**9)), Reserved)
 
 
-def test_a_child_after_fork_must_open_its_own(counters: SharedCounters) -> None:
+def test_a_child_after_fork_must_open_its_own(counters: KeptCounters) -> None:
     plan = plan_of(Limits(uses=5))
     reading, writing = os.pipe()
     child = os.fork()
@@ -240,7 +241,7 @@ def test_a_child_after_fork_must_open_its_own(counters: SharedCounters) -> None:
     assert isinstance(counters.reserve(plan, 0, now()), Reserved)
 
 
-def test_closed_counters_judge_nothing(counters: SharedCounters) -> None:
+def test_closed_counters_judge_nothing(counters: KeptCounters) -> None:
     reserved = counters.reserve(plan_of(Limits(concurrency=1)), 0, now())
     assert isinstance(reserved, Reserved)
     counters.close()
@@ -251,7 +252,7 @@ def test_closed_counters_judge_nothing(counters: SharedCounters) -> None:
         counters.settle(reserved)
 
 
-def test_recovery_lifts_a_block_beyond_the_end_of_the_file(counters: SharedCounters) -> None:
+def test_recovery_lifts_a_block_beyond_the_end_of_the_file(counters: KeptCounters) -> None:
     counters.raise_to(GROWTH_BLOCKS + 5, {USES: 7})
     assert counters.read(GROWTH_BLOCKS + 5)[USES] == 7
     assert isinstance(counters.reserve(plan_of(Limits(uses=7), GROWTH_BLOCKS + 5), 0, now()), LimitRefusal)
@@ -261,7 +262,7 @@ def test_recovery_lifts_a_block_beyond_the_end_of_the_file(counters: SharedCount
 
 
 def take_all(pipe: Connection, path: Path, slot: int, limits: Limits, way: str) -> None:
-    counters, plan = SharedCounters.open(path, slot, 1), plan_of(limits, 0, 4, 9)
+    counters, plan = KeptCounters.open(path, slot, 1), plan_of(limits, 0, 4, 9)
     admitted = []
 
     def take(calls: int) -> None:
@@ -313,7 +314,7 @@ def test_two_processes_admit_exactly_the_limit(tmp_path: Path, limits: Limits, w
 
 def hold_open(pipe: Connection, path: Path, slot: int, most: int) -> None:
     """Open and end calls, say when each was surely open, and in the end hold as many as there may be."""
-    counters, plan = SharedCounters.open(path, slot, 1), plan_of(Limits(concurrency=most))
+    counters, plan = KeptCounters.open(path, slot, 1), plan_of(Limits(concurrency=most))
     pipe.send("ready")
     pipe.recv()
     spans: list[tuple[int, int]] = []
@@ -346,7 +347,7 @@ def most_at_once(spans: list[tuple[int, int]]) -> int:
 
 @pytest.mark.real
 def test_never_more_calls_are_open_than_may_be_and_a_killed_process_holds_none(
-    counters: SharedCounters, tmp_path: Path
+    counters: KeptCounters, tmp_path: Path
 ) -> None:
     most = 10
     counters.enlist(1, 1)
@@ -372,7 +373,7 @@ def test_never_more_calls_are_open_than_may_be_and_a_killed_process_holds_none(
 
 
 def churn(pipe: Connection, path: Path, slot: int, limits: Limits, seed: int) -> None:
-    counters, chance = SharedCounters.open(path, slot, 1), random.Random(seed)
+    counters, chance = KeptCounters.open(path, slot, 1), random.Random(seed)
     plans = [plan_of(limits, *chance.sample(range(12), 3)) for _ in range(20)]
     pipe.send("ready")
     while True:
@@ -385,7 +386,7 @@ def churn(pipe: Connection, path: Path, slot: int, limits: Limits, seed: int) ->
 
 
 @pytest.mark.real
-def test_no_kill_tears_a_value_or_leaves_a_lock(counters: SharedCounters, tmp_path: Path) -> None:
+def test_no_kill_tears_a_value_or_leaves_a_lock(counters: KeptCounters, tmp_path: Path) -> None:
     limits = Limits(
         uses=10**9,
         rate=parse_rate("1000000/s"),
@@ -432,7 +433,7 @@ def test_no_kill_tears_a_value_or_leaves_a_lock(counters: SharedCounters, tmp_pa
             assert cells[OPEN_CALLS + 2 :] == (0,) * 14
 
 
-def test_a_cleaned_block_starts_at_nothing_for_whoever_has_it_next(counters: SharedCounters) -> None:
+def test_a_cleaned_block_starts_at_nothing_for_whoever_has_it_next(counters: KeptCounters) -> None:
     limits = Limits(rate=parse_rate("2/hour"), concurrency=2, quotas=(parse_quota("2/day"),), uses=2)
     plan, beside = plan_of(limits, 7), plan_of(limits, 8)
     for used in (plan, plan, beside):

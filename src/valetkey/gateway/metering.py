@@ -8,7 +8,7 @@ from valetkey.decision.call import Decision
 from valetkey.decision.codes import Code
 from valetkey.decision.decide import refuse
 from valetkey.decision.reservation import BeingCounted, Reserved
-from valetkey.gateway.counters import CountersUnavailable
+from valetkey.gateway.counters_file import CountersUnavailable
 from valetkey.gateway.node import refused_by_limit
 from valetkey.journal.records import End
 

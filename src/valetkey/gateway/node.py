@@ -13,7 +13,8 @@ from valetkey.decision.counter_blocks import NotEnlisted
 from valetkey.decision.decide import decide, refuse
 from valetkey.decision.limits import MAX_CLOCK_LAG
 from valetkey.decision.reservation import LimitRefusal, Reserved
-from valetkey.gateway.counters import CountersUnavailable, SharedCounters
+from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters_file import CountersUnavailable
 from valetkey.gateway.entries import KeyEntry
 from valetkey.gateway.exposed import ExposedKeys
 from valetkey.gateway.index import KeyIndex

@@ -21,7 +21,8 @@ from valetkey import log
 from valetkey.access.actor import SYSTEM
 from valetkey.access.operation import Frame
 from valetkey.errors import ValetkeyError
-from valetkey.gateway.counters import CountersUnavailable, SharedCounters
+from valetkey.gateway.counters_file import CountersUnavailable
+from valetkey.gateway.counters_keeping import KeptCounters
 from valetkey.journal.chain import segments_in
 from valetkey.journal.errors import JournalFailed
 from valetkey.keys.operations import KeyName, expose_key
@@ -37,6 +38,7 @@ from valetkey.server.home import Home, disk_refusal
 from valetkey.server.interfaces import catch_up_interfaces, follow_interfaces
 from valetkey.server.listener import Listener
 from valetkey.server.opening import finish_rewrapping, open_home
+from valetkey.server.own_accord import perform_each
 from valetkey.server.pinning import take_up_pins
 from valetkey.server.record import Recorder
 from valetkey.server.sessions import SessionWatch, end_gone_sessions
@@ -105,7 +107,7 @@ class ControlProcess:
         opened = open_home(self._home, self._settings)
         finish_rewrapping(self._home, self._settings, opened)
         self._certificate = watched_pair(self._settings, note=say)
-        self._counters = SharedCounters.open(self._home.counters, None, 0)
+        self._counters = KeptCounters.open(self._home.counters, None, 0)
         frame = Frame(opened.store, opened.keyring, time.time, os.urandom, opened.workspace)
         loader = FactLoader(
             opened.workspace,
@@ -282,7 +284,7 @@ class ControlProcess:
         while True:
             await asyncio.sleep(ABANDON_SECONDS)
             try:
-                await desk.perform_each(abandon_key, map(KeyName, await self._recorder.unreceived()))
+                await perform_each(desk, abandon_key, map(KeyName, await self._recorder.unreceived()))
             except (ValetkeyError, StoreError) as error:
                 note_failure(error)  # it is tried again
 
@@ -313,6 +315,7 @@ class ControlProcess:
                 if counting.taken_away:
                     await self._begin_anew(counting)
                 await desk.latch_ended()
+                await desk.tell_clock()
                 await counting.lift_held()
                 if time.monotonic() - dropped_at > DROP_SECONDS:
                     dropped_at = time.monotonic()

@@ -14,7 +14,9 @@ from sqlalchemy import Connection
 from valetkey.access.clock import read_acceptance
 from valetkey.access.operation import Begun
 from valetkey.errors import Unavailable
-from valetkey.gateway.counters import CountersUnavailable, SharedCounters
+from valetkey.gateway.counters_file import CountersUnavailable
+from valetkey.gateway.counters_keeping import KeptCounters
+from valetkey.journal.errors import JournalFailed
 from valetkey.log import note_failure
 from valetkey.server.lifting import are_lifted, lift_all, lift_begun, mark_lifted
 from valetkey.server.record import Recorder
@@ -36,7 +38,7 @@ class Counting:
         wall: Callable[[], float],
         recorder: Recorder,
         workers: Workers,
-        counters: SharedCounters,
+        counters: KeptCounters,
         writer: ThreadPoolExecutor,
     ) -> None:
         self._path = path
@@ -85,6 +87,10 @@ class Counting:
         except CountersUnavailable as error:
             raise Unavailable(str(error), "Nothing was changed; do it again then.") from error
 
+    def look_for_held(self) -> None:
+        """There may be counters that are held and that nobody is about to lift."""
+        self._unlifted = True
+
     async def lift(self, begun: Iterable[Begun]) -> None:
         """Let limits count that begin; every worker has them, so none reserves without counting any more."""
         await self._lift(lambda c: lift_begun(c, self._workspace, self._counters, self._wall(), begun))
@@ -105,10 +111,12 @@ class Counting:
         try:
             await self._recorder.catch_up()
             await self._read(lift)
-        except StoreError as error:
+        except BaseException as error:
             # What is held stays shut, and is tried again.
+            self.look_for_held()
+            if not isinstance(error, StoreError | JournalFailed):
+                raise
             note_failure(error)
-            self._unlifted = True
 
     async def carry_acceptance(self) -> None:
         """Have the counters follow the latest acceptance of the clock, if they have not."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,11 +20,11 @@ from sqlalchemy import Connection
 from valetkey.access.actor import SYSTEM, Actor, ActorKind
 from valetkey.access.clock import AcceptClock, accept_clock
 from valetkey.access.operation import Begun, Frame, Operation, Unit
-from valetkey.access.permissions import require_permission
 from valetkey.decision.call import Now
+from valetkey.decision.limits import MAX_CLOCK_LAG
 from valetkey.doctor.findings import Report
 from valetkey.errors import Invalid, NotPermitted, ValetkeyError
-from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters_keeping import KeptCounters
 from valetkey.journal.errors import BadCursor
 from valetkey.journal.event import EventFilter
 from valetkey.journal.follow import Follower
@@ -35,7 +34,6 @@ from valetkey.keys.checking import CheckedKey, CheckKey
 from valetkey.keys.dropping import drop_dead
 from valetkey.keys.operations import pin_key
 from valetkey.keys.queries import KeyView, find_key
-from valetkey.log import note_failure
 from valetkey.parties.erasure import EraseFields, ask_erasure
 from valetkey.parties.tokens import actor_of_token
 from valetkey.server.checking import check_key
@@ -53,7 +51,6 @@ from valetkey.server.rewrapping import NewRootKey, rewrap_home
 from valetkey.server.usage import read_audit, read_usage
 from valetkey.server.workers import Settled, Workers
 from valetkey.settings import Settings
-from valetkey.store.engine import StoreError
 from valetkey.vault.keyring import INDEX
 from valetkey.vault.rewrapping import Rewrap, Rewrapped, rewrap_vault
 
@@ -83,7 +80,7 @@ class Desk:
         loader: FactLoader,
         workers: Workers,
         recorder: Recorder,
-        counters: SharedCounters,
+        counters: KeptCounters,
         counting: Counting,
         writer: ThreadPoolExecutor,
     ) -> None:
@@ -116,6 +113,17 @@ class Desk:
         replay_token: str | None = None,
     ) -> Outcome:
         """Do it, record it, put it in force everywhere. Raises `ValetkeyError`."""
+        # Whoever hangs up meanwhile does not keep what is committed from being in force.
+        return await asyncio.shield(self._carry_out(operation, request, actor, let_finish, replay_token))
+
+    async def _carry_out(
+        self,
+        operation: Operation[Any, Any],
+        request: Any,
+        actor: Actor,
+        let_finish: bool,
+        replay_token: str | None,
+    ) -> Outcome:
         async with self._workers.joining:
             answer, facts, begun = await asyncio.get_running_loop().run_in_executor(
                 self._writer, self._perform, operation, request, actor, replay_token
@@ -127,14 +135,6 @@ class Desk:
         if begun:
             await self._counting.lift(begun)
         return Outcome(answer, settled.acknowledged, settled.fenced, settled.cut)
-
-    async def perform_each(self, operation: Operation[Any, Any], requests: Iterable[Any]) -> None:
-        """Do each of one's own accord. One that fails keeps none behind it waiting; whoever asks tries it again."""
-        for request in requests:
-            try:
-                await self.perform(operation, request, SYSTEM)
-            except (ValetkeyError, StoreError) as error:
-                note_failure(error)
 
     async def accept_clock(self, actor: Actor) -> Outcome:
         """The clock is right, whatever records say; in force in every worker when this returns."""
@@ -184,6 +184,11 @@ class Desk:
         wall = self._frame.wall()
         return await self._spread(lambda connection: latch(connection, self.workspace, wall))
 
+    async def tell_clock(self) -> None:
+        """Let workers know that the clock is behind the newest record, which may not be their own."""
+        if self._recorder.newest - self._frame.wall() > MAX_CLOCK_LAG:
+            await self._spread(lambda connection: [("clock", "clock")])
+
     async def drop_dead(self) -> int:
         """Let workers forget derived keys that have long been dead, and give their counters to others."""
         wall = self._frame.wall()
@@ -213,12 +218,10 @@ class Desk:
     ) -> tuple[Any, list[Any] | None, tuple[Begun, ...]]:
         """The answer, what workers are to be told (None where it was done before), and limits that began."""
         if replay_token is not None:
-            with suppress(NotPermitted):  # the frame refuses it below, and says so in the audit
-                require_permission(actor, operation.action)
-                with self._frame.store.read() as connection:
-                    answer = self._replays.find(connection, operation, request, actor, replay_token)
-                if answer is not None:
-                    return answer, None, ()
+            with self._frame.store.read() as connection:
+                answer = self._replays.find(connection, operation, request, actor, replay_token)
+            if answer is not None:
+                return answer, None, ()
         facts: list[Any] = []
 
         def in_the_end(unit: Unit, answer: Any) -> None:
@@ -229,7 +232,12 @@ class Desk:
                 self._replays.remember(unit.connection, operation, request, actor, replay_token, answer)
 
         environment = getattr(request, "environment", "production")
-        performed = self._frame.perform(operation, request, actor, environment, in_the_end=in_the_end)
+        try:
+            performed = self._frame.perform(operation, request, actor, environment, in_the_end=in_the_end)
+        except BaseException:
+            # What was held for an action that is not committed belongs to nobody, or to whoever comes next.
+            self._counting.look_for_held()
+            raise
         # Dying before this leaves the pin, which is then taken up again: nobody was told that it is gone.
         for block in performed.unpinned:
             self._counters.pin(block, None)

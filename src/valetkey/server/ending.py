@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from valetkey.agreements.operations import latch_ended
-from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters_keeping import KeptCounters
 from valetkey.keys.dropping import AT_ONCE, counters_to_give_up, give_up_counters
 from valetkey.keys.operations import latch_expired
 from valetkey.store.blocks import blocks_are_clean, unclean_blocks
@@ -22,7 +22,7 @@ def latch(connection: Connection, workspace: str, wall: float) -> list[tuple[str
     return [*(("key", one) for one in keys), *(("agreement", one) for one in agreements)]
 
 
-def clean_counters(store: Store, counters: SharedCounters, wall: float) -> None:
+def clean_counters(store: Store, counters: KeptCounters, wall: float) -> None:
     """Take the counters from keys that were dropped long ago, and make those taken before ready for others."""
     with store.read() as connection:
         unclean = unclean_blocks(connection, wall - CLEAN_SECONDS, AT_ONCE)

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, delet
 from valetkey.access.operation import Begun
 from valetkey.decision.counter_layout import BUDGETS, BYTES, QUOTAS, USES
 from valetkey.decision.limits import AMOUNT_BITS, MOST_AMOUNT, window_numbers, window_starts
-from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters_keeping import KeptCounters
 from valetkey.journal.records import Opened
 from valetkey.journal.usage import HOUR
 from valetkey.server.open_calls import all_of, read_open_calls
@@ -21,7 +21,7 @@ _CELLS = (*range(QUOTAS, QUOTAS + 3), *range(BUDGETS, BUDGETS + 3), *range(BYTES
 
 
 def lift_begun(
-    connection: Connection, workspace: str, counters: SharedCounters, wall: float, begun: Iterable[Begun]
+    connection: Connection, workspace: str, counters: KeptCounters, wall: float, begun: Iterable[Begun]
 ) -> None:
     """Let limits that begin count what was used before. Their counters are held, and use is stored up to now."""
     for limits in begun:
@@ -32,7 +32,7 @@ def lift_begun(
 
 
 def lift_all(
-    connection: Connection, workspace: str, counters: SharedCounters, wall: float, held: Iterable[int] = ()
+    connection: Connection, workspace: str, counters: KeptCounters, wall: float, held: Iterable[int] = ()
 ) -> None:
     """Lift the counters of all subjects with limits, and let go of those that are `held` (blocks).
 
@@ -47,14 +47,14 @@ _MARK = "counters"
 """In `meta`: as which the counters were lifted. An older copy of the file, or a new one, has another mark."""
 
 
-def are_lifted(connection: Connection, counters: SharedCounters) -> bool:
+def are_lifted(connection: Connection, counters: KeptCounters) -> bool:
     """Whether the file holds what it held when this home used it last, in this run of the machine."""
     meta = tables.meta
     mark = connection.execute(select(meta.c.value).where(meta.c.name == _MARK)).scalar()
     return mark is not None and int(mark) == counters.lifted
 
 
-def mark_lifted(connection: Connection, counters: SharedCounters | None, mark: int) -> None:
+def mark_lifted(connection: Connection, counters: KeptCounters | None, mark: int) -> None:
     """Note that the file is lifted, as `mark` (1 to 2**63 - 1); without a file, that whichever is found is not."""
     meta = tables.meta
     connection.execute(delete(meta).where(meta.c.name == _MARK))

@@ -8,14 +8,12 @@ from valetkey.access.actor import SYSTEM
 from valetkey.access.operation import Frame
 from valetkey.decision.address import parse_place, place_text
 from valetkey.errors import NotFound
-from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters_keeping import KeptCounters
 from valetkey.keys.operations import PinKey, pin_key
 from valetkey.store import tables
 
 
-def pin_to_note(
-    connection: Connection, workspace: str, counters: SharedCounters, key_id: str
-) -> PinKey | None:
+def pin_to_note(connection: Connection, workspace: str, counters: KeptCounters, key_id: str) -> PinKey | None:
     """What a key is pinned to now, where that is not written down. Raises `NotFound`."""
     keys = tables.keys
     row = connection.execute(
@@ -29,7 +27,7 @@ def pin_to_note(
     return PinKey(key_id, place_text(place))
 
 
-def take_up_pins(frame: Frame, counters: SharedCounters) -> None:
+def take_up_pins(frame: Frame, counters: KeptCounters) -> None:
     """At the start, before any worker serves: counters and database know the same pins.
 
     What the database has goes into counters that have lost it; what a call pinned and nobody wrote down any more

@@ -138,8 +138,17 @@ class Recorder:
                 raise JournalFailed("The control segment cannot be written.")
 
     async def catch_up(self) -> None:
-        """Read everything that stands in the journal now, and store it."""
-        await self._in_turn(lambda: self._tick(store=True))
+        """Read everything that stands in the journal now, and store it.
+
+        Raises `StoreError`, and `JournalFailed` when the control segment cannot be written any more.
+        """
+
+        def read_on() -> None:
+            self._tick(store=True)
+            if self._segment.failed:
+                raise JournalFailed("The control segment cannot be written.")
+
+        await self._in_turn(read_on)
 
     async def verify(self, witness: Path | None = None) -> dict[str, Any]:
         """Checkpoint, then prove up to it, also against the file of a witness. Raises `Invalid` for a file that

@@ -21,7 +21,8 @@ import uvloop
 from valetkey import log
 from valetkey.decision.codes import Code
 from valetkey.gateway.app import Gateway
-from valetkey.gateway.counters import CountersUnavailable, SharedCounters
+from valetkey.gateway.counters import SharedCounters
+from valetkey.gateway.counters_file import CountersUnavailable
 from valetkey.gateway.facts import (
     Acknowledged,
     Change,
