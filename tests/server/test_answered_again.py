@@ -15,7 +15,6 @@ from valetkey.access.actor import Actor, ActorKind
 from valetkey.errors import NotPermitted
 from valetkey.journal.actions import AuditAction
 from valetkey.parties.operations import AddParty, PartyKind, add_party
-from valetkey.server import main
 from valetkey.server.home import Home
 
 BOB = AddParty("bob", PartyKind.PERSON)
@@ -23,9 +22,10 @@ PROGRAM = Actor(ActorKind.TOKEN, "program")
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[OneProcess]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OneProcess]:
+    monkeypatch.setenv("VALETKEY_ROOT_KEY_FILE", str(tmp_path / "root.key"))
     home = Home(tmp_path / "home")
-    main.init(home)
+    home.prepare()
     server = OneProcess(home)
     yield server
     server.close()

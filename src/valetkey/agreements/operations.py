@@ -198,10 +198,10 @@ def _ending_earlier(unit: Unit, party_id: str, ends: float) -> list[str]:
 
 def latch_ended(connection: Connection, workspace: str, wall: float) -> list[str]:
     """Note for good that agreements have reached their end, so that a clock set back revives none; return their
-    ids."""
+    ids. A thousand at once: the rest in the next turn."""
     table = tables.agreements
     over = table.c.workspace_id == workspace, table.c.latched.is_(None), table.c.ends <= wall
-    found = list(connection.execute(select(table.c.id).where(*over)).scalars())
+    found = list(connection.execute(select(table.c.id).where(*over).limit(1_000)).scalars())
     if found:
         connection.execute(update(table).where(table.c.id.in_(found)).values(latched=wall))
     return found

@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +20,6 @@ from sqlalchemy import Connection
 from valetkey.access.actor import SYSTEM, Actor, ActorKind
 from valetkey.access.clock import AcceptClock, accept_clock
 from valetkey.access.operation import Begun, Frame, Operation, Unit
-from valetkey.access.permissions import require_permission
 from valetkey.decision.call import Now
 from valetkey.decision.limits import MAX_CLOCK_LAG
 from valetkey.doctor.findings import Report
@@ -35,7 +33,6 @@ from valetkey.journal.segment import product_version
 from valetkey.keys.checking import CheckedKey, CheckKey
 from valetkey.keys.dropping import drop_dead
 from valetkey.keys.queries import KeyView, find_key
-from valetkey.log import note_failure
 from valetkey.parties.erasure import EraseFields, ask_erasure
 from valetkey.parties.tokens import actor_of_token
 from valetkey.server.checking import check_key
@@ -53,7 +50,6 @@ from valetkey.server.rewrapping import NewRootKey, rewrap_home
 from valetkey.server.usage import read_audit, read_usage
 from valetkey.server.workers import Settled, Workers
 from valetkey.settings import Settings
-from valetkey.store.engine import StoreError
 from valetkey.vault.keyring import INDEX
 from valetkey.vault.rewrapping import Rewrap, Rewrapped, rewrap_vault
 
@@ -142,14 +138,6 @@ class Desk:
             raise failed
         return Outcome(answer, settled.acknowledged, settled.fenced, settled.cut)
 
-    async def perform_each(self, operation: Operation[Any, Any], requests: Iterable[Any]) -> None:
-        """Do each of one's own accord. One that fails keeps none behind it waiting; whoever asks tries it again."""
-        for request in requests:
-            try:
-                await self.perform(operation, request, SYSTEM)
-            except (ValetkeyError, StoreError) as error:
-                note_failure(error)
-
     async def accept_clock(self, actor: Actor) -> Outcome:
         """The clock is right, whatever records say; in force in every worker when this returns."""
         await self._recorder.catch_up()  # what names a later instant by now is meant, and nothing after it
@@ -227,12 +215,10 @@ class Desk:
         """The answer, what workers are to be told (None where it was done before), limits that began, and what went
         wrong after all of it stood."""
         if replay_token is not None:
-            with suppress(NotPermitted):  # the frame refuses it below, and says so in the audit
-                require_permission(actor, operation.action)
-                with self._frame.store.read() as connection:
-                    answer = self._replays.find(connection, operation, request, actor, replay_token)
-                if answer is not None:
-                    return answer, None, (), None
+            with self._frame.store.read() as connection:
+                answer = self._replays.find(connection, operation, request, actor, replay_token)
+            if answer is not None:
+                return answer, None, (), None
         facts: list[Any] = []
 
         def in_the_end(unit: Unit, answer: Any) -> None:

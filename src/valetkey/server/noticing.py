@@ -14,6 +14,7 @@ from valetkey.keys.unreceived import abandon_key
 from valetkey.log import note_failure
 from valetkey.server.deriving import derive_with_key
 from valetkey.server.desk import Desk
+from valetkey.server.own_accord import perform_each
 from valetkey.server.pinning import AT_ONCE
 from valetkey.server.watched import WatchedTasks
 from valetkey.store.engine import StoreError
@@ -83,6 +84,6 @@ class Noticing:
         while True:
             await asyncio.sleep(ABANDON_SECONDS)
             try:
-                await desk.perform_each(abandon_key, map(KeyName, await unreceived()))
+                await perform_each(desk, abandon_key, map(KeyName, await unreceived()))
             except (ValetkeyError, StoreError) as error:
                 note_failure(error)  # it is tried again

@@ -12,6 +12,7 @@ from valetkey.errors import ValetkeyError
 from valetkey.keys.sessions import Session, end_session, living_sessions
 from valetkey.log import note_failure
 from valetkey.server.desk import Desk
+from valetkey.server.own_accord import perform_each
 from valetkey.store.engine import StoreError
 
 LOOK_SECONDS = 0.5
@@ -71,7 +72,7 @@ class SessionWatch:
             if not process.lives:
                 self._close(session)
                 over.append(Session(session))
-        await desk.perform_each(end_session, over)
+        await perform_each(desk, end_session, over)
 
     def _ended(self, session: str) -> None:
         self._close(session)
