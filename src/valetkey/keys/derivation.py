@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 from sqlalchemy import func, or_, select
 
+from valetkey.access.actor import ActorKind
 from valetkey.access.operation import Unit, operation
+from valetkey.agreements.narrower import Above, narrower
+from valetkey.agreements.queries import find_agreed
 from valetkey.decision.policy import MAX_DEPTH, State
 from valetkey.errors import Conflict, Invalid
 from valetkey.journal.actions import AuditAction
@@ -78,12 +82,12 @@ def derive_key(unit: Unit, request: DeriveKey) -> IssuedKey:
     _check_number(unit, line[-1])
     stored = get_service(unit.connection, unit.workspace, parent.service)
     policy = draft_policy(request.terms, KeyKind.TEMPORARY)
-    check_names(unit, policy, stored.service)
+    context = check_names(unit, policy, stored.service)
     session = tied_session(
         unit, KeyKind.TEMPORARY, with_session=request.with_session, process=request.session_process
     )
     holder, made = holder_named(unit, request.holder or parent.holder)
-    return make_key(
+    issued = make_key(
         unit,
         stored,
         kind=KeyKind.TEMPORARY,
@@ -98,6 +102,26 @@ def derive_key(unit: Unit, request: DeriveKey) -> IssuedKey:
         session=session,
         asked_by=request.call,
     )
+    # What it says nothing of is told by its last sentence.
+    surprises = [
+        said
+        for above in _held_to(unit, line, holder.name, stored.id)
+        for said in narrower(policy, above, context, unsaid=False)
+    ]
+    return msgspec.structs.replace(issued, warnings=(*issued.warnings, *surprises))
+
+
+def _held_to(unit: Unit, line: list[KeyView], holder: str, service_id: str) -> Iterator[Above]:
+    """All that a key derived from this line is held to; for whoever asks with a key, that one alone."""
+    if unit.actor.kind is ActorKind.KEY:
+        yield Above(f"{line[0].id}, which it comes from,", line[0].policy, line[0].policy.limits)
+        return
+    for link in line:
+        yield Above(f"{link.id}, which it comes from,", link.policy, link.policy.limits)
+    for name in dict.fromkeys((holder, *(link.holder for link in line))):
+        agreed = find_agreed(unit.connection, unit.workspace, name, service_id)
+        if agreed is not None:
+            yield Above(f"The agreement with {name}", agreed.policy, agreed.limits)
 
 
 def _check_number(unit: Unit, top: KeyView) -> None:
