@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from types import SimpleNamespace
+from functools import partial
 from typing import Any
 from unittest import mock
 
 from valetkey.keys.operations import KeyName
 from valetkey.keys.sessions import Session
 from valetkey.networks.operations import InterfaceChanged
-from valetkey.server import control
-from valetkey.server.control import ControlProcess
+from valetkey.server import noticing
 from valetkey.server.desk import Desk
 from valetkey.server.interfaces import follow_interfaces
+from valetkey.server.noticing import Noticing
+from valetkey.server.pinning import AT_ONCE
 from valetkey.server.sessions import SessionWatch
+from valetkey.server.watched import WatchedTasks
 from valetkey.store.engine import StoreError
 
 
@@ -36,6 +38,9 @@ class FailsFirst(Desk):
         if request == self._first:
             raise StoreError("busy")
         await self.done.put(request)
+
+    async def note_pins(self, key_ids: Any) -> None:
+        await self.perform(None, list(key_ids))
 
 
 async def done_by(desk: FailsFirst, work: Awaitable[Any]) -> Any:
@@ -71,9 +76,27 @@ def test_a_key_that_cannot_be_abandoned_keeps_no_other_from_it() -> None:
         return ["key_1", "key_2"]
 
     async def run() -> None:
-        desk, recorder = FailsFirst(), SimpleNamespace(unreceived=unreceived)
-        process: Any = SimpleNamespace(_recorder=recorder)
-        assert await done_by(desk, ControlProcess._abandon(process, desk)) == KeyName("key_2")
+        desk = FailsFirst()
+        assert await done_by(desk, Noticing(WatchedTasks()).abandon(desk, unreceived)) == KeyName("key_2")
 
-    with mock.patch.object(control, "ABANDON_SECONDS", 0.01):
+    with mock.patch.object(noticing, "ABANDON_SECONDS", 0.01):
         asyncio.run(run())
+
+
+def test_pins_that_cannot_be_written_keep_no_others_from_it() -> None:
+    ids = [f"key_{number}" for number in range(2 * AT_ONCE)]
+    noted: list[str] = []
+
+    async def run() -> None:
+        desk, hearing = FailsFirst(), Noticing(WatchedTasks())
+        hearing.desk = desk
+
+        async def say() -> None:
+            for key_id in ids:
+                hearing.pinned(key_id, partial(noted.append, key_id))
+
+        assert await done_by(desk, say()) == ids[AT_ONCE:]
+        await asyncio.sleep(0)
+        assert noted == ids[AT_ONCE:], "the others are said again"
+
+    asyncio.run(run())

@@ -6,9 +6,10 @@ What is asked stands in the database until it is done, so that a crash in betwee
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, insert, or_, select, update
 
 from valetkey.access.operation import Unit, operation
+from valetkey.decision.policy import State
 from valetkey.durations import parse_span
 from valetkey.errors import Invalid
 from valetkey.journal.actions import AuditAction
@@ -104,20 +105,36 @@ def forget_sightings(connection: Connection, workspace: str, party: str | None, 
         chosen.append(sightings.c.key_id.in_(held))
     if before is not None:
         chosen.append(sightings.c.last < before)
-    _forget_pins(connection, workspace, held if party is not None else None, before)
     return connection.execute(
         delete(sightings).where(sightings.c.workspace_id == workspace, or_(*chosen))
     ).rowcount
 
 
-def _forget_pins(
-    connection: Connection, workspace: str, held: Select[tuple[str]] | None, before: float | None
-) -> None:
-    """What a key was pinned to goes once it has ended; of a living one it is what the key may be used from."""
+def blocks_pinned(
+    connection: Connection, workspace: str, party: str | None, before: float | None
+) -> list[int]:
+    """Counter blocks of ended keys whose pins an erasure is about: their addresses go from there first."""
     keys = tables.keys
+    query = select(keys.c.block).where(*_pinned(workspace, party, before), keys.c.block.is_not(None))
+    return list(connection.execute(query).scalars())
+
+
+def forget_pins(connection: Connection, workspace: str, party: str | None, before: float | None) -> None:
+    """What a key was pinned to goes once it has ended; of a living one it is what the key may be used from.
+
+    One that can live again stays sticky: its next first call pins it anew.
+    """
+    keys = tables.keys
+    kept = case((keys.c.state == State.REVOKED.value, None), else_="")
+    connection.execute(update(keys).where(*_pinned(workspace, party, before)).values(pinned=kept))
+
+
+def _pinned(workspace: str, party: str | None, before: float | None) -> list[ColumnElement[bool]]:
+    keys, parties = tables.keys, tables.parties
     chosen = [keys.c.workspace_id == workspace, keys.c.pinned.is_not(None), keys.c.ended.is_not(None)]
-    if held is not None:
-        chosen.append(keys.c.id.in_(held))
+    if party is not None:
+        holders = select(parties.c.id).where(parties.c.workspace_id == workspace, parties.c.name == party)
+        chosen.append(keys.c.holder_id.in_(holders))
     if before is not None:
         chosen.append(keys.c.ended < before)
-    connection.execute(update(keys).where(*chosen).values(pinned=None))
+    return chosen
