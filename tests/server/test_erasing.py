@@ -36,7 +36,9 @@ def test_an_erasure_in_hand_is_not_done_again_by_whoever_looks_for_pending_ones(
 
     async def run() -> None:
         recorder: Any = SlowRecorder()
-        eraser = Eraser(frame.store, frame.workspace, recorder, ThreadPoolExecutor(1), lambda: 1.0)
+        nothing_pinned: Any = None
+        writer = ThreadPoolExecutor(1)
+        eraser = Eraser(frame.store, frame.workspace, recorder, writer, lambda: 1.0, nothing_pinned)
         carrying = asyncio.ensure_future(eraser.carry_out(asked))
         looking = asyncio.ensure_future(eraser.go_on())
         while not recorder.runs:
