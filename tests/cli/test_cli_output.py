@@ -88,6 +88,30 @@ def test_an_issued_key_is_shown_once_with_what_it_may_do_and_how_to_use_it(run: 
     ]
 
 
+def test_what_a_key_is_held_to_stands_beside_its_own_sentences(run: Run, api: FakeApi) -> None:
+    within = [
+        {"what": "key", "name": "key_0", "sentences": ["Only GET /v1/**."]},
+        {"what": "agreement", "name": "acme", "sentences": ["Until 2027-12-31.", "At most 5 a day."]},
+    ]
+    api.answer("GET", "/keys/key_1", {**KEY, "within": within})
+    lines = run("key", "show", "key_1").out.splitlines()
+    assert "  Within key_0: Only GET /v1/**." in lines
+    assert "  Within the agreement with acme: Until 2027-12-31. At most 5 a day." in lines
+
+
+@pytest.mark.parametrize("state", ["revoked", "expired"])
+def test_a_key_that_is_dead_by_what_it_hangs_on_has_no_end_before_it(
+    run: Run, api: FakeApi, state: str
+) -> None:
+    because = "The agreement with acme was ended."
+    api.answer("GET", "/keys/key_1", {**KEY, "state": state, "because": because, "session": "process 7"})
+    out = run("key", "show", "key_1").out
+    assert because in out
+    assert "Expires" not in out
+    assert "To be reviewed" not in out
+    assert "Ends with" not in out
+
+
 @pytest.mark.parametrize(
     ("auth", "expected"),
     [

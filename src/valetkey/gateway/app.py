@@ -17,7 +17,7 @@ from valetkey.decision.path import PathRefused, judge_path
 from valetkey.decision.reservation import BeingCounted
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.arrival import Arrival, Refused
-from valetkey.gateway.client_address import AddressUnclear, ClientAddress, address_bytes, is_loopback
+from valetkey.gateway.client_address import AddressUnclear, ClientAddress, address_bytes
 from valetkey.gateway.credentials import Intake, IntakeRefused
 from valetkey.gateway.derive import OPERATION, AskControl, Derive, nobody_to_ask
 from valetkey.gateway.entries import KeyEntry, ServiceEntry
@@ -32,6 +32,7 @@ from valetkey.journal.call_id import RANDOM_BYTES, call_id
 from valetkey.journal.randomness import RandomPool
 from valetkey.journal.records import Closed, End, Opened, Personal
 from valetkey.log import note_failure
+from valetkey.loopback import is_loopback
 from valetkey.services.dialling import OwnListeners
 from valetkey.services.origin import Origin
 from valetkey.services.placement import Basic, Bearer, Header, Query
