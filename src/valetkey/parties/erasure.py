@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select, update
 
 from valetkey.access.operation import Unit, operation
+from valetkey.decision.policy import State
 from valetkey.durations import parse_span
 from valetkey.errors import Invalid
 from valetkey.journal.actions import AuditAction
@@ -98,6 +99,19 @@ def forget_sightings(connection: Connection, workspace: str, party: str | None, 
     return connection.execute(
         delete(sightings).where(sightings.c.workspace_id == workspace, or_(*chosen))
     ).rowcount
+
+
+def pinned_keys(connection: Connection, workspace: str, party: str) -> tuple[str, ...]:
+    """Ids of the party's living keys that are pinned to an address, which an erasure therefore leaves."""
+    keys, parties = tables.keys, tables.parties
+    living = keys.c.state != State.REVOKED.value, keys.c.ended.is_(None)
+    found = connection.execute(
+        select(keys.c.id)
+        .join(parties, parties.c.id == keys.c.holder_id)
+        .where(keys.c.workspace_id == workspace, parties.c.name == party, keys.c.pinned != "", *living)
+        .order_by(keys.c.id)
+    )
+    return tuple(found.scalars())
 
 
 def _forget_pins(

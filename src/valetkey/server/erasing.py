@@ -15,7 +15,7 @@ from valetkey.errors import Unavailable
 from valetkey.journal.errors import JournalFailed
 from valetkey.journal.personal import Erasure as Lines
 from valetkey.journal.personal import erase_personal
-from valetkey.parties.erasure import Erasure, erasure_is_done, pending_erasures
+from valetkey.parties.erasure import Erasure, erasure_is_done, pending_erasures, pinned_keys
 from valetkey.server.record import Recorder
 from valetkey.store import tables
 from valetkey.store.engine import Store
@@ -34,6 +34,8 @@ class Erased(msgspec.Struct, frozen=True):
     before: float | None
     erased: int
     """Records whose personal fields were blanked."""
+    pinned: tuple[str, ...] = ()
+    """Ids of the party's living sticky keys that stay pinned to an address: unpin them first."""
 
 
 class Eraser:
@@ -71,7 +73,8 @@ class Eraser:
                 await loop.run_in_executor(self._writer, self._store.write_anew, tables.sightings)
             await asyncio.to_thread(self._empty_log)
             await loop.run_in_executor(self._writer, self._note_done, erasure, erased)
-            return Erased(erasure.id, erasure.party, erasure.before, erased)
+            pinned = await asyncio.to_thread(self._pinned, erasure.party)
+            return Erased(erasure.id, erasure.party, erasure.before, erased, pinned)
 
     async def go_on(self) -> int:
         """Carry out what was asked for before; return how many."""
@@ -83,6 +86,12 @@ class Eraser:
     def _pending(self) -> list[Erasure]:
         with self._store.read() as connection:
             return pending_erasures(connection, self._workspace)
+
+    def _pinned(self, party: str | None) -> tuple[str, ...]:
+        if party is None:
+            return ()
+        with self._store.read() as connection:
+            return pinned_keys(connection, self._workspace, party)
 
     def _sightings(self) -> int:
         with self._store.read() as connection:
