@@ -165,7 +165,7 @@ def unpin_key(unit: Unit, request: KeyName) -> KeyView:
             f"Make it so: valetkey key change {request.id} --sticky",
         )
     unit.connection.execute(update(tables.keys).where(tables.keys.c.id == request.id).values(pinned=""))
-    unit.unpinned.append(_block(unit, request.id))
+    unit.unpin(_block(unit, request.id))
     unit.subject = f"key:{request.id}"
     unit.details |= {"service": view.service, "holder": view.holder}
     return msgspec.structs.replace(view, pinned=None)
@@ -246,14 +246,14 @@ def _change_sticky(unit: Unit, view: KeyView, policy: Policy) -> dict[str, Any]:
     if before == after:
         return {}
     if before:
-        unit.unpinned.append(_block(unit, view.id))
+        unit.unpin(_block(unit, view.id))
     return {"pinned": "" if after else None}
 
 
-def _block(unit: Unit, key_id: str) -> int:
-    return int(
-        unit.connection.execute(select(tables.keys.c.block).where(tables.keys.c.id == key_id)).scalar_one()
-    )
+def _block(unit: Unit, key_id: str) -> int | None:
+    chosen = select(tables.keys.c.block).where(tables.keys.c.id == key_id)
+    block: int | None = unit.connection.execute(chosen).scalar_one()
+    return block
 
 
 def _living(unit: Unit, key_id: str) -> KeyView:
@@ -273,7 +273,7 @@ def _set_state(unit: Unit, view: KeyView, state: State) -> KeyView:
         if view.policy.find(Sticky) is not None:
             # It is never asked again, and an address is nothing to keep for nothing.
             values["pinned"] = None
-            unit.unpinned.append(_block(unit, view.id))
+            unit.unpin(_block(unit, view.id))
     unit.connection.execute(update(tables.keys).where(tables.keys.c.id == view.id).values(**values))
     unit.subject = f"key:{view.id}"
     unit.details |= {"service": view.service, "holder": view.holder, "before": view.state}

@@ -177,9 +177,13 @@ def _held_to(connection: Connection, workspace: str, key: KeyView) -> tuple[With
 
 def living_children(key_id: str, now: float) -> tuple[Any, ...]:
     """The condition that keys come from this one and do not stand still for good by themselves."""
+    return (tables.keys.c.parent_id == key_id, *still_living(now))
+
+
+def still_living(now: float) -> tuple[Any, ...]:
+    """The condition that keys do not stand still for good by themselves."""
     keys = tables.keys
     return (
-        keys.c.parent_id == key_id,
         keys.c.state != State.REVOKED.value,
         keys.c.ended.is_(None),
         or_(keys.c.expires.is_(None), keys.c.expires > now),
