@@ -10,10 +10,11 @@ import msgspec
 import pytest
 from test_api_true_states import Owner
 
-from valetkey.access.actor import Actor, ActorKind
+from valetkey.access.actor import SYSTEM, Actor, ActorKind
 from valetkey.decision.restrictions.patterns import EndpointPattern, covers, overlap
 from valetkey.keys.kinds import KeyKind
-from valetkey.keys.operations import IssueKey, issue_key
+from valetkey.keys.operations import IssueKey, PinKey, issue_key, pin_key
+from valetkey.parties.erasure import pinned_keys
 
 
 @pytest.fixture
@@ -105,3 +106,42 @@ def test_a_key_that_ended_with_its_token_says_so_and_one_revoked_by_hand_does_no
     owner("POST", f"/tokens/{token['id']}/revoke")
     assert owner("GET", f"/keys/{second}")["because"] == f"It ended with token {token['id']}."
     assert owner("GET", f"/keys/{first}")["because"] is None
+
+
+def test_a_second_revoke_says_that_it_was_dead_and_since_when(owner: Owner) -> None:
+    key = owner.issue("ana")["id"]
+    first = owner("POST", f"/keys/{key}/revoke")
+    owner.now += 1
+    second = owner("POST", f"/keys/{key}/revoke")
+    assert (first["already"], second["already"], second["ended"]) == (False, True, first["ended"])
+
+
+@pytest.mark.parametrize(
+    ("blocks", "warned"),
+    [
+        (["0.0.0.0/0"], "every IPv4 address"),
+        (["::/0"], "every IPv6 address"),
+        (["0.0.0.0/1", "128.0.0.0/1"], "every IPv4 address"),
+        (["10.0.0.0/8"], None),
+    ],
+)
+def test_a_network_that_keeps_nobody_out_is_warned_of_and_so_is_a_key_on_it(
+    owner: Owner, blocks: list[str], warned: str | None
+) -> None:
+    added = owner("POST", "/networks", {"name": "any", "blocks": blocks})
+    named = owner.issue("ana", terms={"networks": ["any"]})
+    plain = owner.issue("ben", terms={"networks": blocks})
+    for answer in (added, named, plain):
+        assert [warned in said for said in answer["warnings"]] == ([True] if warned else [])
+
+
+def test_living_keys_that_stay_pinned_are_those_of_the_party(owner: Owner) -> None:
+    keys = [
+        owner.issue(holder, label=str(n), terms={"sticky": True})["id"]
+        for n, holder in enumerate(("ana", "ana", "ana", "ben"))
+    ]
+    for key in (keys[0], keys[1], keys[3]):
+        owner.frame.perform(pin_key, PinKey(key, "203.0.113.7"), SYSTEM)
+    owner("POST", f"/keys/{keys[1]}/revoke")
+    with owner.frame.store.read() as connection:
+        assert pinned_keys(connection, owner.frame.workspace, "ana") == (keys[0],)

@@ -101,6 +101,9 @@ def test_an_erasure_says_how_much_it_was(run: Run, api: FakeApi) -> None:
     answer = {"id": "era_1", "party": "ana", "before": None, "erased": 1}
     api.answer("POST", "/audit/erase", answer)
     assert run("audit", "erase", "--party", "ana").out == "Erased at 1 call.\n"
+    answer = {"id": "era_1", "party": "ana", "before": None, "erased": 1, "pinned": ["key_7"]}
+    api.answer("POST", "/audit/erase", answer)
+    assert "valetkey key unpin key_7" in run("audit", "erase", "--party", "ana").err
     assert api.last.body == {"party": "ana"}
     api.answer("POST", "/audit/erase", {**answer, "erased": 0})
     assert run("audit", "erase", "--older-than", "400d").out == "There was nothing to erase.\n"

@@ -110,6 +110,19 @@ def forget_sightings(connection: Connection, workspace: str, party: str | None, 
     ).rowcount
 
 
+def pinned_keys(connection: Connection, workspace: str, party: str) -> tuple[str, ...]:
+    """Ids of the party's living keys that are pinned to an address, which an erasure therefore leaves."""
+    keys, parties = tables.keys, tables.parties
+    living = keys.c.state != State.REVOKED.value, keys.c.ended.is_(None)
+    found = connection.execute(
+        select(keys.c.id)
+        .join(parties, parties.c.id == keys.c.holder_id)
+        .where(keys.c.workspace_id == workspace, parties.c.name == party, keys.c.pinned != "", *living)
+        .order_by(keys.c.id)
+    )
+    return tuple(found.scalars())
+
+
 def blocks_pinned(
     connection: Connection, workspace: str, party: str | None, before: float | None
 ) -> list[int]:

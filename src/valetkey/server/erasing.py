@@ -23,6 +23,7 @@ from valetkey.parties.erasure import (
     erasure_is_done,
     forget_pins,
     pending_erasures,
+    pinned_keys,
 )
 from valetkey.server.record import Recorder
 from valetkey.store import tables
@@ -42,6 +43,8 @@ class Erased(msgspec.Struct, frozen=True):
     before: float | None
     erased: int
     """Records whose personal fields were blanked."""
+    pinned: tuple[str, ...] = ()
+    """Ids of the party's living sticky keys that stay pinned to an address: unpin them first."""
 
 
 class Eraser:
@@ -71,7 +74,7 @@ class Eraser:
         async with self._lock:
             done = await asyncio.to_thread(self._erased_by, erasure)
             if done is not None:  # while this one waited for its turn
-                return Erased(erasure.id, erasure.party, erasure.before, done)
+                return await self._told(erasure, done)
             try:
                 erased = await self._recorder.erase(party=erasure.party, before=erasure.before)
             except JournalFailed:
@@ -85,7 +88,11 @@ class Eraser:
                 await loop.run_in_executor(self._writer, self._store.write_anew, tables.sightings)
             await asyncio.to_thread(self._empty_log)
             await loop.run_in_executor(self._writer, self._note_done, erasure, erased)
-            return Erased(erasure.id, erasure.party, erasure.before, erased)
+            return await self._told(erasure, erased)
+
+    async def _told(self, erasure: Erasure, erased: int) -> Erased:
+        pinned = await asyncio.to_thread(self._pinned, erasure.party)
+        return Erased(erasure.id, erasure.party, erasure.before, erased, pinned)
 
     async def go_on(self) -> int:
         """Carry out what was asked for before; return how many."""
@@ -97,6 +104,12 @@ class Eraser:
     def _pending(self) -> list[Erasure]:
         with self._store.read() as connection:
             return pending_erasures(connection, self._workspace)
+
+    def _pinned(self, party: str | None) -> tuple[str, ...]:
+        if party is None:
+            return ()
+        with self._store.read() as connection:
+            return pinned_keys(connection, self._workspace, party)
 
     def _erased_by(self, erasure: Erasure) -> int | None:
         with self._store.read() as connection:

@@ -13,7 +13,7 @@ from valetkey.cli.client import Client, connect
 from valetkey.cli.failure import ExitCode, Failure, NoServer
 from valetkey.cli.figures import counted, rfc3339
 from valetkey.cli.grammar import Command, given, json_flag
-from valetkey.cli.terminal import hint, say, say_json, say_state, working
+from valetkey.cli.terminal import hint, say, say_json, say_state, warn, working
 
 if TYPE_CHECKING:
     from valetkey.journal.proof import Checked
@@ -168,6 +168,7 @@ def erase(party: str | None, older_than: str | None, as_json: bool) -> None:
     """Erase address, user agent, origin and referer of calls, for ever.
 
     The record still verifies. They are gone from every file of the data folder when this returns; not from backups.
+    A living sticky key stays pinned to its address: valetkey key unpin ID first.
     """
     if (party is None) == (older_than is None):
         raise Failure(
@@ -180,4 +181,9 @@ def erase(party: str | None, older_than: str | None, as_json: bool) -> None:
         return
     number = answer["erased"]
     say(f"Erased at {counted(number, 'call', 'calls')}." if number else "There was nothing to erase.")
+    for key_id in answer.get("pinned") or ():
+        warn(
+            f"{key_id} lives and stays pinned to an address. Take that away first, then erase again: "
+            f"valetkey key unpin {key_id}"
+        )
     hint("The record is still whole: valetkey audit verify")

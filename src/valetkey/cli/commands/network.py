@@ -64,6 +64,8 @@ def add(
         say_json(answer)
         return
     say(f"{name} is {_meant(answer)}. Keys that name it follow at their next call.")
+    for warning in answer.get("warnings") or ():
+        warn(warning)
     if interface is not None and not answer["blocks"]:
         warn(f"{interface} has no address now, so nobody is in {name} until it has.")
     hint(f"Next: valetkey key issue SERVICE --network {name}")
