@@ -18,7 +18,7 @@ from valetkey.decision.policy import (
     compile_key,
     compile_policy,
 )
-from valetkey.decision.reservation import Level
+from valetkey.decision.reservation import Level, Plan
 from valetkey.decision.restrictions import CompileContext, Sticky
 from valetkey.gateway.entries import KeyEntry, ServiceEntry
 from valetkey.gateway.facts import (
@@ -145,6 +145,12 @@ class KeyIndex:
         if made is None:
             made = entry.compiled = self._compile(entry)
         return made
+
+    def plan(self, key_id: str) -> Plan | None:
+        """The limits of the key with this id; None where they cannot be told any more."""
+        entry = self._by_id.get(key_id)
+        made = None if entry is None else self.compiled(entry)
+        return None if made is None or key_id in self._incomplete else made.plan
 
     @property
     def count(self) -> int:
