@@ -266,7 +266,6 @@ def test_a_shared_limit_binds_what_is_open_in_all_workers(
     assert (checked(server, keys[0], 2000), checked(server, keys[1], 2001)) == ("VALID", SPENT)
     for stream in streams[:4]:
         stream.finish()
-    server.closed_events(keys[0], 2)
     assert [stream.gets(500) for stream in streams[4:]] == [True] * 4
     assert not any(stream.gets(1) for stream in streams[4:])
     assert sum(e["bytes_out"] for key in keys for e in server.closed_events(key, 4)) == 10_000

@@ -56,10 +56,11 @@ class Exchange:
     """A call that was allowed."""
 
     __slots__ = (
-        "_answer", "_begun", "_bytes_in", "_bytes_out", "_call_id", "_cause", "_code", "_cost", "_end",
-        "_first_byte_ms", "_generation", "_given_back", "_index", "_meter", "_needles", "_node", "_origin",
-        "_refund", "_request", "_reserved", "_runtime", "_runtime_of", "_secret", "_since", "_started_ns", "_status", "_taken", "_task",
-        "_upstream_status", "call", "deadline", "key_id",
+        "_answer", "_begun", "_bytes_in", "_bytes_out", "_call_id", "_cause", "_code", "_cost",
+        "_end", "_first_byte_ms", "_generation", "_given_back", "_index", "_meter", "_needles",
+        "_node", "_origin", "_refund", "_request", "_reserved", "_runtime", "_runtime_of",
+        "_secret", "_since", "_started_ns", "_status", "_taken", "_task", "_upstream_status",
+        "call", "deadline", "key_id",
     )  # fmt: skip
 
     def __init__(
