@@ -5,7 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from threading import Barrier, Thread
 from typing import Any
 
@@ -15,6 +18,8 @@ from e2e.flowing import Sink, Told
 from running_server import RunningServer, ValetKey, eventually
 from second_calls import SecondConnection
 from standins.raw_upstream import RawUpstream, Reply, chunked, cut_short, head, with_length
+from valetkey.decision.counter_layout import BYTES
+from valetkey.gateway.counters_keeping import KeptCounters
 
 pytestmark = pytest.mark.real
 
@@ -192,8 +197,11 @@ class OpenCall:
             return False
         return not size
 
-    def finish(self) -> None:
+    def send_end(self) -> None:
         self._told.end(self._place)
+
+    def finish(self) -> None:
+        self.send_end()
         assert self._response.read() == b""
 
     def close(self) -> None:
@@ -287,6 +295,32 @@ def test_calls_that_end_while_limits_begin_count_once(server: RunningServer, tol
     ending.join()
     server.closed_events(key, 40)
     assert (checked(server, key, 996_000), checked(server, key, 996_001)) == ("VALID", SPENT)
+
+
+def test_a_call_that_ends_while_a_limit_is_being_counted_is_recorded_after_that(
+    server: RunningServer, told: Told
+) -> None:
+    service = server.open_service("secret-of-held-ends", base_url=told.url)
+    key = server.issue(service)
+    stream = OpenCall(server, told, 0, f"/{service}/a", key).begin()
+    assert stream.gets(1300)
+    server.change(key, terms={"bytes": ["2KB/day"]})
+    with closing(sqlite3.connect(server.home / "valetkey.db")) as database:
+        (block,) = database.execute("SELECT block FROM keys WHERE id = ?", (key.id,)).fetchone()
+    counters = KeptCounters.open(server.home / "counters", make=False)
+    try:
+        before = counters.read(block)[BYTES + 1]
+        counters.hold(block, [BYTES + 1], time.time())
+        stream.send_end()
+        stream.end.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            stream.end.recv(1)
+        assert server.events(key)[0]["end"] is None
+        counters.raise_to(block, {BYTES + 1: before})
+    finally:
+        counters.close()
+    server.closed_events(key, 1)
+    assert (checked(server, key, 700), checked(server, key, 701)) == ("VALID", SPENT)
 
 
 def test_a_limit_set_while_open_cuts_streams_of_http2(server: RunningServer, told: Told) -> None:

@@ -275,7 +275,7 @@ class KeyIndex:
             self._forget_with_descendants(e.id for e in entries if e.holder_id == fact.subject)
         else:
             self._forget(e.id for e in entries if fact.level == "workspace" or e.service_id == fact.subject)
-        return ()  # a limit decides who comes in, and cuts nobody who is in
+        return ()  # a limit decides who comes in; who is in is cut by its bytes at most, as they pass
 
     def _apply_agreement(self, fact: AgreementFact) -> Iterable[str]:
         old = self._agreements.get(fact.party_id)
