@@ -91,10 +91,8 @@ def test_a_moment_in_the_future_is_enough_for_every_worker_to_know_that_the_cloc
 
 def test_a_clock_that_was_ahead_at_an_earlier_start_leaves_a_record_that_is_proven(tmp_path: Path) -> None:
     clock = ShiftedClock(tmp_path)
+    clock.set(3 * HOUR)
     with RunningServer(environment=clock.environment) as server, RawUpstream() as upstream:
-        server.stop()
-        clock.set(3 * HOUR)
-        server.start()
         service = server.open_service("secret-of-starts", base_url=upstream.url)
         key = server.issue(service)
         assert server.call("GET", f"/{service}/ahead", key).code == "VALID"
