@@ -91,6 +91,8 @@ def commands() -> str:
 
 
 def codes() -> str:
+    from valetkey.api.document import _STATUS_OF_CODE
+    from valetkey.api.problems import TITLES
     from valetkey.decision.codes import CODES, Code
 
     rows = [
@@ -103,6 +105,12 @@ def codes() -> str:
         )
         for item in Code
     ]
+    # The API's own, where they are no decision about a call.
+    errors = [
+        (f'<a id="{code.lower()}"></a>`{code}`', status, f"{TITLES[code]}.")
+        for code, status in _STATUS_OF_CODE.items()
+        if code not in CODES
+    ]
     return page(
         "Decision codes",
         "Every call gets one code. The order is the order of the checks: the first check that fails names the code. "
@@ -110,6 +118,10 @@ def codes() -> str:
         "`x-valetkey-code`. Where waiting does not help, the answer carries `x-should-retry: false`, so that clients "
         "do not send the call again. `POST /v1/verify` always answers 200 and carries the code in its body.",
         table(("code", "status", "what happened", "what to do", "does waiting help?"), rows),
+        "## Errors of the API\n\nManagement at `/api/v1`, and `POST /v1/derive` at the gateway once the call itself is "
+        "allowed, answer errors in the same form. `detail` and `next_step` say what is wrong with this request; at "
+        "the gateway `call` is the id of the call.",
+        table(("code", "status", "what happened"), errors),
     )
 
 

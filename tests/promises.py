@@ -12,15 +12,17 @@ from pathlib import Path
 
 import msgspec
 
+from mutations import MUTATIONS
+
 ROOT = Path(__file__).resolve().parent.parent
 THREAT_MODEL = ROOT / "docs" / "threat-model.md"
 SPEED = ROOT / "docs" / "results" / "speed.md"
 PAGE = ROOT / "docs" / "results" / "promises.md"
-HEAD = """# Promises
+HEAD = f"""# Promises
 
 Each promise of the [threat model](../threat-model.md) with the tests that fail where it does not hold, and what the
 last `script/test --long` that passed found; then what is promised of [speed and size](speed.md), which `script/bench`
-measures. Twenty-four faults made by hand show that the tests can fail: `script/mutations`.
+measures. {len(MUTATIONS)} faults made by hand show that the tests can fail: `script/mutations`.
 
 | promise | shown by | last long run |
 |---|---|---|

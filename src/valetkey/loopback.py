@@ -6,8 +6,9 @@ import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Whether it is ``localhost`` or an address of the loopback interface."""
+    """Whether it is ``localhost`` or an address of the loopback interface, also an IPv4 one in IPv6's clothes."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

@@ -314,6 +314,19 @@ def test_only_so_many_keys_are_derived_from_one_within_a_day(
     owner.derive(root)
 
 
+@pytest.mark.parametrize(("most", "said"), [("MAX_CHILDREN", "live already"), ("MAX_A_DAY", "within a day")])
+def test_all_that_comes_from_a_key_counts_together(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch, most: str, said: str
+) -> None:
+    monkeypatch.setattr(derivation, most, 3)
+    root = owner.issue("ana")["id"]
+    first, _ = (owner.derive(root, label=label)["id"] for label in "ab")
+    owner.derive(first, label="c")
+    for parent in (first, root):
+        refused = owner.derive(parent, 409, label="d")["detail"]
+        assert said in refused and root in refused
+
+
 def test_long_dead_derived_keys_are_dropped_with_what_comes_from_them(owner: Owner) -> None:
     frame = owner.frame
     root = owner.issue("ana", label="root", terms={"uses": 9})["id"]

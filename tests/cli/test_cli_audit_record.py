@@ -58,6 +58,34 @@ def test_a_file_is_checked_as_the_vectors_say(
     assert key in done.out
 
 
+def test_a_proof_under_its_own_key_alone_fails_and_warns_before_it_shows_the_record(
+    run: Run, tmp_path: Path
+) -> None:
+    (case, *_) = json.loads(VECTORS.read_text())["cases"]
+    file = tmp_path / "a.proof"
+    file.write_text(json.dumps(case["proof"]))
+    done = run("audit", "proof", "--check", str(file))
+    assert done.code == 1
+    verdict, warning, record = (
+        done.out.index(one) for one in ("unproven", "Anyone could", "flood, record 6")
+    )
+    assert verdict < warning < record
+    told = run("audit", "proof", "--check", str(file), "--json")
+    assert (told.code, json.loads(told.out)["verdict"]) == (1, "unproven")
+
+
+def test_a_checked_proof_shows_times_to_people_and_numbers_to_programs(run: Run, tmp_path: Path) -> None:
+    (case, *_) = json.loads(VECTORS.read_text())["cases"]
+    key = json.loads(VECTORS.read_text())["public_key"]
+    file = tmp_path / "a.proof"
+    file.write_text(json.dumps(case["proof"]))
+    shown = run("audit", "proof", "--check", str(file), "--key", key).out
+    assert "  time: 2025-11-24T16:01:03.000Z\n" in shown
+    assert "  since: 2025-11-24T16:00:03.000Z\n" in shown
+    (one,) = json.loads(run("audit", "proof", "--check", str(file), "--key", key, "--json").out)["records"]
+    assert one["record"]["time"] == 1764000063.0
+
+
 @pytest.mark.parametrize("content", [b"", b"no", b"[" * 100_000, b"{}", b"\xff\xfe"])
 def test_a_file_that_is_no_proof_is_told_so(run: Run, tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "a.proof"
@@ -73,6 +101,9 @@ def test_an_erasure_says_how_much_it_was(run: Run, api: FakeApi) -> None:
     answer = {"id": "era_1", "party": "ana", "before": None, "erased": 1}
     api.answer("POST", "/audit/erase", answer)
     assert run("audit", "erase", "--party", "ana").out == "Erased at 1 call.\n"
+    answer = {"id": "era_1", "party": "ana", "before": None, "erased": 1, "pinned": ["key_7"]}
+    api.answer("POST", "/audit/erase", answer)
+    assert "valetkey key unpin key_7" in run("audit", "erase", "--party", "ana").err
     assert api.last.body == {"party": "ana"}
     api.answer("POST", "/audit/erase", {**answer, "erased": 0})
     assert run("audit", "erase", "--older-than", "400d").out == "There was nothing to erase.\n"

@@ -88,6 +88,45 @@ def test_an_issued_key_is_shown_once_with_what_it_may_do_and_how_to_use_it(run: 
     ]
 
 
+def test_what_a_key_is_held_to_stands_beside_its_own_sentences(run: Run, api: FakeApi) -> None:
+    within = [
+        {"what": "key", "name": "key_0", "sentences": ["Only GET /v1/**."]},
+        {"what": "agreement", "name": "acme", "sentences": ["Until 2027-12-31.", "At most 5 a day."]},
+    ]
+    api.answer("GET", "/keys/key_1", {**KEY, "within": within})
+    lines = run("key", "show", "key_1").out.splitlines()
+    assert "  Within key_0: Only GET /v1/**." in lines
+    assert "  Within the agreement with acme: Until 2027-12-31. At most 5 a day." in lines
+
+
+def test_a_second_revoke_says_when_the_first_was_with_its_day(run: Run, api: FakeApi) -> None:
+    body = {"id": "key_1", "state": "revoked", "acknowledged": 1, "fenced": 0, "cut": 0, "ended": NOW - 2}
+    api.answer("POST", "/keys/key_1/revoke", {**body, "already": True})
+    out = run("key", "revoke", "key_1").out
+    assert re.fullmatch(r"Dead everywhere already, since \d{4}-\d\d-\d\d \d\d:\d\d .*\.\n", out), out
+
+
+def test_a_root_key_that_moved_is_to_be_named_from_now_on(run: Run, api: FakeApi) -> None:
+    answer = {"root_key": "a" * 16, "former": "b" * 16, "file": "/etc/new.key", "kept": "/etc/old.key"}
+    api.answer("POST", "/vault/rewrap", answer)
+    done = run("vault", "rewrap", "--to", "/etc/new.key")
+    assert "The former one still lies in /etc/old.key" in done.out
+    assert "VALETKEY_ROOT_KEY_FILE=/etc/new.key" in done.out
+
+
+@pytest.mark.parametrize("state", ["revoked", "expired"])
+def test_a_key_that_is_dead_by_what_it_hangs_on_has_no_end_before_it(
+    run: Run, api: FakeApi, state: str
+) -> None:
+    because = "The agreement with acme was ended."
+    api.answer("GET", "/keys/key_1", {**KEY, "state": state, "because": because, "session": "process 7"})
+    out = run("key", "show", "key_1").out
+    assert because in out
+    assert "Expires" not in out
+    assert "To be reviewed" not in out
+    assert "Ends with" not in out
+
+
 @pytest.mark.parametrize(
     ("auth", "expected"),
     [

@@ -108,3 +108,46 @@ def test_agreed_limits_are_told_as_agreed(run: Run, api: FakeApi) -> None:
     agreed = {"level": "agreement", "name": "acme", "limits": {}, "sentences": ["At most 100 a day."]}
     api.answer("GET", "/limits", {"items": [agreed], "next": None})
     assert "All keys of acme, as agreed" in run("limit", "list").out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('titel = "x"', ("titel is not known", "'title'")),
+        ("", ("ends is missing", "ends = 2027-12-31")),
+        ("ends = 2027-12-31", ("services is missing", "[[services]]")),
+        ('[limits]\nquotas = "5/day"', ("limits.quotas is no list", 'quotas = ["5/day"]')),
+        ("[limits]\nquotas = [5]", ("limits.quotas holds something that is no text", "quotes")),
+        ("[limits]\nrate = 5", ("limits.rate is no text", 'rate = "5"')),
+        ('[limits]\nburst = "5"', ("limits.burst is no whole number", "burst = 5")),
+        ("limits = 5", ("limits is no table", "[limits]")),
+        ('services = ["weather"]', ("services is no list of tables", "[[services]]")),
+        ('[[services]]\nnam = "x"', ("services.nam is not known", "'name'")),
+        ("[[services]]", ("services.name is missing",)),
+    ],
+)
+def test_what_is_wrong_with_an_agreement_is_said_in_the_words_of_its_file(
+    run: Run, api: FakeApi, tmp_path: Path, text: str, said: tuple[str, ...]
+) -> None:
+    file = tmp_path / "acme.toml"
+    whole = "" if "missing" in said[0] and "name" not in said[0] else "ends = 2027-12-31\n"
+    if "services" not in text and "services" not in said[0] and whole:
+        text = f'{text}\n[[services]]\nname = "weather"\n' if "[" in text else f"services = []\n{text}"
+    file.write_text(whole + text)
+    problem = {"code": "INVALID", "detail": "The request is wrong.", "next_step": ""}
+    for method, path in (("POST", "/partners"), ("PUT", "/partners/acme/agreement")):
+        api.answer(method, path, problem, status=400)
+        done = run("partner", "add" if method == "POST" else "change", "acme", "--agreement", str(file))
+        assert [part in done.err for part in (*said, str(file), "docs/formats/agreement.md")] == [True] * (
+            len(said) + 2
+        ), done.err
+
+
+def test_what_the_server_has_against_a_whole_agreement_is_left_as_it_says_it(
+    run: Run, api: FakeApi, tmp_path: Path
+) -> None:
+    file = tmp_path / "acme.toml"
+    file.write_text('ends = 2027-12-31\n[[services]]\nname = "weather"\n')
+    problem = {"code": "INVALID", "detail": "There is no such network.", "next_step": "Add it."}
+    api.answer("POST", "/partners", problem, status=400)
+    assert "There is no such network." in run("partner", "add", "acme", "--agreement", str(file)).err

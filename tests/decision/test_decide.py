@@ -269,6 +269,14 @@ def test_an_ancestors_network_is_asked_before_the_keys_own_endpoint() -> None:
     assert decision.sentence.endswith("(set where this key comes from).")
 
 
+def test_a_refusal_by_an_agreement_says_that_it_is_the_agreements() -> None:
+    key = {**PLAIN, "policies": [{}, {"hosts": ["api"]}, {"networks": ["vpn"]}]}
+    held = msgspec.structs.replace(compiled(key), agreed=1)
+    assert decide(held, call_of(CALL), MONDAY_NOON).sentence.endswith("Only from vpn (set in the agreement).")
+    elsewhere = call_of({**CALL, "host": "files", "address": "10.8.0.1"})
+    assert decide(held, elsewhere, MONDAY_NOON).sentence.endswith("(set where this key comes from).")
+
+
 def test_a_child_that_names_a_wide_endpoint_opens_it_only_where_its_parent_does() -> None:
     wide = {"wide": WIDE, "method": "POST", "path": "/v1/batches"}
     named, everything = {"allow": ["POST /v1/batches"]}, {"allow": ["/**"]}

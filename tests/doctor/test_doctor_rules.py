@@ -267,3 +267,10 @@ def test_commands_that_mend_quote_what_a_shell_would_read() -> None:
 def test_an_unknown_setting_gets_a_command_only_where_its_name_is_plain(name: str) -> None:
     mend = examine(beside(unknown=(name,))).items[0].mend
     assert (mend is not None) == name.isidentifier()
+
+
+def test_a_root_key_that_opens_nothing_is_named_with_what_mends_it() -> None:
+    (finding,) = examine(CASES[Kind.ROOT_KEY_REFUSED]).items
+    assert "--root-key-file" in finding.sentence
+    assert finding.mend is not None
+    assert "VALETKEY_ROOT_KEY_FILE" in finding.mend

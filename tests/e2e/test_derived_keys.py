@@ -147,6 +147,8 @@ def test_bad_derivations_are_told_why(server: RunningServer, body: str, status: 
     assert (answer.status, answer.json["code"]) == (status, code_), answer.body
     assert answer.header("content-type") == "application/problem+json"
     assert root.value.encode() not in answer.everything
+    if status == 400:
+        assert answer.json["call"] == server.closed_events(root, 1)[0]["call"]
 
 
 @pytest.mark.parametrize(

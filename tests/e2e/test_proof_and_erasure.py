@@ -114,7 +114,7 @@ def test_a_proof_is_checked_with_nothing_but_the_public_key(house: House, tmp_pa
     file.write_text(text)
     checked = json.loads(command("audit", "proof", "--check", str(file), "--key", key, "--json"))
     assert (checked["verdict"], checked["records"][0]["record"]["holder"]) == ("ok", "eve")
-    assert "unproven" in command("audit", "proof", "--check", str(file))
+    assert "unproven" in command("audit", "proof", "--check", str(file), code=1)
     file.write_text(text.replace("eve", "bob"))
     assert "it was changed" in command("audit", "proof", "--check", str(file), "--key", key, code=1)
     with_fields = server.manage("POST", "/audit/proof", {"record": event["call"], "personal": True})

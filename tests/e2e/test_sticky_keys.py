@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
+from ipaddress import ip_address
 from threading import Barrier, Thread
 
 import pytest
@@ -17,6 +20,7 @@ from standins.raw_upstream import RawUpstream
 pytestmark = pytest.mark.real
 
 FIRST, SECOND = "127.0.0.1", "127.0.0.2"
+PINNED = "127.77.66.55"
 
 
 @pytest.fixture
@@ -129,6 +133,40 @@ def test_a_revoked_key_keeps_no_address(server: RunningServer) -> None:
         server.stop_key(key)
         assert pinned(server, key) is None
         assert [code(server, service, key, source) for source in (FIRST, SECOND)] == ["REVOKED", "REVOKED"]
+
+
+def test_an_erasure_takes_the_pin_of_an_ended_key_from_every_file_and_leaves_it_sticky(
+    server: RunningServer,
+) -> None:
+    with RawUpstream() as upstream:
+        service = server.open_service("secret-of-erasing-pins", base_url=upstream.url)
+        ended, dead = (
+            sticky(server, service, holder="erna"),
+            sticky(server, service, holder="erna", label="dead"),
+        )
+        for key in (ended, dead):
+            assert code(server, service, key, PINNED) == "VALID"
+            eventually(lambda key=key: pinned(server, key) == PINNED)
+        server.stop_key(dead)
+        server.change(ended, expires="1s")
+        eventually(lambda: code(server, service, ended, PINNED) == "EXPIRED")
+        eventually(lambda: not is_open_ended(server, ended))
+        server.manage("POST", "/audit/erase", {"party": "erna"})
+        place = int(ip_address(PINNED)).to_bytes(8, "little")
+        assert place not in (server.home / "counters").read_bytes()
+        for file in server.home.glob("valetkey.db*"):
+            assert PINNED.encode() not in file.read_bytes(), file
+        server.change(ended, expires="1h")
+        assert [code(server, service, ended, source) for source in (SECOND, FIRST)] == [
+            "VALID",
+            "NETWORK_DENIED",
+        ]
+
+
+def is_open_ended(server: RunningServer, key: ValetKey) -> bool:
+    """Whether the key's end is not final yet."""
+    with closing(sqlite3.connect(server.home / "valetkey.db")) as database:
+        return database.execute("SELECT ended FROM keys WHERE id = ?", (key.id,)).fetchone()[0] is None
 
 
 def test_what_is_derived_is_held_to_the_pin_of_what_it_comes_from(server: RunningServer) -> None:

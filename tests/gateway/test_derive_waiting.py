@@ -76,6 +76,23 @@ def test_the_control_process_learns_which_call_asks(world: GatewayWorld) -> None
     assert asked == [(key.id, world.records()[-1]["call"], b"{}")]
 
 
+def test_a_derivation_stands_in_the_record_with_its_path(world: GatewayWorld) -> None:
+    key = answered_by(world, gone)
+    world.call(key, "/v1/derive", method="POST", body=b"{}")
+    assert world.records()[-2]["path"] == "/v1/derive"
+    world.call("vk_prv_nobody", "/v1/derive", method="POST", body=b"{}")
+    assert world.records()[-2]["path"] == "/v1/derive"
+
+
+@pytest.mark.parametrize("path", ["/v1/derive", "/v1/verify"])
+def test_valetkey_itself_is_asked_by_post_alone_and_says_so(world: GatewayWorld, path: str) -> None:
+    for asker in (world.add_key(), None):
+        answer = world.call(asker, path)
+        assert (answer.status, answer.headers["allow"]) == (405, "POST")
+        assert answer.json["next_step"] == "Use POST."
+        assert answer.json["error"]["message"].endswith("by POST. Use POST.")
+
+
 def test_of_a_caller_that_left_meanwhile_the_record_does_not_say_that_it_has_a_key(
     world: GatewayWorld,
 ) -> None:

@@ -54,6 +54,25 @@ def test_after_so_many_a_minute_they_are_only_counted(world: GatewayWorld, code:
     assert len(opened(world)) == SINGLE_A_MINUTE + 1
 
 
+def test_what_was_counted_before_the_clock_was_set_back_is_written(world: GatewayWorld) -> None:
+    def come(calls: int) -> int:
+        before = len(opened(world))
+        assert {world.call(FAKE).code for _ in range(calls)} == {"UNKNOWN_KEY"}
+        return len(opened(world)) - before
+
+    def floods() -> list[int]:
+        return [record["count"] for record in world.records() if record["kind"] == "flood"]
+
+    come(SINGLE_A_MINUTE + 15)
+    world.clock.wall -= 3600
+    world.sweep()
+    assert floods() == [15]
+    come(SINGLE_A_MINUTE + 5)
+    world.clock.wall -= 3600
+    assert come(3) == 3, "the next minute begins anew"
+    assert floods() == [15, 5]
+
+
 def test_a_million_addresses_fill_no_disk_either(world: GatewayWorld) -> None:
     def come(first: int, calls: int) -> None:
         for number in range(first, first + calls):

@@ -125,6 +125,32 @@ def test_nothing_is_blanked_when_the_note_cannot_be_written(tmp_path: Path) -> N
     assert path.read_bytes() == before
 
 
+def test_lines_are_blank_whole_however_little_a_write_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, worker = lively(tmp_path)
+    path = personal_path(served.folder, worker.name)
+    before = path.read_bytes()
+    monkeypatch.setattr(personal, "_pwrite", lambda beside, data, at: os.pwrite(beside, data[:7], at))
+    assert served.erase(older_than=1e12) == 5
+    assert_noted_lines_are_blank(served)
+    assert served.verify().problems == []
+    path.write_bytes(before)
+    assert personal.blank_ranges(served.folder, worker.name, [(2, 10)]) == 5
+    assert_noted_lines_are_blank(served)
+
+
+def test_an_erasure_without_its_records_leaves_no_file_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, _ = lively(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(personal, "segment_path", lambda folder, name: folder / "gone")
+    with pytest.raises(FileNotFoundError):
+        erase_personal(served.folder, older_than=1e12)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 @pytest.mark.parametrize("torn", [False, True])
 def test_an_erasure_killed_at_any_write_leaves_a_journal_that_is_proven(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from served_journal import Served
 
 from models import chain_model as model
 from valetkey.journal import prover
-from valetkey.journal.chain import segment_path
+from valetkey.journal.chain import first_link, next_link, segment_path
 from valetkey.journal.checkpoint import read_statement, sign, statement_of
-from valetkey.journal.proof import BadProof, Proof, check_proof, read_proof
+from valetkey.journal.proof import BadProof, PersonalProof, Proof, RecordProof, check_proof, read_proof
 from valetkey.journal.prover import NotProvable, NotSigned, prove_record
 from valetkey.journal.records import Audit
 
@@ -200,6 +201,31 @@ def test_left_out_and_added_records_are_noticed(tmp_path: Path) -> None:
 def test_what_is_no_proof_is_told_so(text: bytes) -> None:
     with pytest.raises(BadProof):
         read_proof(text)
+
+
+def signed_proof(payload: str, personal: PersonalProof | None = None) -> Proof:
+    """The proof of a one-record segment, as whoever holds a key of their own can make it."""
+    name = "00000001764000000000-w0-1"
+    before = first_link(name)
+    head = next_link(before, payload.encode()).hex()
+    checkpoint = sign(OTHER_KEY, 1, 1764000000000, None, {name: (1, head)})
+    statement = statement_of(checkpoint).decode()
+    record = RecordProof(name, payload, before.hex(), (), statement, checkpoint.signature, personal)
+    return Proof("valetkey-proof-1", OTHER_KEY.public_key().public_bytes_raw().hex(), (record,))
+
+
+def test_a_record_nested_beyond_reading_is_no_record() -> None:
+    assert check_proof(signed_proof('{"seq":1,"kind":"new"}')).verdict == "unproven"
+    deep = check_proof(signed_proof('{"seq":1,"kind":' + "[" * 100_000))
+    assert (deep.verdict, deep.detail) == ("broken", "What it shows is no record.")
+
+
+def test_personal_fields_nested_beyond_reading_prove_nothing() -> None:
+    salt, fields = "00" * 16, '{"address":' + "[" * 100_000
+    commitment = sha256(bytes(16) + fields.encode()).hexdigest()
+    payload = '{"seq":1,"kind":"new","personal":"' + commitment + '"}'
+    deep = check_proof(signed_proof(payload, PersonalProof(salt, fields)))
+    assert (deep.verdict, deep.detail) == ("broken", "Record 1: the personal fields cannot be read.")
 
 
 @settings(max_examples=40, deadline=None)

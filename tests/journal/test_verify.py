@@ -68,6 +68,19 @@ def test_a_changed_record_with_a_new_chain_is_named_by_what_was_signed(proven: P
             proven.restore()
 
 
+def test_records_nested_beyond_reading_are_named_like_all_that_cannot_be_read(proven: Proven) -> None:
+    for name, path, lines in proven.segments():
+        for number in (1, len(lines)):
+            deep = [line[:-66] for line in lines]
+            kind = deep[number - 1].split(b",")[1]
+            deep[number - 1] = b'{"seq":%d,%b,"new":' % (number, kind) + b"[" * 100_000
+            path.write_bytes(model.segment_bytes(name, deep))
+            report = proven.verify()
+            assert report.integrity == "broken"
+            assert {what for segment, _, what in named(report) if segment == name} & {"changed", "removed"}
+        proven.restore()
+
+
 def test_what_is_written_behind_a_seal_hides_nothing(proven: Proven) -> None:
     for name, path, lines in proven.segments():
         payloads = [line[:-66] for line in lines]

@@ -34,7 +34,7 @@ def filled(store: Store) -> Store:
             insert(tables.policies).values(id="pol", workspace_id="w", digest=b"d", document=document)
         )
         agreement = {
-            "document": "{}",
+            "document": '{"ends":"2027-12-31","services":[]}',
             "policies": '{"svc_a":"pol"}',
             "limits": "{}",
             "block": 3,

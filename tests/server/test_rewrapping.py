@@ -114,7 +114,11 @@ def test_a_root_key_in_another_file_is_made_there_and_replaces_nothing(
     former, before = installation.key.read_bytes(), installation.sealed()
     other = tmp_path / "keys" / "other.key"
     done = installation.rewrap(file=other)
-    assert (done.file, done.kept, installation.key.read_bytes()) == (str(other), None, former)
+    assert (done.file, done.kept, installation.key.read_bytes()) == (
+        str(other),
+        str(installation.key),
+        former,
+    )
     with pytest.raises(WrongWrappingKey):
         installation.open()
     installation.settings = Settings(root_key_file=str(other))
@@ -211,3 +215,21 @@ def test_wherever_it_dies_the_home_opens_and_the_next_attempt_finishes(installat
     assert installation.sealed() == before
     beside = [path.name for path in installation.key.parent.iterdir() if ".former-" not in path.name]
     assert beside == [installation.key.name], "nothing is left over"
+
+
+def test_after_a_move_the_error_names_the_file_that_was_read_and_how_to_name_another(
+    installation: Installation, tmp_path: Path
+) -> None:
+    done = installation.rewrap(file=tmp_path / "moved.key")
+    with pytest.raises(WrongWrappingKey) as raised:
+        installation.open()
+    said = f"{raised.value.sentence} {raised.value.next_step}"
+    named = (str(installation.key), done.root_key, "VALETKEY_ROOT_KEY_FILE", "--root-key-file")
+    assert [part in said for part in named] == [True] * 4
+
+
+def test_no_folder_is_made_for_a_root_key(installation: Installation, tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="There is no folder"):
+        installation.rewrap(file=tmp_path / "misspelt" / "new.key")
+    assert not (tmp_path / "misspelt").exists()
+    installation.open().store.close()

@@ -17,6 +17,7 @@ from valetkey.gateway.facts import (
     Change,
     Facts,
     Hello,
+    Lease,
     PartyFact,
     Ready,
     Renew,
@@ -123,15 +124,55 @@ def test_a_worker_that_joins_has_a_change_once_it_says_so(tmp_path: Path) -> Non
     asyncio.run(run())
 
 
-def test_a_worker_that_joins_and_says_nothing_is_fenced_at_the_end_of_its_lease(tmp_path: Path) -> None:
+def test_a_worker_that_served_joins_and_says_nothing_is_fenced_at_the_end_of_its_lease(
+    tmp_path: Path,
+) -> None:
     async def run() -> None:
         async with control(tmp_path) as made:
+            made.workers.alive(0, 1, before_us=True)
             made.workers.known[0].lease_until -= int(1.7e9)
             settling = await made.change()
             async with worker(made) as channel:
                 await snapshot(channel)
                 assert await asyncio.wait_for(settling, 2) == Settled(0, 1, 0)
             assert made.fenced == [(0, 1)]
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_joins_anew_and_says_nothing_is_fenced_at_the_end_of_its_lease(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with control(tmp_path) as made:
+            async with worker(made) as channel:
+                await snapshot(channel)
+                channel.send(Ready())
+                channel.send(Renew(1))
+                await turns()
+            async with worker(made) as channel:
+                await snapshot(channel)
+                lapse(made)
+                assert await asyncio.wait_for(await made.change(), 2) == Settled(0, 1, 0)
+            assert made.fenced == [(0, 1)]
+
+    asyncio.run(run())
+
+
+def test_a_start_that_takes_longer_than_a_lease_goes_on_and_has_a_change_before_its_first_lease(
+    tmp_path: Path,
+) -> None:
+    async def run() -> None:
+        async with control(tmp_path) as made:
+            lapse(made)
+            assert await asyncio.wait_for(await made.change(), 2) == Settled(0, 0, 0), "it has yet to join"
+            async with worker(made) as channel:
+                await snapshot(channel)
+                lapse(made)
+                assert await asyncio.wait_for(await made.change(), 2) == Settled(0, 0, 0)
+                assert made.fenced == []
+                channel.send(Renew(1))
+                said = [await channel.receive() for _ in range(3)]
+            assert [type(message) for message in said] == [Change, Change, Lease]
+            assert isinstance(said[1], Change) and said[1].facts == [REVOKED]
 
     asyncio.run(run())
 

@@ -7,10 +7,12 @@ import errno
 import resource
 import socket
 import struct
+from unittest import mock
 
 import pytest
 from house import House, all_of, knock, patched, run, said, send_cut
 
+from valetkey.wire import http1
 from valetkey.wire.bounds import REQUESTS_A_TURN
 from valetkey.wire.crowd import room
 from valetkey.wire.http1 import Http1Connection
@@ -29,6 +31,7 @@ TWO_READINGS = {
     "spaced length": b"Content-Length: 1 2\r\n\r\nhello",
     "hex length": b"Content-Length: 0x5\r\n\r\nhello",
     "negative length": b"Content-Length: -1\r\n\r\n",
+    "length of zeros": b"Content-Length: " + b"0" * 5000 + b"5\r\n\r\nhello",
     "length over 64 bits": b"Content-Length: 99999999999999999999999\r\n\r\nhello",
     "unknown coding": b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
     "gzip alone": b"Transfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
@@ -55,7 +58,7 @@ def test_what_could_be_read_in_two_ways_is_read_in_none(head: bytes) -> None:
     house = House()
     answer = said(b"POST /a HTTP/1.1\r\n" + HOST + head + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n", house)
     assert answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1 ") == 1
-    assert (house.asked, house.faults) == ([], [Fault.FORM])
+    assert (house.asked, house.faults, house.errors) == ([], [Fault.FORM], [])
 
 
 @pytest.mark.parametrize(
@@ -348,6 +351,29 @@ def test_a_large_body_that_nobody_wants_ends_the_connection_once_the_answer_was_
     with patched(LINGER_SECONDS=0.1):
         head, rest = run(House(), visit)
     assert b"connection: close" in head and rest in (b"", b"RESET")
+
+
+def test_an_error_of_our_own_in_reading_is_noted_and_not_the_callers() -> None:
+    house, ours = House(), TypeError("ours")
+    with mock.patch.object(http1, "origin_form", side_effect=ours):
+        assert said(b"GET http://a/ HTTP/1.1\r\n" + HOST + b"\r\n", house) == b"RESET"
+    assert (house.asked, house.faults, house.errors) == ([], [], [ours])
+
+
+def test_what_is_misread_while_an_error_is_handled_is_the_callers_fault_as_ever() -> None:
+    async def handling(request: Request) -> None:
+        try:
+            raise LookupError("handled")
+        except LookupError:
+            while await request.read():
+                pass
+
+    house, size = House(handling), 8 * MAX_WAITING_BYTES
+    body = b"%x\r\n%b\r\nno size\r\n" % (size, b"b" * size)
+    assert (
+        said(b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n" + body, house) == b"RESET"
+    )
+    assert house.errors == []
 
 
 # -- what callers do

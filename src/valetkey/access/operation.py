@@ -6,7 +6,7 @@ audit action it performs. Doors never write: they hand a request to `perform`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -65,6 +65,11 @@ class Unit:
 
     def new_id(self, prefix: str) -> str:
         return new_id(prefix, self.random)
+
+    def unpin(self, block: int | None) -> None:
+        """Note that a key is pinned to no address any more; one that was dropped has no block, and no pin."""
+        if block is not None:
+            self.unpinned.append(block)
 
     def touch(self, kind: str, identifier: str) -> None:
         """Note that a row changed, for the change feed."""
@@ -151,9 +156,24 @@ class Frame:
 
         Raises `ValetkeyError` when refused; a refusal for want of permission is audited too.
         """
+        return self.perform_all(made, (request,), actor, environment, in_the_end)[0]
+
+    def perform_all(
+        self,
+        made: Operation[Request, Answer],
+        requests: Iterable[Request],
+        actor: Actor,
+        environment: str = "production",
+        in_the_end: Callable[[Unit, Answer], None] | None = None,
+    ) -> list[Performed[Answer]]:
+        """The same for many requests in one transaction, an audit entry each: all are done, or none is."""
         try:
             require_permission(actor, made.action)
-            return self._do(made, request, actor, environment, in_the_end)
+            with self.store.write() as connection:
+                return [
+                    self._do(connection, made, request, actor, environment, in_the_end)
+                    for request in requests
+                ]
         except NotPermitted:
             with self.store.write() as connection:
                 unit = self._unit(connection, actor, environment)
@@ -162,26 +182,26 @@ class Frame:
 
     def _do(
         self,
+        connection: Connection,
         made: Operation[Request, Answer],
         request: Request,
         actor: Actor,
         environment: str,
         in_the_end: Callable[[Unit, Answer], None] | None,
     ) -> Performed[Answer]:
-        with self.store.write() as connection:
-            unit = self._unit(connection, actor, environment)
-            answer = made.run(unit, request)
-            if unit.changed:
-                connection.execute(
-                    insert(tables.changes),
-                    [
-                        {"workspace_id": self.workspace, "kind": kind, "subject": subject, "time": unit.wall}
-                        for kind, subject in unit.changed
-                    ],
-                )
-            entry = _enter(unit, made.action, "done")
-            if in_the_end is not None:
-                in_the_end(unit, answer)
+        unit = self._unit(connection, actor, environment)
+        answer = made.run(unit, request)
+        if unit.changed:
+            connection.execute(
+                insert(tables.changes),
+                [
+                    {"workspace_id": self.workspace, "kind": kind, "subject": subject, "time": unit.wall}
+                    for kind, subject in unit.changed
+                ],
+            )
+        entry = _enter(unit, made.action, "done")
+        if in_the_end is not None:
+            in_the_end(unit, answer)
         return Performed(answer, tuple(unit.changed), tuple(unit.begun), tuple(unit.unpinned), entry)
 
     def _unit(self, connection: Connection, actor: Actor, environment: str) -> Unit:

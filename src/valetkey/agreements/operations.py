@@ -150,8 +150,12 @@ MOST_NAMED = 5
 
 def _living(party_id: str, wall: float) -> tuple[Any, ...]:
     keys = tables.keys
+    return (keys.c.holder_id == party_id, *_not_over(wall))
+
+
+def _not_over(wall: float) -> tuple[Any, ...]:
+    keys = tables.keys
     return (
-        keys.c.holder_id == party_id,
         keys.c.state != State.REVOKED.value,
         keys.c.ended.is_(None),
         keys.c.expires.is_(None) | (keys.c.expires > wall),
@@ -160,8 +164,12 @@ def _living(party_id: str, wall: float) -> tuple[Any, ...]:
 
 def _number(unit: Unit, party_id: str) -> str:
     """How many keys of the partner are dead by the agreement alone."""
+    keys = tables.keys
+    held = select(keys.c.id).where(keys.c.holder_id == party_id).cte("held", recursive=True)
+    # What comes from them is dead by it too, whoever holds it.
+    held = held.union(select(keys.c.id).join(held, keys.c.parent_id == held.c.id))
     living = unit.connection.execute(
-        select(func.count()).select_from(tables.keys).where(*_living(party_id, unit.wall))
+        select(func.count()).select_from(keys).where(keys.c.id.in_(select(held.c.id)), *_not_over(unit.wall))
     ).scalar_one()
     return "1 key" if living == 1 else f"{living:,} keys"
 
@@ -190,10 +198,10 @@ def _ending_earlier(unit: Unit, party_id: str, ends: float) -> list[str]:
 
 def latch_ended(connection: Connection, workspace: str, wall: float) -> list[str]:
     """Note for good that agreements have reached their end, so that a clock set back revives none; return their
-    ids."""
+    ids. A thousand at once: the rest in the next turn."""
     table = tables.agreements
     over = table.c.workspace_id == workspace, table.c.latched.is_(None), table.c.ends <= wall
-    found = list(connection.execute(select(table.c.id).where(*over)).scalars())
+    found = list(connection.execute(select(table.c.id).where(*over).limit(1_000)).scalars())
     if found:
         connection.execute(update(table).where(table.c.id.in_(found)).values(latched=wall))
     return found

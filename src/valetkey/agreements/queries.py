@@ -66,6 +66,34 @@ class Agreed(msgspec.Struct, frozen=True):
     policy: Policy
     limits: Limits
     ends: float
+    until: str
+    """The end as it was written."""
+
+    def sentences(self) -> tuple[str, ...]:
+        """What it says, in words."""
+        return (f"Until {self.until}.", *self.policy.sentences(), *self.limits.sentences())
+
+
+def find_agreed(connection: Connection, workspace: str, name: str, service_id: str) -> Agreed | None:
+    """What keys of the party for this service are held to, whether it holds still or not; None where nothing was
+    agreed of it."""
+    row = find_row(connection, workspace, name)
+    return None if row is None else _agreed(connection, row, service_id)
+
+
+def _agreed(connection: Connection, row: Row, service_id: str) -> Agreed | None:  # type: ignore[type-arg]
+    policy_id = msgspec.json.decode(row.policies, type=dict[str, str]).get(service_id)
+    if policy_id is None:
+        return None
+    document = connection.execute(
+        select(tables.policies.c.document).where(tables.policies.c.id == policy_id)
+    ).scalar_one()
+    return Agreed(
+        msgspec.json.decode(document, type=Policy),
+        msgspec.json.decode(row.limits, type=Limits),
+        row.ends,
+        msgspec.json.decode(row.document, type=Agreement).ends,
+    )
 
 
 def agreed_with(connection: Connection, workspace: str, name: str, service_id: str, wall: float) -> Agreed:
@@ -84,17 +112,12 @@ def agreed_with(connection: Connection, workspace: str, name: str, service_id: s
         raise Invalid(
             f"The agreement with {name} has ended.", "Change it, then issue the key.", field="holder"
         )
-    policy_id = msgspec.json.decode(row.policies, type=dict[str, str]).get(service_id)
-    if policy_id is None:
+    agreed = _agreed(connection, row, service_id)
+    if agreed is None:
         raise Invalid(
             f"The agreement with {name} does not name this service.", "Add it there first.", field="service"
         )
-    document = connection.execute(
-        select(tables.policies.c.document).where(tables.policies.c.id == policy_id)
-    ).scalar_one()
-    return Agreed(
-        msgspec.json.decode(document, type=Policy), msgspec.json.decode(row.limits, type=Limits), row.ends
-    )
+    return agreed
 
 
 def get_partner(connection: Connection, workspace: str, name: str, now: float) -> PartnerView:

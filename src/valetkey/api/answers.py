@@ -85,7 +85,7 @@ class VaultRewrapped(msgspec.Struct, frozen=True):
     file: str
     """Where the new one lies."""
     kept: str | None
-    """Where the former one is kept, for backups that were made under it; null where it was left as it is."""
+    """Where the former one lies, for backups that were made under it; null where the server does not know."""
 
 
 class NetworkPage(msgspec.Struct, frozen=True):
@@ -142,6 +142,8 @@ class KeyStopped(msgspec.Struct, frozen=True):
     """Open exchanges that were ended."""
     ended: float | None = None
     """When the key was revoked, if it was: the first time, where it was asked for more than once."""
+    already: bool = False
+    """Whether it had been revoked before this was asked."""
 
 
 class UsageItem(msgspec.Struct, frozen=True):
@@ -245,6 +247,8 @@ class FieldsErased(msgspec.Struct, frozen=True):
     """Of calls before this instant."""
     erased: int
     """Records that had some."""
+    pinned: tuple[str, ...] = ()
+    """Ids of the party's living sticky keys that stay pinned to an address: unpin them, then erase again."""
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):

@@ -46,6 +46,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which field of the request is at fault, if one is."""
     missing: tuple[str, ...] | None = None
     """Only of `/readyz`: in coarse words, what the server is not ready for want of."""
+    call: str | None = None
+    """Only at the gateway: the id of the call, as the record has it."""
 
 
 class MethodRefused(ValetkeyError):
@@ -134,8 +136,8 @@ TITLES: dict[str, str] = {
 _encode = msgspec.json.Encoder().encode
 
 
-def problem(error: ValetkeyError) -> tuple[int, HeaderPairs, bytes]:
-    """Status, headers and body of an error."""
+def problem(error: ValetkeyError, call: str | None = None) -> tuple[int, HeaderPairs, bytes]:
+    """Status, headers and body of an error. `call`: the id of the call at the gateway that it answers."""
     body = _encode(
         Problem(
             type=f"{PROBLEM_TYPES}{error.code.lower()}",
@@ -146,6 +148,7 @@ def problem(error: ValetkeyError) -> tuple[int, HeaderPairs, bytes]:
             next_step=_shown(error.next_step or "See what the request should be at /api/v1/openapi.json"),
             field=error.field,
             missing=error.missing if isinstance(error, NotReady) else None,
+            call=call,
         )
     )
     headers: HeaderPairs = [

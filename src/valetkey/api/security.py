@@ -26,9 +26,9 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 OPEN_PATHS = frozenset(("/healthz", "/readyz"))
 """All that is answered to those who have not said who they are."""
 ACTOR = "valetkey.actor"
+"""Where the scope holds who asks."""
 STILL = "valetkey.still"
 """Asks anew who it is: an answer that goes on for long ends when its token does."""
-"""Where the scope holds who asks."""
 MAX_TOKEN_BYTES = 256
 """Longer than any token: not worth a look-up."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from valetkey.cli.failure import ExitCode, Failure
 from valetkey.cli.terminal import can_show
@@ -50,6 +50,15 @@ def zone(instant: float) -> str:
 def day_and_time(instant: float) -> str:
     """Local day and time to the minute, with the zone's offset."""
     return f"{datetime.fromtimestamp(instant).astimezone():%Y-%m-%d %H:%M %z}"
+
+
+def rfc3339(instant: float) -> str:
+    """UTC to the millisecond: ``2026-12-31T10:00:00.000Z``; a number that is no time of the calendar as it is."""
+    try:
+        moment = datetime.fromtimestamp(instant, UTC)
+    except (ValueError, OverflowError, OSError):
+        return str(instant)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def size(count: int | None) -> str:

@@ -18,7 +18,7 @@ def pin_to(cells: memoryview, block: int, place: Place | None) -> None:
     """Pin it, whatever it is pinned to; None: to nothing."""
     first = FIRST_BLOCK + block * BLOCK_CELLS
     if place is None:
-        cells[first + PIN] = 0
+        cells[first + PIN] = cells[first + PIN_PLACE] = 0
     else:
         cells[first + PIN_PLACE] = place[1]
         cells[first + PIN] = place[0]

@@ -23,6 +23,7 @@ def refuse(code: Code, sentence: str | None = None) -> Decision:
 
 UNKNOWN = refuse(Code.UNKNOWN_KEY)
 _ABOVE = " (set where this key comes from)"
+_AGREED = " (set in the agreement)"
 _VALID_SENTENCE = CODES[Code.VALID].sentence
 _VALID = Decision(Code.VALID, _VALID_SENTENCE)
 
@@ -62,7 +63,8 @@ def decide(
         # An ancestor's network is asked before the key's own endpoint: the order of codes holds over all.
         for place, (code, judge, sentence) in _in_order(policies):
             if not judge(call, wall):
-                return Decision(code, f"{CODES[code].sentence} {sentence}{'' if place == 0 else _ABOVE}.")
+                where = "" if place == 0 else _ABOVE if place < len(policies) - key.agreed else _AGREED
+                return Decision(code, f"{CODES[code].sentence} {sentence}{where}.")
     template = policies[0].endpoints.template(call)
     return _VALID if template is None else Decision(Code.VALID, _VALID_SENTENCE, template)
 

@@ -72,8 +72,10 @@ class CompiledKey(msgspec.Struct, frozen=True, gc=False):
     service_locked: bool
     standings: tuple[Standing, ...]
     policies: tuple[CompiledPolicy, ...]
-    """The key's own policy first, then those of its ancestors: all must allow."""
+    """The key's own policy first, then those of its ancestors, then those of agreements: all must allow."""
     plan: Plan
+    agreed: int = 0
+    """How many of the policies, at the end, are those of agreements."""
 
 
 def compile_policy(policy: Policy, context: CompileContext) -> CompiledPolicy:
@@ -102,12 +104,14 @@ def compile_key(
     standings: Sequence[Standing],
     policies: Sequence[CompiledPolicy],
     levels: Sequence[Level],
+    agreed: int = 0,
 ) -> CompiledKey:
-    """Put one key together from its parts."""
+    """Put one key together from its parts. `agreed`: how many policies, at the end, are those of agreements."""
     return CompiledKey(
         service=service,
         service_locked=service_locked,
         standings=tuple(standings),
         policies=tuple(policies),
         plan=Plan(tuple(levels)),
+        agreed=agreed,
     )

@@ -38,7 +38,12 @@ def root_key_findings(key: RootKeyFacts, home: Place, user: int) -> Iterator[Fin
     yield from faults
     # What is wrong with the file is also why it is refused: said once.
     if key.refused is not None and not faults and not key.inside_home and user == home.owner:
-        yield found(Kind.ROOT_KEY_REFUSED, f"The root key does not open this data folder: {key.refused}")
+        yield found(
+            Kind.ROOT_KEY_REFUSED,
+            f"The root key {key.path} does not open this data folder, so the next start fails: {key.refused} Name the "
+            "file of the one that does in VALETKEY_ROOT_KEY_FILE, or with --root-key-file.",
+            "VALETKEY_ROOT_KEY_FILE=FILE-OF-THE-RIGHT-ONE valetkey serve",
+        )
     if place.device == home.device and not key.inside_home and not key.credential:
         yield found(
             Kind.ROOT_KEY_SAME_DISK,

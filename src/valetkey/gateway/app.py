@@ -17,7 +17,7 @@ from valetkey.decision.path import PathRefused, judge_path
 from valetkey.decision.reservation import BeingCounted
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.arrival import Arrival, Refused
-from valetkey.gateway.client_address import AddressUnclear, ClientAddress, address_bytes, is_loopback
+from valetkey.gateway.client_address import AddressUnclear, ClientAddress, address_bytes
 from valetkey.gateway.credentials import Intake, IntakeRefused
 from valetkey.gateway.derive import OPERATION, AskControl, Derive, nobody_to_ask
 from valetkey.gateway.entries import KeyEntry, ServiceEntry
@@ -32,6 +32,7 @@ from valetkey.journal.call_id import RANDOM_BYTES, call_id
 from valetkey.journal.randomness import RandomPool
 from valetkey.journal.records import Closed, End, Opened, Personal
 from valetkey.log import note_failure
+from valetkey.loopback import is_loopback
 from valetkey.services.dialling import OwnListeners
 from valetkey.services.origin import Origin
 from valetkey.services.placement import Basic, Bearer, Header, Query
@@ -53,6 +54,8 @@ _FAULTS = {
     Fault.METHOD: Code.METHOD_REFUSED,
     Fault.SIZE: Code.TOO_LARGE,
 }
+
+_DERIVE = judge_path(b"/v1/derive")
 
 # A service that does not exist takes a credential like any other, so that nobody learns which ones do.
 _NOWHERE = Service(
@@ -169,12 +172,12 @@ class Gateway:
 
     def _hear_derivation(self, arrival: Arrival, request: Request) -> None:
         """A key is to be made from the one that the call carries."""
+        arrival.operation, arrival.path = OPERATION, _DERIVE
         form = self._read_headers(arrival, request)
         if not self._node.answers_to(arrival.headers.get(b"host", b"")):
             raise Refused(refuse(Code.HOST_UNKNOWN))
         if request.method != "POST":
             raise Refused(refuse(Code.METHOD_REFUSED, "A key is derived by POST."))
-        arrival.operation = OPERATION
         try:
             arrival.taken = self._nowhere.take(request.headers, request.query)
         except IntakeRefused as error:
@@ -365,6 +368,7 @@ class Gateway:
             self._node.counters.give_back(arrival.reserved, arrival.now)
             arrival.reserved = None
         shown = UNKNOWN if decision.code is Code.SERVICE_DENIED else decision
+        own = arrival.operation is not None
         # What is no HTTP at all is no failed sign-in.
         if arrival.address is not None and (arrival.entry is None or decision.code is Code.SERVICE_DENIED):
             # Without a key of this service it is a stranger's call: many of them must not fill the disk.
@@ -374,13 +378,13 @@ class Gateway:
                 shown = verdict.throttled
             if not verdict.record_singly:
                 self.floods.count(arrival.address, decision.code, arrival.now)
-                return request.answer(problem(shown, None, status=_status_of(request, shown)))
+                return request.answer(problem(shown, None, status=_status_of(request, shown), own=own))
         elif arrival.entry is not None:
             service = None if arrival.service is None else arrival.service.service.name
             if not self.floods.meet_key(arrival.entry.id, service, decision.code, arrival.now):
                 return request.answer(problem(shown, None))
         opened, personal = self._opened(arrival, request.method, decision)
-        answer = problem(shown, opened.call, status=_status_of(request, shown))
+        answer = problem(shown, opened.call, status=_status_of(request, shown), own=own)
         ended = self._node.clock.now()
         closed = Closed(
             opened.call,

@@ -47,13 +47,6 @@ class ClientAddress:
         return any(parsed.version == network.version and parsed in network for network in self._trusted)
 
 
-def is_loopback(peer: str) -> bool:
-    """Whether a connection comes from this machine itself, by its loopback interface."""
-    address = ipaddress.ip_address(peer.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
-
-
 @lru_cache(maxsize=4096)
 def address_bytes(address: Address) -> bytes:
     """The octets that address rates are counted by."""

@@ -410,9 +410,23 @@ class Exchange:
     # -- the end
 
     def _give_back(self) -> None:
-        self._given_back = True
-        if self._reserved is not None:
-            self._node.counters.give_back(self._reserved, self._node.clock.now())
+        """Spend nothing. Counters that fail keep no call from its record and its answer: then it stays spent."""
+        try:
+            if self._reserved is not None:
+                self._node.counters.give_back(self._reserved, self._node.clock.now())
+            self._given_back = True
+        except Exception as error:
+            note_failure(error)
+
+    def _settle(self, reserved: Reserved) -> None:
+        """Spend what was moved, and leave its place among the calls at once. Counters that fail as above."""
+        # An answer of our own, which has a code, counts against no limit.
+        out = self._bytes_out if self._code is None else 0
+        moved = None if self._meter is None else self._request.received + out
+        try:
+            self._node.counters.settle(reserved, None, moved)
+        except Exception as error:
+            note_failure(error)
 
     def _finish(self, end: End, then: Step = nothing) -> None:
         """Settle, close the record, leave: once, whatever comes after. `then`: what is handed on after it."""
@@ -427,14 +441,11 @@ class Exchange:
                 COUNTING_PAUSE, self._close_late, call_id, end, self._end, then, tries - 1
             )
             return
-        node, reserved = self._node, self._reserved
+        node = self._node
         if self._refund:
             self._give_back()
-        if reserved is not None:
-            # An answer of our own, which has a code, counts against no limit.
-            out = self._bytes_out if self._code is None else 0
-            moved = None if self._meter is None else self._request.received + out
-            node.counters.settle(reserved, None, moved)
+        if self._reserved is not None:
+            self._settle(self._reserved)
         node.leave(self)
         self._runtime.leave()
         node.turn.record(

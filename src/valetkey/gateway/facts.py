@@ -192,7 +192,7 @@ class Noted(msgspec.Struct, frozen=True, tag="noted"):
 
 
 class PinNoted(msgspec.Struct, frozen=True, tag="pin-noted"):
-    """Answer to `Pinned`: it stands in the database."""
+    """Answer to one of `Pinned`: it stands in the database."""
 
     key_id: str
     number: int
@@ -249,10 +249,10 @@ class Exposed(msgspec.Struct, frozen=True, tag="exposed"):
 
 
 class Pinned(msgspec.Struct, frozen=True, tag="pinned"):
-    """A sticky key was pinned by its first call. Said again until it is `PinNoted`."""
+    """Sticky keys were pinned by their first calls. Each is said again until it is `PinNoted`."""
 
-    key_id: str
-    number: int
+    pins: dict[str, int]
+    """Key id -> number of the pin."""
 
 
 class Derive(msgspec.Struct, frozen=True, tag="derive"):

@@ -78,7 +78,7 @@ class Floods:
     def meet(self, address: Address, now: Now, *, fills: bool = True) -> Verdict:
         """One more call of a stranger from that address; `fills`: with an unusable key, so that it is throttled."""
         bucket = self._bucket(address, now)
-        if now.wall - bucket.minute >= MINUTE:
+        if _is_over(bucket.minute, now):
             self._settle(_place(address), bucket)
             bucket.minute, bucket.single = now.wall, 0
         interval = 1_000_000_000 // BUCKET_A_SECOND
@@ -125,7 +125,7 @@ class Floods:
     def sweep(self, now: Now) -> None:
         """Write the counted records of every minute that is over, one a code. Called about once a second."""
         for place, bucket in list(self._buckets.items()):
-            if now.wall - bucket.minute >= MINUTE:
+            if _is_over(bucket.minute, now):
                 self._settle(place, bucket)
                 del self._buckets[place]
         self._turn_minute(now)
@@ -138,8 +138,8 @@ class Floods:
         self._settle_others(self._minute + MINUTE)
 
     def _turn_minute(self, now: Now) -> None:
-        """Begin a new minute of all addresses together when it is time, also where the clock was set back."""
-        if not 0 <= now.wall - self._minute < MINUTE:
+        """Begin a new minute of all addresses together when it is time."""
+        if _is_over(self._minute, now):
             self._settle_others(now.wall)
             self._minute, self._single, self._named = now.wall, 0, 0
 
@@ -180,6 +180,11 @@ class Floods:
         for code, count in counted.items():
             flood = Flood(self._new_call_id(bucket.last), bucket.last, code, count, bucket.minute)
             self._node.turn.record(flood, personal=address)
+
+
+def _is_over(minute: float, now: Now) -> bool:
+    """Whether a minute that began then is over, as it also is where the clock was set back."""
+    return not 0 <= now.wall - minute < MINUTE
 
 
 def _place(address: Address) -> tuple[int, int]:

@@ -362,6 +362,7 @@ class KeyIndex:
                 standings=standings,
                 policies=policies,
                 levels=[level for level in levels if level.limited],
+                agreed=len(agreed),
             )
         except (LookupError, ValueError):
             # A policy of a newer version, a name that is gone, a block that cannot be.

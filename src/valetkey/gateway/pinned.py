@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
+AT_ONCE = 1_000
+"""Pins said at once, so that neither side stalls on them."""
+
 
 class PinnedKeys:
     """Those that are not written down yet, as far as is known here."""
@@ -15,6 +20,10 @@ class PinnedKeys:
         """One more."""
         self._number += 1
         self.unsaid[key_id] = self._number
+
+    def to_say(self) -> dict[str, int]:
+        """Those that have waited longest."""
+        return dict(islice(self.unsaid.items(), AT_ONCE))
 
     def noted(self, key_id: str, number: int) -> None:
         """The pin of that number stands in the database, or a later one."""

@@ -17,11 +17,19 @@ from valetkey.wire.request import HeaderPairs, WholeAnswer
 _encode = msgspec.json.Encoder().encode
 
 _ALLOW = ", ".join(METHODS).encode()
+POST_ONLY = "Use POST."
+"""What to do where Valetkey itself is asked in another way."""
 
 
-def problem(decision: Decision, call_id: str | None, *, status: int | None = None) -> WholeAnswer:
-    """Status (the code's own where none is given), headers and body. Nothing of the request is echoed."""
+def problem(
+    decision: Decision, call_id: str | None, *, status: int | None = None, own: bool = False
+) -> WholeAnswer:
+    """Status (the code's own where none is given), headers and body. Nothing of the request is echoed.
+
+    `own`: Valetkey itself was asked, which is by POST alone.
+    """
     info = CODES[decision.code]
+    next_step = POST_ONLY if own and decision.code is Code.METHOD_REFUSED else info.next_step
     status = status or info.status
     document: dict[str, Any] = {
         "type": f"{PROBLEM_TYPES}{decision.code.lower()}",
@@ -29,14 +37,14 @@ def problem(decision: Decision, call_id: str | None, *, status: int | None = Non
         "status": status,
         "code": decision.code,
         "detail": decision.sentence,
-        "next_step": info.next_step,
+        "next_step": next_step,
     }
     if call_id is not None:
         document["call"] = call_id
     # The official clients of OpenAI and Anthropic show what stands in `error.message`.
     document["error"] = {
         "code": decision.code,
-        "message": f"{decision.sentence} {info.next_step}",
+        "message": f"{decision.sentence} {next_step}",
         "type": "valetkey",
     }
     body = _encode(document)
@@ -53,7 +61,7 @@ def problem(decision: Decision, call_id: str | None, *, status: int | None = Non
     if status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="valetkey"'))
     if status == 405:
-        headers.append((b"allow", _ALLOW))
+        headers.append((b"allow", b"POST" if own else _ALLOW))
     if decision.code is Code.NOT_READY:
         headers.append((b"retry-after", b"1"))
     if decision.retry_after is not None:

@@ -132,7 +132,9 @@ class Verify:
         if not node.answers_to(request.joined(b"host")):
             return request.answer(problem(refuse(Code.HOST_UNKNOWN), None))
         if request.method != "POST":
-            return request.answer(problem(refuse(Code.METHOD_REFUSED, "Verify is asked by POST."), None))
+            return request.answer(
+                problem(refuse(Code.METHOD_REFUSED, "Verify is asked by POST."), None, own=True)
+            )
         if node.unready() is not None:
             return request.answer(problem(refuse(Code.NOT_READY), None))
         authorization = request.joined(b"authorization")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 
@@ -220,20 +221,19 @@ def _erase_in(
         beside = os.open(personal_path(folder, segment), os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return 0
-    records = os.open(segment_path(folder, segment), os.O_RDONLY | os.O_CLOEXEC)
     erased = 0
-    try:
+    with ExitStack() as opened:
+        opened.callback(os.close, beside)
+        records = os.open(segment_path(folder, segment), os.O_RDONLY | os.O_CLOEXEC)
+        opened.callback(os.close, records)
         for ranges, lines in _to_erase(records, beside, chosen):
             if note is not None:
                 note(Erasure(segment, reason, len(lines), tuple(ranges)))
             for offset, size in lines:
-                _pwrite(beside, b" " * size, offset)
+                _blank(beside, offset, size)
             erased += len(lines)
         if erased:
             os.fdatasync(beside)
-    finally:
-        os.close(beside)
-        os.close(records)
     return erased
 
 
@@ -251,13 +251,19 @@ def blank_ranges(folder: Path, segment: str, ranges: Iterable[tuple[int, int]]) 
                     break
                 if not line.erased:
                     size = len(line.rest)
-                    _pwrite(beside, b" " * size, line.start + line.size - 1 - size)
+                    _blank(beside, line.start + line.size - 1 - size, size)
                     blanked += 1
         if blanked:
             os.fdatasync(beside)
     finally:
         os.close(beside)
     return blanked
+
+
+def _blank(beside: int, offset: int, size: int) -> None:
+    blanked = 0
+    while blanked < size:
+        blanked += _pwrite(beside, b" " * (size - blanked), offset + blanked)
 
 
 def _to_erase(

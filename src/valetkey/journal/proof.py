@@ -89,7 +89,7 @@ def read_proof(text: bytes) -> Proof:
         raise BadProof("It is too long for a proof.")
     try:
         proof = msgspec.json.decode(text, type=Proof)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         raise BadProof("It is not the JSON of a proof.") from None
     if proof.format != FORMAT:
         raise BadProof("It is a proof of another format.")

@@ -243,7 +243,7 @@ AnyRecord: TypeAlias = (
     Segment | Opened | Closed | Flood | Audit | Checkpoint | Started | Erased | Recovered | Sealed
 )
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises for bytes that are no record, or one of a kind that this version does not know."""
 
 encode_record = msgspec.json.Encoder().encode

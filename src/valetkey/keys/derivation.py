@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
+from valetkey.access.actor import ActorKind
 from valetkey.access.operation import Unit, operation
+from valetkey.agreements.narrower import Above, narrower
+from valetkey.agreements.queries import find_agreed
 from valetkey.decision.policy import MAX_DEPTH, State
 from valetkey.errors import Conflict, Invalid
 from valetkey.journal.actions import AuditAction
 from valetkey.keys.drafting import Terms, draft_policy
 from valetkey.keys.kinds import KeyKind
 from valetkey.keys.making import IssuedKey, asked_end, holder_named, make_key
-from valetkey.keys.queries import KeyView, get_key, living_children
+from valetkey.keys.queries import KeyView, get_key, still_living
 from valetkey.keys.sessions import SessionProcess, tied_session
 from valetkey.labels import check_label
 from valetkey.services.policies import check_names
@@ -22,9 +26,10 @@ from valetkey.services.queries import get_service
 from valetkey.store import tables
 
 MAX_CHILDREN = 1_000
-"""Living keys derived from one key: more are a loop that went wrong, or worse."""
+"""Living keys that come from one issued key: more are a loop that went wrong, or worse."""
 MAX_A_DAY = 10_000
-"""Keys derived from one key within a day: each leaves a row for ever, and is in memory till an hour after its end."""
+"""Keys that come from one issued key within a day: each leaves a row for ever, and is in memory till an hour after
+its end."""
 DAY = 86_400
 LEAST_LIFE = 60
 """Seconds that a derived key lives at least: a new one for every call is no use of them."""
@@ -74,25 +79,15 @@ def derive_key(unit: Unit, request: DeriveKey) -> IssuedKey:
         raise Invalid(
             "A public key can be read by anyone, so nothing is derived from it.", "Issue a private key."
         )
-    if _count(unit, *living_children(parent.id, unit.wall)) >= MAX_CHILDREN:
-        raise Conflict(
-            f"{MAX_CHILDREN:,} keys derived from this one live already.",
-            "Wait until some end, or revoke some.",
-        )
-    keys = tables.keys
-    if _count(unit, keys.c.parent_id == parent.id, keys.c.created > unit.wall - DAY) >= MAX_A_DAY:
-        raise Conflict(
-            f"{MAX_A_DAY:,} keys were derived from this one within a day.",
-            "Use one that lives longer, or wait until the first of them are a day old.",
-        )
+    _check_number(unit, line[-1])
     stored = get_service(unit.connection, unit.workspace, parent.service)
     policy = draft_policy(request.terms, KeyKind.TEMPORARY)
-    check_names(unit, policy, stored.service)
+    context = check_names(unit, policy, stored.service)
     session = tied_session(
         unit, KeyKind.TEMPORARY, with_session=request.with_session, process=request.session_process
     )
     holder, made = holder_named(unit, request.holder or parent.holder)
-    return make_key(
+    issued = make_key(
         unit,
         stored,
         kind=KeyKind.TEMPORARY,
@@ -107,6 +102,46 @@ def derive_key(unit: Unit, request: DeriveKey) -> IssuedKey:
         session=session,
         asked_by=request.call,
     )
+    # What it says nothing of is told by its last sentence.
+    surprises = [
+        said
+        for above in _held_to(unit, line, holder.name, stored.id)
+        for said in narrower(policy, above, context, unsaid=False)
+    ]
+    return msgspec.structs.replace(issued, warnings=(*issued.warnings, *surprises))
+
+
+def _held_to(unit: Unit, line: list[KeyView], holder: str, service_id: str) -> Iterator[Above]:
+    """All that a key derived from this line is held to; for whoever asks with a key, that one alone."""
+    if unit.actor.kind is ActorKind.KEY:
+        yield Above(f"{line[0].id}, which it comes from,", line[0].policy, line[0].policy.limits)
+        return
+    for link in line:
+        yield Above(f"{link.id}, which it comes from,", link.policy, link.policy.limits)
+    for name in dict.fromkeys((holder, *(link.holder for link in line))):
+        agreed = find_agreed(unit.connection, unit.workspace, name, service_id)
+        if agreed is not None:
+            yield Above(f"The agreement with {name}", agreed.policy, agreed.limits)
+
+
+def _check_number(unit: Unit, top: KeyView) -> None:
+    """All that comes from the topmost key counts together, or a thousand keys would have a thousand each."""
+    keys, between = tables.keys, tables.keys.alias()
+    below = select(between.c.id).where(
+        between.c.parent_id == top.id,
+        or_(between.c.dropped.is_(None), between.c.dropped > unit.wall - DAY),
+    )
+    of_line = or_(keys.c.parent_id == top.id, keys.c.parent_id.in_(below))
+    if _count(unit, of_line, *still_living(unit.wall)) >= MAX_CHILDREN:
+        raise Conflict(
+            f"{MAX_CHILDREN:,} keys that come from {top.id} live already.",
+            "Wait until some end, or revoke some.",
+        )
+    if _count(unit, of_line, keys.c.created > unit.wall - DAY) >= MAX_A_DAY:
+        raise Conflict(
+            f"{MAX_A_DAY:,} keys were derived from {top.id}, or from what comes from it, within a day.",
+            "Use one that lives longer, or wait until the first of them are a day old.",
+        )
 
 
 def _living_line(unit: Unit, key: KeyView) -> list[KeyView]:

@@ -63,7 +63,9 @@ def counters_to_give_up(connection: Connection, wall: float) -> dict[str, int]:
 
 
 def give_up_counters(connection: Connection, found: dict[str, int], wall: float) -> None:
-    """Take them."""
+    """Take them, and with them what the keys are pinned to: it stands in no counters any more."""
     if found:
-        connection.execute(update(tables.keys).where(tables.keys.c.id.in_(found)).values(block=None))
+        connection.execute(
+            update(tables.keys).where(tables.keys.c.id.in_(found)).values(block=None, pinned=None)
+        )
         give_up_blocks(connection, found.values(), wall)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import and_, false, func, not_, or_
 
+from valetkey.access.sessions import words
 from valetkey.agreements.agreement import AgreementState, state_of
 from valetkey.decision.policy import MAX_DEPTH, State
 from valetkey.durations import as_day
@@ -76,6 +77,9 @@ def life_of(row: Any, now: float) -> Life:
     """How the key of a `joined` row stands."""
     own = own_state(row, now)
     found: dict[str, str | None] = {own: None}
+    if own == KeyState.REVOKED and row.session_id is not None:
+        # Whoever is revoked by hand is tied to nothing any more.
+        found[own] = f"It ended with {words(row.session_id)}."
     read = row._mapping
     for level in range(MAX_DEPTH):
         identifier = read[f"{level}_id"]

@@ -9,13 +9,14 @@ from valetkey.access.actor import ActorKind
 from valetkey.access.operation import Unit
 from valetkey.access.sessions import words
 from valetkey.decision.policy import Policy, State
-from valetkey.decision.restrictions import Sticky
+from valetkey.decision.restrictions import Networks, Sticky
+from valetkey.decision.restrictions.networks import everywhere
 from valetkey.durations import parse_instant, parse_span
 from valetkey.keys.drafting import Terms
 from valetkey.keys.format import generate
 from valetkey.keys.kinds import KeyKind, defaults_of
 from valetkey.parties.operations import Party, PartyKind, find_party, get_party, make_party
-from valetkey.services.policies import patterns, policy_id
+from valetkey.services.policies import context_of, patterns, policy_id
 from valetkey.services.queries import StoredService, get_environment
 from valetkey.services.service import Kind
 from valetkey.store import tables
@@ -181,6 +182,14 @@ def _warnings(
             f"{service.name} has no price, so a budget refuses every call. "
             f"Set one: valetkey service change {service.name} --price 0.01"
         )
+    networks = policy.find(Networks)
+    if isinstance(networks, Networks):
+        named = context_of(unit, service).networks
+        blocks = [block for entry in networks.allow for block in named.get(entry, (entry,)) if "/" in block]
+        said += [
+            f"Its networks hold every {version} address, so they keep nobody out who comes from one."
+            for version in everywhere(blocks)
+        ]
     if any(pattern.segments[:1] == (service.name,) for pattern in patterns(policy)):
         said.append(f"Endpoints are written without the service's name: /v1/…, not /{service.name}/v1/…")
     return tuple(said)

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, select, update
 
 from valetkey.access.operation import Unit, operation
-from valetkey.agreements.narrower import narrower
+from valetkey.agreements.narrower import Above, narrower
 from valetkey.agreements.queries import agreed_with
 from valetkey.decision.policy import Policy, State
 from valetkey.decision.restrictions import Sticky
@@ -84,7 +84,7 @@ def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
         agreed = agreed_with(unit.connection, unit.workspace, request.holder, stored.id, unit.wall)
         expires = agreed.ends if expires is None else min(expires, agreed.ends)
     policy = draft_policy(request.terms, request.kind, None if agreed is None else agreed.limits)
-    check_names(unit, policy, stored.service)
+    context = check_names(unit, policy, stored.service)
     if request.kind is KeyKind.TEMPORARY and expires is None and policy.limits.uses is None:
         raise Invalid("A temporary key must end.", "Give --expires or --uses.")
     session = tied_session(
@@ -105,11 +105,10 @@ def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
         expires=expires,
         session=session,
     )
-    less = () if agreed is None else narrower(policy, agreed)
-    if not less:
+    if agreed is None:
         return issued
-    said = f"The agreement with {holder.name} allows less than this key alone would: {' '.join(less)}"
-    return msgspec.structs.replace(issued, warnings=(*issued.warnings, said))
+    above = Above(f"The agreement with {holder.name}", agreed.policy, agreed.limits)
+    return msgspec.structs.replace(issued, warnings=(*issued.warnings, *narrower(policy, above, context)))
 
 
 @operation(AuditAction.KEY_CHANGE)
@@ -166,7 +165,7 @@ def unpin_key(unit: Unit, request: KeyName) -> KeyView:
             f"Make it so: valetkey key change {request.id} --sticky",
         )
     unit.connection.execute(update(tables.keys).where(tables.keys.c.id == request.id).values(pinned=""))
-    unit.unpinned.append(_block(unit, request.id))
+    unit.unpin(_block(unit, request.id))
     unit.subject = f"key:{request.id}"
     unit.details |= {"service": view.service, "holder": view.holder}
     return msgspec.structs.replace(view, pinned=None)
@@ -247,14 +246,14 @@ def _change_sticky(unit: Unit, view: KeyView, policy: Policy) -> dict[str, Any]:
     if before == after:
         return {}
     if before:
-        unit.unpinned.append(_block(unit, view.id))
+        unit.unpin(_block(unit, view.id))
     return {"pinned": "" if after else None}
 
 
-def _block(unit: Unit, key_id: str) -> int:
-    return int(
-        unit.connection.execute(select(tables.keys.c.block).where(tables.keys.c.id == key_id)).scalar_one()
-    )
+def _block(unit: Unit, key_id: str) -> int | None:
+    chosen = select(tables.keys.c.block).where(tables.keys.c.id == key_id)
+    block: int | None = unit.connection.execute(chosen).scalar_one()
+    return block
 
 
 def _living(unit: Unit, key_id: str) -> KeyView:
@@ -270,10 +269,11 @@ def _set_state(unit: Unit, view: KeyView, state: State) -> KeyView:
     values: dict[str, Any] = {"state": state.value}
     if state is State.REVOKED:
         values["ended"] = unit.wall
+        values["session_id"] = None  # so that whoever looks back sees that no session's end did it
         if view.policy.find(Sticky) is not None:
             # It is never asked again, and an address is nothing to keep for nothing.
             values["pinned"] = None
-            unit.unpinned.append(_block(unit, view.id))
+            unit.unpin(_block(unit, view.id))
     unit.connection.execute(update(tables.keys).where(tables.keys.c.id == view.id).values(**values))
     unit.subject = f"key:{view.id}"
     unit.details |= {"service": view.service, "holder": view.holder, "before": view.state}

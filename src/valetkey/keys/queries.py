@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Connection, and_, func, or_, select
 
 from valetkey.access.sessions import words
+from valetkey.agreements.queries import find_agreed
 from valetkey.decision.policy import Policy, State
 from valetkey.errors import Invalid, NotFound
 from valetkey.keys.format import parse
@@ -30,6 +31,15 @@ class DerivedKey(msgspec.Struct, frozen=True):
     holder: str
     label: str
     expires: float | None
+
+
+class Within(msgspec.Struct, frozen=True):
+    """What a key is held to beside its own sentences."""
+
+    what: Literal["agreement", "key"]
+    name: str
+    """Of the partner, or the id of the key that it comes from."""
+    sentences: tuple[str, ...]
 
 
 class KeyView(msgspec.Struct, frozen=True):
@@ -61,6 +71,8 @@ class KeyView(msgspec.Struct, frozen=True):
     """Why it stands so, where that is not of its own doing: what it comes from, or an agreement."""
     dropped: float | None = None
     """Since when a call with it is answered UNKNOWN_KEY: a derived key that has long been dead."""
+    within: tuple[Within, ...] = ()
+    """Agreements and keys whose sentences hold for it too; only when one key is shown."""
     derived: tuple[DerivedKey, ...] = ()
     """Living keys that come from it, the newest; only when one key is shown."""
     derived_count: int = 0
@@ -130,8 +142,9 @@ def get_key(connection: Connection, workspace: str, key_id: str, now: float | No
 
 
 def show_key(connection: Connection, workspace: str, key_id: str, now: float) -> KeyView:
-    """One key with the living ones that come from it. Raises `NotFound`."""
+    """One key with all that it is held to and the living ones that come from it. Raises `NotFound`."""
     view = get_key(connection, workspace, key_id, now)
+    view = msgspec.structs.replace(view, within=_held_to(connection, workspace, view))
     if view.state in (KeyState.REVOKED, KeyState.EXPIRED):
         return view  # nothing lives that comes from it
     keys, parties = tables.keys, tables.parties
@@ -148,11 +161,29 @@ def show_key(connection: Connection, workspace: str, key_id: str, now: float) ->
     return msgspec.structs.replace(view, derived=derived, derived_count=count)
 
 
+def _held_to(connection: Connection, workspace: str, key: KeyView) -> tuple[Within, ...]:
+    keys = tables.keys
+    service_id = connection.execute(select(keys.c.service_id).where(keys.c.id == key.id)).scalar_one()
+    line = [key]
+    while (above := line[-1].parent) is not None:
+        line.append(get_key(connection, workspace, above))
+    found = [Within("key", link.id, link.sentences) for link in line[1:] if link.sentences]
+    for name in dict.fromkeys(link.holder for link in line):
+        agreed = find_agreed(connection, workspace, name, service_id)
+        if agreed is not None:
+            found.append(Within("agreement", name, agreed.sentences()))
+    return tuple(found)
+
+
 def living_children(key_id: str, now: float) -> tuple[Any, ...]:
     """The condition that keys come from this one and do not stand still for good by themselves."""
+    return (tables.keys.c.parent_id == key_id, *still_living(now))
+
+
+def still_living(now: float) -> tuple[Any, ...]:
+    """The condition that keys do not stand still for good by themselves."""
     keys = tables.keys
     return (
-        keys.c.parent_id == key_id,
         keys.c.state != State.REVOKED.value,
         keys.c.ended.is_(None),
         or_(keys.c.expires.is_(None), keys.c.expires > now),

@@ -112,7 +112,7 @@ def end_keys(unit: Unit, session: str) -> list[str]:
     for key_id, block, pinned in ended:
         unit.connection.execute(update(keys).where(keys.c.id == key_id).values(**over))
         if pinned is not None:
-            unit.unpinned.append(block)
+            unit.unpin(block)
         unit.touch("key", key_id)
     return [row.id for row in ended]
 

@@ -47,7 +47,9 @@ def abandon_key(unit: Unit, request: KeyName) -> KeyView:
     call = unit.connection.execute(select(keys.c.asked_by).where(chosen)).scalar()
     ended = view.ended or unit.wall
     unit.connection.execute(
-        update(keys).where(chosen).values(state=State.REVOKED.value, ended=ended, asked_by=None)
+        update(keys)
+        .where(chosen)
+        .values(state=State.REVOKED.value, ended=ended, asked_by=None, session_id=None)
     )
     unit.subject = f"key:{request.id}"
     unit.details |= {"service": view.service, "holder": view.holder, "parent": view.parent, "call": call}

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, insert, select, update
 from valetkey.access.operation import Unit, operation
 from valetkey.decision.listener import parse_listener
 from valetkey.decision.restrictions import InvalidRestriction, Networks
+from valetkey.decision.restrictions.networks import everywhere
 from valetkey.errors import Invalid
 from valetkey.journal.actions import AuditAction
 from valetkey.labels import refuse_keys
@@ -49,6 +50,8 @@ class Network(msgspec.Struct, frozen=True):
     """Of an interface: as they are now."""
     interface: str | None = None
     listener: str | None = None
+    warnings: tuple[str, ...] = ()
+    """What will surprise; said when it is added."""
 
 
 @operation(AuditAction.NETWORK_ADD)
@@ -99,7 +102,9 @@ def add_network(unit: Unit, request: AddNetwork) -> Network:
     unit.details["blocks"] = list(blocks)
     unit.details |= {name: values[name] for name in ("interface", "listener") if values[name] is not None}
     unit.touch("network", existing)
-    return Network(existing, request.name, blocks, request.interface, listener)
+    return Network(
+        existing, request.name, blocks, request.interface, listener, _warnings(request.name, blocks)
+    )
 
 
 @operation(AuditAction.NETWORK_FOLLOW)
@@ -144,6 +149,13 @@ def changed_interfaces(
     now = read()
     found = [(network, now.get(network.interface or "", ())) for network in bound]
     return [InterfaceChanged(network.id, blocks) for network, blocks in found if blocks != network.blocks]
+
+
+def _warnings(name: str, blocks: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(
+        f"{name} holds every {version} address, so it keeps nobody out who comes from one."
+        for version in everywhere(blocks)
+    )
 
 
 def _blocks_of(interface: str) -> tuple[str, ...]:

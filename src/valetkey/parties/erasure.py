@@ -6,9 +6,10 @@ What is asked stands in the database until it is done, so that a crash in betwee
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, insert, or_, select, update
 
 from valetkey.access.operation import Unit, operation
+from valetkey.decision.policy import State
 from valetkey.durations import parse_span
 from valetkey.errors import Invalid
 from valetkey.journal.actions import AuditAction
@@ -76,9 +77,19 @@ def pending_erasures(connection: Connection, workspace: str) -> list[Erasure]:
 
 
 def erasure_is_done(connection: Connection, erasure: Erasure, erased: int, wall: float) -> None:
-    """Nothing of it is left anywhere."""
+    """Nothing of it is left anywhere. What was said first stays."""
     table = tables.erasures
-    connection.execute(update(table).where(table.c.id == erasure.id).values(erased=erased, done=wall))
+    pending = table.c.id == erasure.id, table.c.done.is_(None)
+    connection.execute(update(table).where(*pending).values(erased=erased, done=wall))
+
+
+def erased_by(connection: Connection, erasure: Erasure) -> int | None:
+    """How many records it blanked, None while it is not done."""
+    table = tables.erasures
+    erased: int | None = connection.execute(
+        select(table.c.erased).where(table.c.id == erasure.id)
+    ).scalar_one()
+    return erased
 
 
 def forget_sightings(connection: Connection, workspace: str, party: str | None, before: float | None) -> int:
@@ -94,20 +105,49 @@ def forget_sightings(connection: Connection, workspace: str, party: str | None, 
         chosen.append(sightings.c.key_id.in_(held))
     if before is not None:
         chosen.append(sightings.c.last < before)
-    _forget_pins(connection, workspace, held if party is not None else None, before)
     return connection.execute(
         delete(sightings).where(sightings.c.workspace_id == workspace, or_(*chosen))
     ).rowcount
 
 
-def _forget_pins(
-    connection: Connection, workspace: str, held: Select[tuple[str]] | None, before: float | None
-) -> None:
-    """What a key was pinned to goes once it has ended; of a living one it is what the key may be used from."""
+def pinned_keys(connection: Connection, workspace: str, party: str) -> tuple[str, ...]:
+    """Ids of the party's living keys that are pinned to an address, which an erasure therefore leaves."""
+    keys, parties = tables.keys, tables.parties
+    living = keys.c.state != State.REVOKED.value, keys.c.ended.is_(None)
+    found = connection.execute(
+        select(keys.c.id)
+        .join(parties, parties.c.id == keys.c.holder_id)
+        .where(keys.c.workspace_id == workspace, parties.c.name == party, keys.c.pinned != "", *living)
+        .order_by(keys.c.id)
+    )
+    return tuple(found.scalars())
+
+
+def blocks_pinned(
+    connection: Connection, workspace: str, party: str | None, before: float | None
+) -> list[int]:
+    """Counter blocks of ended keys whose pins an erasure is about: their addresses go from there first."""
     keys = tables.keys
+    query = select(keys.c.block).where(*_pinned(workspace, party, before), keys.c.block.is_not(None))
+    return list(connection.execute(query).scalars())
+
+
+def forget_pins(connection: Connection, workspace: str, party: str | None, before: float | None) -> None:
+    """What a key was pinned to goes once it has ended; of a living one it is what the key may be used from.
+
+    One that can live again stays sticky: its next first call pins it anew.
+    """
+    keys = tables.keys
+    kept = case((keys.c.state == State.REVOKED.value, None), else_="")
+    connection.execute(update(keys).where(*_pinned(workspace, party, before)).values(pinned=kept))
+
+
+def _pinned(workspace: str, party: str | None, before: float | None) -> list[ColumnElement[bool]]:
+    keys, parties = tables.keys, tables.parties
     chosen = [keys.c.workspace_id == workspace, keys.c.pinned.is_not(None), keys.c.ended.is_not(None)]
-    if held is not None:
-        chosen.append(keys.c.id.in_(held))
+    if party is not None:
+        holders = select(parties.c.id).where(parties.c.workspace_id == workspace, parties.c.name == party)
+        chosen.append(keys.c.holder_id.in_(holders))
     if before is not None:
         chosen.append(keys.c.ended < before)
-    connection.execute(update(keys).where(*chosen).values(pinned=None))
+    return chosen

@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,25 +17,21 @@ from typing import Any
 import uvloop
 
 from valetkey import log
-from valetkey.access.actor import SYSTEM
 from valetkey.access.operation import Frame
 from valetkey.errors import ValetkeyError
 from valetkey.gateway.counters_file import CountersUnavailable
 from valetkey.gateway.counters_keeping import KeptCounters
 from valetkey.journal.chain import segments_in
 from valetkey.journal.errors import JournalFailed
-from valetkey.keys.operations import KeyName, expose_key
-from valetkey.keys.queries import get_key
-from valetkey.keys.unreceived import abandon_key
 from valetkey.log import note_failure
 from valetkey.server.counting import Counting
-from valetkey.server.deriving import derive_with_key
 from valetkey.server.desk import Desk
 from valetkey.server.facts import FactLoader, pieces_of
 from valetkey.server.hardening import begin_child, go_first
 from valetkey.server.home import Home, disk_refusal
 from valetkey.server.interfaces import catch_up_interfaces, follow_interfaces
 from valetkey.server.listener import Listener
+from valetkey.server.noticing import Noticing
 from valetkey.server.opening import finish_rewrapping, open_home
 from valetkey.server.pinning import take_up_pins
 from valetkey.server.record import Recorder
@@ -56,8 +51,6 @@ REJOIN_SECONDS = 1.0
 """How long the doors stay closed for workers that served already."""
 LATCH_SECONDS = 1.0
 """How often it is looked which keys and agreements have ended since."""
-ABANDON_SECONDS = 2.0
-"""How often it is looked whether keys were derived that nobody received."""
 DROP_SECONDS = 60.0
 """How often it is looked which derived keys have long been dead."""
 FORGET_SECONDS = 21_600
@@ -81,9 +74,7 @@ class ControlProcess:
         self._tasks = WatchedTasks()
         self._certificate: WatchedPair | None = None
         self._tls_port: TlsPort | None = None
-        self._desk: Desk | None = None
-        self._exposing: set[str] = set()
-        """Keys whose exposure is being written down."""
+        self._noticing = Noticing(self._tasks)
 
     async def run(self) -> None:
         """Serve until SIGTERM."""
@@ -135,9 +126,9 @@ class ControlProcess:
             announce=self._recorder.announce,
             fence=lambda slot, generation: self._say({"fence": slot, "generation": generation}),
             serving=lambda slot: self._say({"serving": slot}),
-            exposed=self._hear_of_exposed,
-            pinned=self._hear_of_pinned,
-            derive=self._hear_derivation,
+            exposed=self._noticing.exposed,
+            pinned=self._noticing.pinned,
+            derive=self._noticing.derive,
             counters=self._counters.identity,
         )
         await self._begin(reader)
@@ -171,13 +162,13 @@ class ControlProcess:
             counting=counting,
             writer=self._writer,
         )
-        self._desk = desk
+        self._noticing.desk = desk
         listeners = await self._open_doors(desk)
         for work in (
             self._recorder.run(),
             self._hear(reader),
             self._latch(desk, counting),
-            self._abandon(desk),
+            self._noticing.abandon(desk, self._recorder.unreceived),
             self._workers.watch(),
             self._forget(desk),
             follow_interfaces(desk),
@@ -238,55 +229,6 @@ class ControlProcess:
             and self._tls_port is not None
         ):
             self._tls_port.renew(self._certificate.pair.context(PROTOCOLS))
-
-    def _hear_of_exposed(self, key_id: str, noted: Callable[[], None]) -> None:
-        """Beside: what it waits for may be the worker that told it."""
-        if key_id not in self._exposing and self._desk is not None:
-            self._exposing.add(key_id)
-            self._tasks.start(self._note_exposed(self._desk, key_id, noted), may_end=True)
-
-    async def _note_exposed(self, desk: Desk, key_id: str, noted: Callable[[], None]) -> None:
-        try:
-            key = await desk.read(lambda connection: get_key(connection, desk.workspace, key_id))
-            if key.exposed is None:
-                await desk.perform(expose_key, KeyName(key_id), SYSTEM)
-            noted()
-        except (ValetkeyError, StoreError) as error:
-            note_failure(error)  # it is said again
-        finally:
-            self._exposing.discard(key_id)
-
-    def _hear_of_pinned(self, key_id: str, noted: Callable[[], None]) -> None:
-        """Beside, like all that has to wait for the database."""
-        if self._desk is not None:
-            self._tasks.start(self._note_pin(self._desk, key_id, noted), may_end=True)
-
-    async def _note_pin(self, desk: Desk, key_id: str, noted: Callable[[], None]) -> None:
-        try:
-            await desk.note_pin(key_id)
-            noted()
-        except (ValetkeyError, StoreError) as error:
-            note_failure(error)  # it is said again
-
-    def _hear_derivation(
-        self, key_id: str, call: str, body: bytes, answer: Callable[[int, bytes], None]
-    ) -> None:
-        """Beside: what it waits for is the worker that asks, too."""
-
-        async def derive(desk: Desk) -> None:
-            answer(*await derive_with_key(desk, key_id, call, body))
-
-        if self._desk is not None:
-            self._tasks.start(derive(self._desk), may_end=True)
-
-    async def _abandon(self, desk: Desk) -> None:
-        while True:
-            await asyncio.sleep(ABANDON_SECONDS)
-            try:
-                for key_id in await self._recorder.unreceived():
-                    await desk.perform(abandon_key, KeyName(key_id), SYSTEM)
-            except (ValetkeyError, StoreError) as error:
-                note_failure(error)  # it is tried again
 
     def _enlist(self, slot: int, generation: int) -> None:
         if self._counters.next_generation(slot) <= generation:

@@ -29,7 +29,7 @@ async def derive_with_key(desk: Desk, key_id: str, call: str, body: bytes) -> tu
         outcome = await desk.perform(derive_key, request, Actor(ActorKind.KEY, key_id))
         return 201, msgspec.json.encode(outcome.answer)
     except Exception as error:
-        status, _, answer = problem(told(error))
+        status, _, answer = problem(told(error), call)
         return status, answer
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,6 @@ from valetkey.journal.read import events
 from valetkey.journal.segment import product_version
 from valetkey.keys.checking import CheckedKey, CheckKey
 from valetkey.keys.dropping import drop_dead
-from valetkey.keys.operations import pin_key
 from valetkey.keys.queries import KeyView, find_key
 from valetkey.parties.erasure import EraseFields, ask_erasure
 from valetkey.parties.tokens import actor_of_token
@@ -43,7 +42,7 @@ from valetkey.server.erasing import Erased, Eraser, holds_older
 from valetkey.server.examining import examine_serving
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
-from valetkey.server.pinning import pin_to_note
+from valetkey.server.pinning import note_pins
 from valetkey.server.readiness import lacking, words
 from valetkey.server.record import Recorder
 from valetkey.server.replays import Replays
@@ -95,7 +94,7 @@ class Desk:
         self._counting = counting
         self._writer = writer
         self._rewrapping = asyncio.Lock()
-        self.eraser = Eraser(frame.store, frame.workspace, recorder, writer, frame.wall)
+        self.eraser = Eraser(frame.store, frame.workspace, recorder, writer, frame.wall, counters)
         self._owner = Actor(ActorKind.LOCAL_OWNER, home.owner_name())
         with frame.store.read() as connection:
             self._index_key = frame.keyring.key(connection, INDEX)
@@ -126,17 +125,17 @@ class Desk:
     ) -> Outcome:
         loop = asyncio.get_running_loop()
         async with self._workers.joining:
-            done = await loop.run_in_executor(
+            answer, facts, begun, failed = await loop.run_in_executor(
                 self._writer, self._perform, operation, request, actor, replay_token
             )
-            if isinstance(done, Outcome):
-                return done
-            answer, facts, begun = done
-            sent = self._workers.send(facts, let_finish=let_finish) if facts else []
+            # None: done before, so that it waits behind that first sending, which may not be in force yet.
+            sent = [] if facts == [] else self._workers.send(facts or [], let_finish=let_finish)
         self._recorder.wake()
         settled = await self._workers.settle(sent) if sent else Settled(0, 0, 0)
         if begun:
             await self._counting.lift(begun)
+        if failed is not None:
+            raise failed
         return Outcome(answer, settled.acknowledged, settled.fenced, settled.cut)
 
     async def accept_clock(self, actor: Actor) -> Outcome:
@@ -147,17 +146,11 @@ class Desk:
         await self._recorder.catch_up()
         return outcome
 
-    async def note_pin(self, key_id: str) -> None:
-        """Write down what a key is pinned to, by what the counters say now. Raises `NotFound`."""
-
-        def note() -> None:
-            # In the one thread that writes, so that no unpinning comes between looking and writing.
-            with self._frame.store.read() as connection:
-                pin = pin_to_note(connection, self.workspace, self._counters, key_id)
-            if pin is not None:
-                self._perform(pin_key, pin, SYSTEM, None)
-
-        await asyncio.get_running_loop().run_in_executor(self._writer, note)
+    async def note_pins(self, key_ids: Collection[str]) -> None:
+        """Write down what keys are pinned to, by what the counters say now."""
+        await asyncio.get_running_loop().run_in_executor(
+            self._writer, note_pins, self._frame, self._counters, key_ids
+        )
         self._recorder.wake()
 
     async def rewrap_vault(self, actor: Actor, file: str | None) -> NewRootKey:
@@ -218,12 +211,14 @@ class Desk:
 
     def _perform(
         self, operation: Operation[Any, Any], request: Any, actor: Actor, replay_token: str | None
-    ) -> tuple[Any, list[Any], tuple[Begun, ...]] | Outcome:
+    ) -> tuple[Any, list[Any] | None, tuple[Begun, ...], Exception | None]:
+        """The answer, what workers are to be told (None where it was done before), limits that began, and what went
+        wrong after all of it stood."""
         if replay_token is not None:
             with self._frame.store.read() as connection:
                 answer = self._replays.find(connection, operation, request, actor, replay_token)
             if answer is not None:
-                return Outcome(answer, 0, 0, 0)
+                return answer, None, (), None
         facts: list[Any] = []
 
         def in_the_end(unit: Unit, answer: Any) -> None:
@@ -241,9 +236,13 @@ class Desk:
             self._counting.look_for_held()
             raise
         # Dying before this leaves the pin, which is then taken up again: nobody was told that it is gone.
+        failed = None
         for block in performed.unpinned:
-            self._counters.pin(block, None)
-        return performed.answer, facts, performed.begun
+            try:
+                self._counters.pin(block, None)
+            except Exception as error:  # raised once workers know what was committed
+                failed = error
+        return performed.answer, facts, performed.begun, failed
 
     # -- reading
 

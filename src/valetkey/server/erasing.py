@@ -12,10 +12,19 @@ import msgspec
 from sqlalchemy import func, select
 
 from valetkey.errors import Unavailable
+from valetkey.gateway.counters_keeping import KeptCounters
 from valetkey.journal.errors import JournalFailed
 from valetkey.journal.personal import Erasure as Lines
 from valetkey.journal.personal import erase_personal
-from valetkey.parties.erasure import Erasure, erasure_is_done, pending_erasures
+from valetkey.parties.erasure import (
+    Erasure,
+    blocks_pinned,
+    erased_by,
+    erasure_is_done,
+    forget_pins,
+    pending_erasures,
+    pinned_keys,
+)
 from valetkey.server.record import Recorder
 from valetkey.store import tables
 from valetkey.store.engine import Store
@@ -34,6 +43,8 @@ class Erased(msgspec.Struct, frozen=True):
     before: float | None
     erased: int
     """Records whose personal fields were blanked."""
+    pinned: tuple[str, ...] = ()
+    """Ids of the party's living sticky keys that stay pinned to an address: unpin them first."""
 
 
 class Eraser:
@@ -46,6 +57,7 @@ class Eraser:
         recorder: Recorder,
         writer: ThreadPoolExecutor,
         wall: Callable[[], float],
+        counters: KeptCounters,
     ) -> None:
         """`writer`: where all writing of management is done, so that it queues instead of timing out."""
         self._writer = writer
@@ -53,12 +65,16 @@ class Eraser:
         self._workspace = workspace
         self._recorder = recorder
         self._wall = wall
+        self._counters = counters
         self._lock = asyncio.Lock()
 
     async def carry_out(self, erasure: Erasure, *, thoroughly: bool = True) -> Erased:
         """Nothing of it is left in any file when this returns. Raises `Unavailable` and `StoreError`: then it is
         gone on with later."""
         async with self._lock:
+            done = await asyncio.to_thread(self._erased_by, erasure)
+            if done is not None:  # while this one waited for its turn
+                return await self._told(erasure, done)
             try:
                 erased = await self._recorder.erase(party=erasure.party, before=erasure.before)
             except JournalFailed:
@@ -67,11 +83,16 @@ class Eraser:
                     "Look at the disk of the data folder; the erasure is gone on with when the server is well.",
                 ) from None
             loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._writer, self._forget_pins, erasure)
             if thoroughly or await asyncio.to_thread(self._sightings) <= FEW_SIGHTINGS:
                 await loop.run_in_executor(self._writer, self._store.write_anew, tables.sightings)
             await asyncio.to_thread(self._empty_log)
             await loop.run_in_executor(self._writer, self._note_done, erasure, erased)
-            return Erased(erasure.id, erasure.party, erasure.before, erased)
+            return await self._told(erasure, erased)
+
+    async def _told(self, erasure: Erasure, erased: int) -> Erased:
+        pinned = await asyncio.to_thread(self._pinned, erasure.party)
+        return Erased(erasure.id, erasure.party, erasure.before, erased, pinned)
 
     async def go_on(self) -> int:
         """Carry out what was asked for before; return how many."""
@@ -84,9 +105,29 @@ class Eraser:
         with self._store.read() as connection:
             return pending_erasures(connection, self._workspace)
 
+    def _pinned(self, party: str | None) -> tuple[str, ...]:
+        if party is None:
+            return ()
+        with self._store.read() as connection:
+            return pinned_keys(connection, self._workspace, party)
+
+    def _erased_by(self, erasure: Erasure) -> int | None:
+        with self._store.read() as connection:
+            return erased_by(connection, erasure)
+
     def _sightings(self) -> int:
         with self._store.read() as connection:
             return connection.execute(select(func.count()).select_from(tables.sightings)).scalar_one()
+
+    def _forget_pins(self, erasure: Erasure) -> None:
+        chosen = (self._workspace, erasure.party, erasure.before)
+        with self._store.read() as connection:
+            blocks = blocks_pinned(connection, *chosen)
+        # The counters first: dying in between, the database still tells of them.
+        for block in blocks:
+            self._counters.pin(block, None)
+        with self._store.write() as connection:
+            forget_pins(connection, *chosen)
 
     def _empty_log(self) -> None:
         deadline = time.monotonic() + PATIENCE

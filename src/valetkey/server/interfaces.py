@@ -13,6 +13,7 @@ from valetkey.log import note_failure
 from valetkey.networks.interfaces import drain, watch_interfaces
 from valetkey.networks.operations import InterfaceChanged, changed_interfaces, follow_interface
 from valetkey.server.desk import Desk
+from valetkey.server.own_accord import perform_each
 from valetkey.store.engine import StoreError
 
 LOOK_SECONDS = 5.0
@@ -48,8 +49,7 @@ async def follow_interfaces(desk: Desk) -> None:
     try:
         while True:
             try:
-                for changed in await desk.read(look):
-                    await desk.perform(follow_interface, changed, SYSTEM)
+                await perform_each(desk, follow_interface, await desk.read(look))
             except (ValetkeyError, StoreError, OSError) as error:
                 note_failure(error)  # it is looked again
             try:

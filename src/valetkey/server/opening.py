@@ -22,7 +22,7 @@ from valetkey.store.engine import Store, StoreError, sqlite_url
 from valetkey.vault.keyring import Keyring
 from valetkey.vault.rewrapping import find_root_key, put_in_place
 from valetkey.vault.root_key import CredentialRootKey, FileRootKey, default_path
-from valetkey.vault.sealing import RootKey
+from valetkey.vault.sealing import RootKey, WrongWrappingKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,12 @@ def open_home(home: Home, settings: Settings) -> Opened:
             "VALETKEY_ROOT_KEY_FILE.",
         )
     root = find_root_key(provider, row.root_key_id)
+    if root.id != row.root_key_id:
+        raise WrongWrappingKey(
+            f"The root key in {root_key_path(home, settings)} is {root.id}, but this home is sealed under "
+            f"{row.root_key_id}.",
+            "Name the file that holds that one: VALETKEY_ROOT_KEY_FILE, or serve --root-key-file FILE.",
+        )
     with store.read() as connection:
         keyring = Keyring.open(connection, row.id, root, os.urandom)
     return Opened(store, keyring, row.id)

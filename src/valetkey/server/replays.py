@@ -11,7 +11,8 @@ from sqlalchemy import Connection, insert, select
 
 from valetkey.access.actor import Actor
 from valetkey.access.operation import Operation
-from valetkey.errors import Conflict
+from valetkey.access.permissions import require_permission
+from valetkey.errors import Conflict, NotPermitted
 from valetkey.store import tables
 
 REPLAY_SECONDS = 86_400
@@ -28,7 +29,14 @@ class Replays:
     def find(
         self, connection: Connection, operation: Operation[Any, Any], request: Any, actor: Actor, token: str
     ) -> dict[str, Any] | None:
-        """The answer that was given, None where there was none. Raises `Conflict` for another request."""
+        """The answer that was given, None where there was none. Raises `Conflict` for another request.
+
+        None also for who may not do it any more: the frame refuses that, and says so in the audit.
+        """
+        try:
+            require_permission(actor, operation.action)
+        except NotPermitted:
+            return None
         table = tables.replays
         row = connection.execute(
             select(table.c.request, table.c.answer).where(

@@ -12,6 +12,7 @@ from valetkey.errors import ValetkeyError
 from valetkey.keys.sessions import Session, end_session, living_sessions
 from valetkey.log import note_failure
 from valetkey.server.desk import Desk
+from valetkey.server.own_accord import perform_each
 from valetkey.store.engine import StoreError
 
 LOOK_SECONDS = 0.5
@@ -59,6 +60,7 @@ class SessionWatch:
         living = await desk.read(lambda connection: living_sessions(connection, desk.workspace))
         for session in self._open.keys() - set(living):
             self._close(session)
+        over = []
         for session in living:
             process = process_of(session)
             if process is None:
@@ -69,7 +71,8 @@ class SessionWatch:
                     asyncio.get_running_loop().add_reader(descriptor, self._ended, session)
             if not process.lives:
                 self._close(session)
-                await desk.perform(end_session, Session(session), SYSTEM)
+                over.append(Session(session))
+        await perform_each(desk, end_session, over)
 
     def _ended(self, session: str) -> None:
         self._close(session)

@@ -261,8 +261,8 @@ class WorkerProcess:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             unsaid = self._node.exposed.unsaid if self._node is not None else ()
-            pinned = self._node.pinned.unsaid if self._node is not None else {}
-            self._say(Renew(boottime_ns()), *map(Exposed, unsaid), *(Pinned(*pin) for pin in pinned.items()))
+            pins = self._node.pinned.to_say() if self._node is not None else {}
+            self._say(Renew(boottime_ns()), *map(Exposed, unsaid), *((Pinned(pins),) if pins else ()))
 
     async def _sweep(self, node: Node, gateway: Gateway) -> None:
         floods_at = time.monotonic()

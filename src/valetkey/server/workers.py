@@ -57,6 +57,8 @@ class Worker:
         self.ready = False
         self.before_us = False
         """Whether it served before this control process was there: then it joins at once, or stands still."""
+        self.leased = False
+        """Whether it was ever given a lease by this control process."""
         self.overdue = 0
         """How often in a row its lease was found to have run out."""
         # Until it is known otherwise a worker may hold a lease: one granted by the control process before us.
@@ -64,6 +66,10 @@ class Worker:
         self.serves = asyncio.Event()
         self.dead = asyncio.Event()
         self.waiting: dict[int, asyncio.Future[int]] = {}
+
+    def may_serve(self) -> bool:
+        """Whether it may have admitted a call: nobody does before the first lease. A start may take longer than one."""
+        return self.leased or self.before_us
 
 
 class Workers:
@@ -131,9 +137,10 @@ class Workers:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             for worker in list(self.known.values()):
-                # One that takes its snapshot or is being started may take long, and serves nobody meanwhile.
-                serves = worker.ready or (worker.before_us and worker.channel is None)
-                worker.overdue = worker.overdue + 1 if serves and worker.lease_until < boottime_ns() else 0
+                # One that takes its snapshot anew may take long, and serves nobody meanwhile.
+                joins = worker.channel is not None and not worker.ready
+                lapsed = worker.may_serve() and not joins and worker.lease_until < boottime_ns()
+                worker.overdue = worker.overdue + 1 if lapsed else 0
                 # Once may be because we stood still ourselves, and have not read yet what it said.
                 if worker.overdue == 2:
                     self._fence(worker.slot, worker.generation)
@@ -169,24 +176,31 @@ class Workers:
         return sent
 
     async def settle(self, sent: list[tuple[Worker, asyncio.Future[int]]]) -> Settled:
-        """Wait for acknowledgements; who does not answer within its lease is killed."""
-        results = await asyncio.gather(*(self._settled(worker, future) for worker, future in sent))
-        cuts = [cut for cut in results if cut is not None]
-        settled = Settled(len(cuts), len(results) - len(cuts), sum(cuts))
+        """Wait for acknowledgements; who does not answer within its lease is killed, if it may have served by then."""
+        each = await asyncio.gather(*(self._settled(worker, future) for worker, future in sent))
+        settled = Settled(
+            sum(one.acknowledged for one in each),
+            sum(one.fenced for one in each),
+            sum(one.cut for one in each),
+        )
         log.debug("change_settled", **msgspec.structs.asdict(settled))
         return settled
 
-    async def _settled(self, worker: Worker, future: asyncio.Future[int]) -> int | None:
+    async def _settled(self, worker: Worker, future: asyncio.Future[int]) -> Settled:
+        # Asked now: a lease that it is given from here on comes to it behind the change.
+        may_serve = worker.may_serve()
         patience = max(0.0, (worker.lease_until - boottime_ns()) / 1e9)
         gone = asyncio.ensure_future(worker.dead.wait())
         try:
             await asyncio.wait((future, gone), timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             if future.done() and not future.cancelled():
-                return future.result()
+                return Settled(1, 0, future.result())
             if not worker.dead.is_set():
+                if not may_serve:
+                    return Settled(0, 0, 0)
                 self._fence(worker.slot, worker.generation)
                 await asyncio.wait((gone,), timeout=FENCE_SECONDS)
-            return None
+            return Settled(0, 1, 0)
         finally:
             gone.cancel()
 
@@ -229,7 +243,7 @@ class Workers:
         while (message := await channel.receive()) is not None:
             if isinstance(message, Renew):
                 # The worker counts from when it asked, which was earlier: this is never too short.
-                worker.lease_until = boottime_ns() + LEASE_NS
+                worker.lease_until, worker.leased = boottime_ns() + LEASE_NS, True
                 channel.send(Lease(message.asked))
             elif isinstance(message, Acknowledged):
                 # Changes are applied in order, so one acknowledgement speaks for all before it.
@@ -240,8 +254,8 @@ class Workers:
             elif isinstance(message, Exposed):
                 self._exposed(message.key_id, partial(_tell, channel, Noted(message.key_id)))
             elif isinstance(message, Pinned):
-                noted = partial(_tell, channel, PinNoted(message.key_id, message.number))
-                self._pinned(message.key_id, noted)
+                for key_id, number in message.pins.items():
+                    self._pinned(key_id, partial(_tell, channel, PinNoted(key_id, number)))
             elif isinstance(message, Derive):
                 answer = partial(_tell_derived, channel, message.number)
                 self._derive(message.key_id, message.call, message.body, answer)

@@ -10,6 +10,7 @@ from sqlalchemy import insert, select
 from valetkey.access.operation import Unit
 from valetkey.decision.policy import Policy, compile_policy
 from valetkey.decision.restrictions import Endpoints, Hosts, InvalidRestriction
+from valetkey.decision.restrictions.base import CompileContext
 from valetkey.decision.restrictions.patterns import EndpointPattern
 from valetkey.errors import Invalid
 from valetkey.networks.operations import list_networks
@@ -20,13 +21,21 @@ from valetkey.store import tables
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-def check_names(unit: Unit, policy: Policy, service: Service) -> None:
-    """Names in restrictions must mean something now; later changes of what they name are followed live."""
+def context_of(unit: Unit, service: Service) -> CompileContext:
+    """What names in restrictions on keys of this service mean now."""
     named = list_networks(unit.connection, unit.workspace)
     networks = {network.name: network.blocks for network in named if network.listener is None}
     listeners = {network.name: network.listener for network in named if network.listener is not None}
+    return compile_context(service, networks, listeners)
+
+
+def check_names(unit: Unit, policy: Policy, service: Service) -> CompileContext:
+    """Names in restrictions must mean something now; later changes of what they name are followed live.
+
+    Returns what they mean."""
+    context = context_of(unit, service)
     try:
-        compile_policy(policy, compile_context(service, networks, listeners))
+        compile_policy(policy, context)
     except InvalidRestriction as error:
         sentence, _, next_step = str(error).partition(". ")
         raise Invalid(sentence.rstrip(".") + ".", next_step) from None
@@ -42,6 +51,7 @@ def check_names(unit: Unit, policy: Policy, service: Service) -> None:
                 f"Begin the path with a slash, or name one of its hosts: {known}.",
                 field="endpoints",
             )
+    return context
 
 
 def patterns(policy: Policy) -> list[EndpointPattern]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from httptools import (
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 MAX_UNPARSED = 65_536
 """Bytes of which the parser may make nothing: a field, a trailer, the extension of a chunk."""
+MAX_DIGITS = 1_000
+"""Of a body's length, which the parser lets begin with any number of zeros."""
 _NEVER = float("inf")
 _VERSIONS = {"1.1": True, "1.0": False}
 
@@ -126,6 +129,8 @@ class Http1Connection(Conversation[Http1Request]):
         else:
             piece, self._held = held, b""
         self._moved = False
+        # Whoever reads while an error is handled finds that one in the place of the parser's cause.
+        around = sys.exception()
         try:
             self._parser.feed_data(piece)
         except HttpParserUpgrade as upgrade:
@@ -135,7 +140,12 @@ class Http1Connection(Conversation[Http1Request]):
         except HttpParserInvalidMethodError:
             self._misread(Fault.METHOD)
         except HttpParserError as error:
-            self._misread(Fault.SIZE if isinstance(error.__context__, _HeadTooLarge) else Fault.FORM)
+            cause = error.__context__
+            if cause is not around and not isinstance(cause, _HeadTooLarge | Ambiguous | None):
+                # An error of our own: the parser makes it look like one of the caller's.
+                self._listener.note(cause)
+                return self.abort()
+            self._misread(Fault.SIZE if isinstance(cause, _HeadTooLarge) else Fault.FORM)
         # Fields, trailers and extensions of chunks that are not whole yet wait inside the parser, uncounted.
         self._unparsed = 0 if self._moved else self._unparsed + len(piece)
         if self._unparsed > MAX_UNPARSED and not self._deaf:
@@ -231,6 +241,8 @@ class Http1Connection(Conversation[Http1Request]):
         hosts: list[bytes] = []
         for name, value in self._headers:
             if name == b"content-length":
+                if len(value) > MAX_DIGITS:
+                    raise Ambiguous
                 length = int(value)
             elif name == b"transfer-encoding":
                 if not modern or value.lower() != b"chunked":

@@ -131,26 +131,26 @@ async def change(
 
 @post("/keys/{key_id:str}/suspend", summary="Suspend a key", status_code=200, opt=performs(suspend_key))
 async def suspend(
-    desk: TheDesk, actor: Asking, key_id: IdInPath, data: Annotated[Ending | None, _END] = None
+    desk: TheDesk, state: State, actor: Asking, key_id: IdInPath, data: Annotated[Ending | None, _END] = None
 ) -> KeyStopped:
     """No call is accepted any more when this is answered, until the key is resumed."""
-    return await _stop(desk, suspend_key, key_id, actor, data)
+    return await _stop(desk, state, suspend_key, key_id, actor, data)
 
 
 @post("/keys/{key_id:str}/resume", summary="Resume a key", status_code=200, opt=performs(resume_key))
 async def resume(
-    desk: TheDesk, actor: Asking, key_id: IdInPath, data: Annotated[Ending | None, _END] = None
+    desk: TheDesk, state: State, actor: Asking, key_id: IdInPath, data: Annotated[Ending | None, _END] = None
 ) -> KeyStopped:
     """Let a suspended key work again."""
-    return await _stop(desk, resume_key, key_id, actor, data)
+    return await _stop(desk, state, resume_key, key_id, actor, data)
 
 
 @post("/keys/{key_id:str}/revoke", summary="Revoke a key", status_code=200, opt=performs(revoke_key))
 async def revoke(
-    desk: TheDesk, actor: Asking, key_id: IdInPath, data: Annotated[Ending | None, _END] = None
+    desk: TheDesk, state: State, actor: Asking, key_id: IdInPath, data: Annotated[Ending | None, _END] = None
 ) -> KeyStopped:
     """End a key for ever. When this is answered it is dead everywhere, and what was open is cut."""
-    return await _stop(desk, revoke_key, key_id, actor, data)
+    return await _stop(desk, state, revoke_key, key_id, actor, data)
 
 
 @post("/keys/{key_id:str}/unpin", summary="Unpin a key", status_code=200, opt=performs(unpin_key))
@@ -191,14 +191,20 @@ async def derive(
 
 
 async def _stop(
-    desk: Desk, operation: Operation[Any, Any], key_id: str, actor: Actor, ending: Ending | None
+    desk: Desk,
+    state: State,
+    operation: Operation[Any, Any],
+    key_id: str,
+    actor: Actor,
+    ending: Ending | None,
 ) -> KeyStopped:
     let_finish = ending is not None and ending.let_finish
+    begun = state.wall()
     outcome = await desk.perform(operation, KeyName(key_id), actor, let_finish=let_finish)
     view = outcome.answer
-    return KeyStopped(
-        key_id, view.state, outcome.acknowledged, outcome.fenced, outcome.cut, getattr(view, "ended", None)
-    )
+    ended = getattr(view, "ended", None)
+    already = ended is not None and ended < begun
+    return KeyStopped(key_id, view.state, outcome.acknowledged, outcome.fenced, outcome.cut, ended, already)
 
 
 ROUTES = [list_page, issue, find, show, change, suspend, resume, revoke, unpin, check, derive, value]

@@ -11,12 +11,15 @@ import click
 
 from valetkey.cli.client import Client, connect
 from valetkey.cli.failure import ExitCode, Failure, NoServer
-from valetkey.cli.figures import counted, day_and_time
+from valetkey.cli.figures import counted, rfc3339
 from valetkey.cli.grammar import Command, given, json_flag
-from valetkey.cli.terminal import hint, say, say_json, say_state, working
+from valetkey.cli.terminal import hint, say, say_json, say_state, warn, working
 
 if TYPE_CHECKING:
     from valetkey.journal.proof import Checked
+
+_TIMES = ("time", "time_ms", "since")
+"""Fields of records that are instants: seconds since the epoch, or milliseconds."""
 
 
 @click.command(
@@ -46,7 +49,8 @@ def proof(
 ) -> int:
     """Write the proof of one record, which anyone can check; or check one.
 
-    ID is that of a call or of an audit entry, or SEGMENT:NUMBER. The proof shows that record and no other.
+    ID is that of a call or of an audit entry, or SEGMENT:NUMBER. The proof shows that record and no other. With
+    --check the exit code is 0 only when it holds under --key; without --key it shows nothing of whose record it is.
     """
     if check is not None:
         if record is not None or out is not None or personal:
@@ -120,7 +124,7 @@ def _check(path: Path, public_key: str | None, as_json: bool) -> int:
         say_json(msgspec.to_builtins(checked))
     else:
         _tell(checked)
-    return ExitCode.FAILED if checked.verdict == "broken" else ExitCode.DONE
+    return ExitCode.DONE if checked.verdict == "ok" else ExitCode.FAILED
 
 
 def _tell(checked: Checked) -> None:
@@ -129,18 +133,27 @@ def _tell(checked: Checked) -> None:
     if checked.detail:
         say()
         say(checked.detail)
-    for one in checked.records:
-        say()
-        say(f"{one.record['kind']}, record {one.seq} of {one.segment}, signed {day_and_time(one.signed)}:")
-        for name, value in {**one.record, **(one.personal or {})}.items():
-            if name not in ("seq", "kind", "personal"):
-                say(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}")
     if checked.verdict == "unproven":
+        # Before what it shows: whoever reads that first may believe it.
         say()
         say(
-            "It holds under the key that it names itself. Whose key that is, it cannot tell: get the public key of the"
+            "Anyone could have written this: it holds only under the key that it names itself. Get the public"
         )
-        say("one who keeps the record from themselves, and give it as --key.")
+        say("key of the one who keeps the record from themselves, and give it as --key.")
+    for one in checked.records:
+        say()
+        say(f"{one.record['kind']}, record {one.seq} of {one.segment}, signed {rfc3339(one.signed)}:")
+        for name, value in {**one.record, **(one.personal or {})}.items():
+            if name not in ("seq", "kind", "personal"):
+                say(f"  {name}: {_shown(name, value)}")
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if name in _TIMES and isinstance(value, (int, float)):
+        return rfc3339(value / 1000 if name.endswith("_ms") else value)
+    return json.dumps(value)
 
 
 @click.command(
@@ -155,6 +168,7 @@ def erase(party: str | None, older_than: str | None, as_json: bool) -> None:
     """Erase address, user agent, origin and referer of calls, for ever.
 
     The record still verifies. They are gone from every file of the data folder when this returns; not from backups.
+    A living sticky key stays pinned to its address: valetkey key unpin ID first.
     """
     if (party is None) == (older_than is None):
         raise Failure(
@@ -167,4 +181,9 @@ def erase(party: str | None, older_than: str | None, as_json: bool) -> None:
         return
     number = answer["erased"]
     say(f"Erased at {counted(number, 'call', 'calls')}." if number else "There was nothing to erase.")
+    for key_id in answer.get("pinned") or ():
+        warn(
+            f"{key_id} lives and stays pinned to an address. Take that away first, then erase again: "
+            f"valetkey key unpin {key_id}"
+        )
     hint("The record is still whole: valetkey audit verify")

@@ -11,7 +11,7 @@ from valetkey.cli.client import connect, segment
 from valetkey.cli.commands.key_issue import change, derive, issue
 from valetkey.cli.commands.key_list import find, list_keys
 from valetkey.cli.commands.key_view import show_key
-from valetkey.cli.figures import clock, counted, parse_moment
+from valetkey.cli.figures import clock, counted, day_and_time, parse_moment
 from valetkey.cli.grammar import given, group, json_flag
 from valetkey.cli.terminal import hint, say, say_json, say_state
 
@@ -168,10 +168,6 @@ def revoke(key_id: str, let_finish: bool, as_json: bool) -> None:
     _end(key_id, "revoke", "Dead", let_finish, as_json)
 
 
-ALREADY_SECONDS = 5.0
-"""A revoke takes less: an end further back was made by an earlier one."""
-
-
 def _end(key_id: str, verb: str, what: str, let_finish: bool, as_json: bool) -> None:
     answer = connect().post(f"/keys/{segment(key_id)}/{verb}", {"let_finish": let_finish})
     # The server answers when every worker knows: from the moment the answer is here, it holds.
@@ -179,9 +175,8 @@ def _end(key_id: str, verb: str, what: str, let_finish: bool, as_json: bool) -> 
     if as_json:
         say_json(answer)
         return
-    ended = answer.get("ended")
-    if ended and since - ended > ALREADY_SECONDS:
-        say(f"Dead everywhere already, since {clock(ended, since)}.")
+    if answer.get("already"):
+        say(f"Dead everywhere already, since {day_and_time(answer['ended'])}.")
         return
     say(f"{what} everywhere since {clock(since)}. {_cut(answer, let_finish)}")
     fenced = answer.get("fenced") or 0

@@ -11,6 +11,8 @@ from valetkey.cli.terminal import say, say_state
 DEFAULT = "default"
 """Name of a service's usual secret; nobody who has only that one sees it."""
 
+_DEAD = ("revoked", "expired")
+
 
 def show_key(key: dict[str, Any], now: float | None = None) -> None:
     """Print one key, restrictions as sentences."""
@@ -25,16 +27,21 @@ def show_key(key: dict[str, Any], now: float | None = None) -> None:
     say()
     for sentence in key.get("sentences") or ("No restrictions",):
         say(f"  {sentence.rstrip('.')}.")
+    for held in key.get("within") or ():
+        what = f"the agreement with {held['name']}" if held["what"] == "agreement" else held["name"]
+        say(f"  Within {what}: {' '.join(held['sentences'])}")
     say()
     say(f"  Made {relative(key['created'], now)}, {day_and_time(key['created'])}.")
     if key.get("ended") is not None:
         say(f"  Ended {relative(key['ended'], now)}, {day_and_time(key['ended'])}.")
+    elif key.get("because") and key["state"] in _DEAD:
+        pass  # dead by what it hangs on: an end of its own would only mislead
     elif key.get("expires") is None:
         say("  Never expires by itself.")
     else:
         verb = "Expires" if key["expires"] > now else "Expired"
         say(f"  {verb} {relative(key['expires'], now)}, {day_and_time(key['expires'])}.")
-    if key.get("review") is not None and key.get("ended") is None:
+    if key.get("review") is not None and key.get("ended") is None and key["state"] not in _DEAD:
         say(f"  To be reviewed {day_and_time(key['review'])}.")
     if key.get("exposed") is not None:
         say(
@@ -42,7 +49,7 @@ def show_key(key: dict[str, Any], now: float | None = None) -> None:
         )
     if key.get("pinned") is not None:
         say(f"  Pinned to {key['pinned']}.")
-    if key.get("session") is not None and key.get("ended") is None:
+    if key.get("session") is not None and key.get("ended") is None and key["state"] not in _DEAD:
         say(f"  Ends with {key['session']}.")
     if key.get("parent"):
         say(f"  Derived from {key['parent']}.")

@@ -44,9 +44,10 @@ def add(
     A network by interface follows the addresses of that interface: keys that name it are held to the new ones as
     soon as they change.
     """
-    if bool(blocks) + (interface is not None) + (listener is not None) != 1:
+    kinds = bool(blocks) + (interface is not None) + (listener is not None)
+    if kinds != 1:
         raise Failure(
-            "It is not said which addresses.",
+            "Too many kinds of addresses were given." if kinds else "It is not said which addresses.",
             "Give address blocks, or --interface NAME, or --listener ADDRESS.",
             ExitCode.USAGE,
         )
@@ -63,6 +64,8 @@ def add(
         say_json(answer)
         return
     say(f"{name} is {_meant(answer)}. Keys that name it follow at their next call.")
+    for warning in answer.get("warnings") or ():
+        warn(warning)
     if interface is not None and not answer["blocks"]:
         warn(f"{interface} has no address now, so nobody is in {name} until it has.")
     hint(f"Next: valetkey key issue SERVICE --network {name}")

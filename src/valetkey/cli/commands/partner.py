@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from valetkey.cli.client import connect, segment
-from valetkey.cli.failure import ExitCode, Failure
+from valetkey.cli.commands.agreement_file import in_words_of_the_file, read_agreement
+from valetkey.cli.failure import Failure
 from valetkey.cli.figures import counted, day_and_time
 from valetkey.cli.grammar import group, json_flag
 from valetkey.cli.tables import Column, draw, state
@@ -24,7 +23,6 @@ _AGREEMENT = click.option(
     required=True,
     help="What was agreed, in TOML: docs/formats/agreement.md.",
 )
-MAX_BYTES = 262_144
 
 
 @group(
@@ -41,7 +39,8 @@ def partner() -> None:
 @json_flag
 def add(name: str, file: str, as_json: bool) -> None:
     """Make a partner known with its agreement: every key it holds stays within it and dies with it."""
-    answer = connect().post("/partners", {"name": name, "agreement": _read(file)})
+    client = connect()
+    answer = _send(file, lambda written: client.post("/partners", {"name": name, "agreement": written}))
     if as_json:
         say_json(answer)
         return
@@ -50,7 +49,13 @@ def add(name: str, file: str, as_json: bool) -> None:
     hint(f"Next: valetkey key issue SERVICE --kind partner --holder {name}")
 
 
-@partner.command("change", examples=("valetkey partner change acme --agreement acme-2028.toml",))
+@partner.command(
+    "change",
+    examples=(
+        "valetkey partner change acme --agreement acme-2028.toml",
+        "valetkey partner change acme --agreement acme-2028.toml --revive",
+    ),
+)
 @_NAME
 @_AGREEMENT
 @click.option("--revive", is_flag=True, help="Also if it was ended: the partner's keys live again.")
@@ -58,7 +63,8 @@ def add(name: str, file: str, as_json: bool) -> None:
 def change(name: str, file: str, revive: bool, as_json: bool) -> None:
     """Put another agreement in the place of the one there is; in force when this returns."""
     revived = "?revive=true" if revive else ""
-    answer = connect().put(f"/partners/{segment(name)}/agreement{revived}", _read(file))
+    client, path = connect(), f"/partners/{segment(name)}/agreement{revived}"
+    answer = _send(file, lambda written: client.put(path, written))
     if as_json:
         say_json(answer)
         return
@@ -128,35 +134,12 @@ def list_partners(as_json: bool) -> None:
     hint("Look at one: valetkey partner show NAME")
 
 
-def _read(file: str) -> dict[str, Any]:
-    path = Path(file).expanduser()
+def _send(file: str, send: Callable[[dict[str, Any]], Any]) -> Any:
+    written = read_agreement(file)
     try:
-        with path.open("rb") as opened:
-            content = opened.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise Failure(
-            f"{file} cannot be read ({error.strerror}).", "Name the file with the agreement.", ExitCode.USAGE
-        ) from None
-    try:
-        if len(content) > MAX_BYTES:
-            raise ValueError("it is too long")
-        table = tomllib.loads(content.decode())
-    except ValueError as error:
-        raise _wrong(f"{file} is no TOML: {error}.") from None
-    except RecursionError:
-        raise _wrong(f"{file} is no agreement: it is nested too deeply.") from None
-    try:
-        # Days may stand there without quotes: the API takes them as text.
-        written: dict[str, Any] = json.loads(json.dumps(table, default=str, allow_nan=False))
-    except ValueError:
-        raise _wrong(f"{file} is no agreement: nan and inf are no value of any field.") from None
-    except RecursionError:
-        raise _wrong(f"{file} is no agreement: it is nested too deeply.") from None
-    return written
-
-
-def _wrong(sentence: str) -> Failure:
-    return Failure(sentence, "See docs/formats/agreement.md for one that is.", ExitCode.USAGE)
+        return send(written)
+    except Failure as refused:
+        raise in_words_of_the_file(file, written, refused) from None
 
 
 def _show(view: dict[str, Any]) -> None:

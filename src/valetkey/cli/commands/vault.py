@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -30,16 +31,23 @@ def vault() -> None:
 def rewrap(file: Path | None, as_json: bool) -> None:
     """Seal everything under a new root key, while calls go on.
 
-    The former root key is kept beside the new one: backups that were made under it open with nothing else. Run it
-    again if it was interrupted.
+    The former root key is kept beside the new one, with --to where it lies: backups that were made under it open with
+    nothing else. After --to the new place has to be named: VALETKEY_ROOT_KEY_FILE. Run it again if it was
+    interrupted.
     """
     answer = connect().post("/vault/rewrap", given(file=None if file is None else str(file.absolute())))
     if as_json:
         say_json(answer)
         return
     say(f"Everything is sealed under the new root key {answer['root_key']}: {answer['file']}")
-    if answer["kept"] is None:
-        say("The server finds it there from its next start on if you say so: serve --root-key-file FILE")
+    if file is not None:
+        if answer["kept"] is not None:
+            say(f"The former one still lies in {answer['kept']}, for backups that were made under it.")
+        named = shlex.quote(answer["file"])
+        say(
+            "From now on name the new place, or the next start fails: "
+            f"VALETKEY_ROOT_KEY_FILE={named}, or serve --root-key-file {named}"
+        )
         return
     say(f"The former one is kept, for backups that were made under it: {answer['kept']}")
     say("Put it where those are, and delete it here.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import ClassVar, TypeAlias
 
 from msgspec.structs import force_setattr
@@ -126,6 +127,19 @@ def spell_network(network: Network) -> str:
     """The usual spelling: a CIDR block, or the bare address where it is only one."""
     single = network.prefixlen == network.max_prefixlen
     return str(network.network_address) if single else str(network)
+
+
+def everywhere(blocks: Iterable[str]) -> tuple[str, ...]:
+    """``IPv4``, ``IPv6``, both or none: of which the blocks together hold every address."""
+    parsed = [parse_network(block) for block in blocks]
+    return tuple(
+        f"IPv{version}"
+        for version in (4, 6)
+        if any(
+            block.prefixlen == 0
+            for block in ipaddress.collapse_addresses([one for one in parsed if one.version == version])  # type: ignore[type-var]
+        )
+    )
 
 
 def _unmapped(network: Network) -> Network:

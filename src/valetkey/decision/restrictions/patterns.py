@@ -68,6 +68,33 @@ class EndpointPattern:
         return "*" not in self.segments and "**" not in self.segments
 
 
+def covers(wide: EndpointPattern, narrow: EndpointPattern) -> bool:
+    """Whether every call that `narrow` matches is one that `wide` matches."""
+    if not narrow.methods <= wide.methods or wide.host not in (None, narrow.host):
+        return False
+    for place, segment in enumerate(wide.segments):
+        if place >= len(narrow.segments):
+            return False
+        other = narrow.segments[place]
+        if segment == "**":
+            return True
+        if other == "**" or not (segment == other or (segment == "*" and other)):
+            return False
+    return len(wide.segments) == len(narrow.segments)
+
+
+def overlap(one: EndpointPattern, other: EndpointPattern) -> bool:
+    """Whether some call is matched by both."""
+    if not one.methods & other.methods or (one.host and other.host and one.host != other.host):
+        return False
+    for left, right in zip(one.segments, other.segments, strict=False):
+        if "**" in (left, right):
+            return True
+        if left != right and not ("*" in (left, right) and left and right):
+            return False
+    return len(one.segments) == len(other.segments)
+
+
 class PatternIndex:
     """Finds which of many patterns matches: a look-up for literal ones, a walk of the tree for the others.
 
