@@ -92,6 +92,7 @@ class SharedCounters(CountersFile):
     def are_held(self, plan: Plan) -> bool:
         """Whether it is still to be counted what was used before at one of its limits of bytes. Without a lock."""
         with self._threads:
+            self._usable()
             return self._blocks.are_held(plan)
 
     def settle(

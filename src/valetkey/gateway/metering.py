@@ -66,7 +66,10 @@ class Meter:
         """Whether what was used before a limit is still being counted: until then the record must not tell this call's
         bytes, which it counts itself."""
         if self._counting and self._reserved.open:
-            self._counting = self._node.counters.are_held(self._reserved.metered)
+            try:
+                self._counting = self._node.counters.are_held(self._reserved.metered)
+            except CountersUnavailable:
+                self._counting = False
             return self._counting
         return False
 
