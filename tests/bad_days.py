@@ -104,6 +104,17 @@ def _managed(server: RunningServer) -> bool:
     return False
 
 
+def start_unready(server: RunningServer) -> None:
+    """Start a server of which nobody expects that it decides."""
+    wait = server.wait_ready
+    socket = server.home / "run" / "control.sock"
+    server.wait_ready = lambda seconds: eventually(socket.exists, seconds)  # type: ignore[assignment, method-assign]
+    try:
+        server.start()
+    finally:
+        server.wait_ready = wait  # type: ignore[method-assign]
+
+
 def assert_proved(server: RunningServer) -> None:
     """The record is whole."""
     verdict = server.manage("POST", "/audit/verify", {})

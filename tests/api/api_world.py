@@ -40,7 +40,9 @@ class FakeDesk:
 
     workspace: str = "wsp_test"
     settings: Any = field(
-        default_factory=lambda: SimpleNamespace(host_names=frozenset({"localhost", "[::1]"}))
+        default_factory=lambda: SimpleNamespace(
+            host_names=frozenset({"localhost", "[::1]"}), max_body_mb=5_000
+        )
     )
     asked: list[tuple[str, Any, Actor, bool, str | None]] = field(default_factory=list)
     checked: list[Any] = field(default_factory=list)

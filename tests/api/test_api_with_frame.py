@@ -37,6 +37,24 @@ def test_a_key_is_issued_listed_changed_and_revoked(openai: Caller) -> None:
     is_problem(openai("POST", f"/api/v1/keys/{key_id}/value"), 400, "INVALID")
 
 
+def test_a_body_beyond_what_the_server_takes_is_noted(owner: Caller) -> None:
+    wide = {"name": "films", "base_url": "https://films.example.com", "auth": "bearer", "max_body_mb": 9_000}
+    (note,) = owner("POST", "/api/v1/services", wide).json["notes"]
+    assert note == "This server takes no body over 5000 MB until it is started with serve --max-body-mb 9000."
+    changed = [
+        owner("PATCH", "/api/v1/services/films", {"max_body_mb": size}).json for size in (5_000, 5_001)
+    ]
+    assert [len(one["notes"]) for one in changed] == [0, 1]
+
+
+@pytest.mark.parametrize("size", [0, -1, 17_180])
+def test_a_largest_body_that_makes_no_sense_is_told_in_megabytes(owner: Caller, size: int) -> None:
+    asked = {"name": "films", "preset": "openai", "max_body_mb": size}
+    answer = owner("POST", "/api/v1/services", asked)
+    is_problem(answer, 400, "INVALID")
+    assert (answer.json["field"], answer.json["next_step"]) == ("max_body_mb", "Write 1 to 17179 megabytes.")
+
+
 def test_pages_of_keys_hang_together(openai: Caller) -> None:
     ids = [
         openai("POST", "/api/v1/keys", {"service": "openai", "label": str(n)}).json["id"] for n in range(5)

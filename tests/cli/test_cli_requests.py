@@ -286,6 +286,41 @@ WRONG = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("network add both 1.2.3.0/24 --interface lo", "Too many kinds of addresses were given."),
+        (
+            "network add both --listener 10.0.0.1 --interface lo",
+            "Too many kinds of addresses were given.",
+        ),
+        ("network add none", "It is not said which addresses."),
+    ],
+)
+def test_too_many_kinds_of_addresses_are_told_from_none(run: Run, line: str, said: str) -> None:
+    assert said in run(*line.split()).err
+
+
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("partner change", "--agreement acme-2028.toml --revive"),
+        ("network add", "--listener 10.0.0.1:8300"),
+        ("service add", "--max-body-mb 2000"),
+        ("service add", "--base-url http://127.0.0.1:8080 --allow-private"),
+    ],
+)
+def test_help_has_an_example_of_what_is_seldom_said(run: Run, line: str, option: str) -> None:
+    assert option in run(*line.split(), "--help").out
+
+
+@pytest.mark.parametrize("command", ["add wx --preset openai", "change wx"])
+def test_what_the_server_notes_of_a_service_is_told(run: Run, api: FakeApi, command: str) -> None:
+    verb, path = ("POST", "/services") if command.startswith("add") else ("PATCH", "/services/wx")
+    api.answer(verb, path, {"name": "wx", "kind": "preset", "notes": ["That is too much."]})
+    assert "That is too much." in run("service", *command.split(), "--max-body-mb", "9000").err
+
+
 @pytest.mark.parametrize("line", WRONG)
 def test_wrong_usage_ends_with_2_and_asks_nobody(run: Run, api: FakeApi, line: str) -> None:
     done = run(*line.split())

@@ -113,3 +113,53 @@ class Source:
                 end.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n".encode())
                 while self.sent < LARGE:
                     self.sent += end.send(PIECE)
+
+
+class Told:
+    """An upstream that answers every call with a stream, of which it sends what it is told to, when it is told."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = []
+        self._came = threading.Condition()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Told:
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for end in (self._listener, *self._ends):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                end, _ = self._listener.accept()
+                head = b""
+                while b"\r\n\r\n" not in head and (piece := end.recv(65536)):
+                    head += piece
+                with self._came:
+                    self._ends.append(end)
+                    self._came.notify_all()
+
+    def begin(self, place: int, length: int | None = None) -> None:
+        """The head of the answer to the call of that number, with a length or in chunks."""
+        with self._came:
+            assert self._came.wait_for(lambda: len(self._ends) > place, 20)
+        framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+        self._ends[place].sendall(f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode())
+
+    def send(self, place: int, data: bytes, *, plain: bool = False) -> None:
+        """So much more of it; `plain`: of an answer with a length."""
+        with suppress(OSError):  # it was cut
+            self._ends[place].sendall(data if plain else b"%x\r\n%s\r\n" % (len(data), data))
+
+    def end(self, place: int) -> None:
+        """All of a stream was sent."""
+        self._ends[place].sendall(b"0\r\n\r\n")

@@ -5,15 +5,21 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from threading import Barrier, Thread
 from typing import Any
 
 import pytest
 
-from e2e.flowing import Sink
+from e2e.flowing import Sink, Told
 from running_server import RunningServer, ValetKey, eventually
+from second_calls import SecondConnection
 from standins.raw_upstream import RawUpstream, Reply, chunked, cut_short, head, with_length
+from valetkey.decision.counter_layout import BYTES
+from valetkey.gateway.counters_keeping import KeptCounters
 
 pytestmark = pytest.mark.real
 
@@ -164,6 +170,192 @@ def test_bytes_count_at_all_that_a_key_shares(server: RunningServer) -> None:
         assert server.call("GET", path, parent).code == "VALID"
         server.change(parent, terms={"bytes": []})
         assert server.manage("GET", f"/keys/{parent.id}")["policy"]["limits"].get("bytes") is None
+
+
+class OpenCall:
+    """A call whose answer comes bit by bit."""
+
+    def __init__(self, server: RunningServer, told: Told, place: int, path: str, key: ValetKey) -> None:
+        self._told, self._place = told, place
+        self.end = server.open("GET", path, key)
+        self.plain: int | None = None
+
+    def begin(self, length: int | None = None) -> OpenCall:
+        self._told.begin(self._place, length)
+        self.plain = length
+        self._response = http.client.HTTPResponse(self.end)
+        self._response.begin()
+        return self
+
+    def gets(self, size: int) -> bool:
+        """Whether so many bytes that the upstream sends reach the caller. If not, the answer is broken off."""
+        self._told.send(self._place, b"k" * size, plain=self.plain is not None)
+        try:
+            while size and (piece := self._response.read1(size)):
+                size -= len(piece)
+        except (http.client.HTTPException, ConnectionError):
+            return False
+        return not size
+
+    def send_end(self) -> None:
+        self._told.end(self._place)
+
+    def finish(self) -> None:
+        self.send_end()
+        assert self._response.read() == b""
+
+    def close(self) -> None:
+        self._response.close()
+        self.end.close()
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    with Told() as upstream:
+        yield upstream
+
+
+def test_a_limit_that_is_set_counts_what_open_answers_have_moved_and_cuts_them(
+    server: RunningServer, told: Told
+) -> None:
+    service = server.open_service("secret-of-set-while-open", base_url=told.url)
+    key = server.issue(service)
+    stream = OpenCall(server, told, 0, f"/{service}/a", key).begin()
+    assert stream.gets(1300)
+    server.change(key, terms={"bytes": ["2KB/day"]})
+    assert (checked(server, key, 700), checked(server, key, 701)) == ("VALID", SPENT), "the stream is silent"
+    assert stream.gets(400)
+    assert (checked(server, key, 300), checked(server, key, 301)) == ("VALID", SPENT)
+    assert not stream.gets(301)
+    (event,) = server.closed_events(key, 1)
+    assert (event["end"], event["bytes_out"]) == ("cut_by_quota", 1700)
+    assert (checked(server, key, 300), checked(server, key, 301)) == ("VALID", SPENT), "counted once"
+
+
+def test_a_limit_that_is_set_below_what_passed_leaves_nothing(server: RunningServer, told: Told) -> None:
+    service = server.open_service("secret-of-set-too-low", base_url=told.url)
+    key = server.issue(service)
+    stream = OpenCall(server, told, 0, f"/{service}/a", key).begin()
+    assert stream.gets(1300)
+    server.change(key, terms={"bytes": ["1KB/day"]})
+    assert server.call("GET", f"/{service}/a", key).code == SPENT
+    assert not stream.gets(1)
+
+
+def test_a_limit_that_is_tightened_cuts_what_is_open(server: RunningServer, told: Told) -> None:
+    service = server.open_service("secret-of-tightened", base_url=told.url)
+    key = server.issue(service, bytes=["1GB/day"])
+    path = f"/{service}/a"
+    stream = OpenCall(server, told, 0, path, key).begin()
+    assert stream.gets(1300)
+    whole = OpenCall(server, told, 1, path, key).begin(50_000)
+    assert whole.gets(500)
+    server.change(key, terms={"bytes": ["2KB/day"]})
+    assert (checked(server, key, 200), checked(server, key, 201)) == ("VALID", SPENT), (
+        "what was counted before it passed is given back"
+    )
+    assert not whole.gets(400)
+    assert stream.gets(200)
+    assert not stream.gets(1)
+    server.change(key, terms={"bytes": ["3KB/day"]})
+    assert (checked(server, key, 1000), checked(server, key, 1001)) == ("VALID", SPENT)
+
+
+@pytest.mark.parametrize("level", ["holder", "service"])
+def test_a_shared_limit_binds_what_is_open_in_all_workers(
+    server: RunningServer, told: Told, level: str
+) -> None:
+    service = server.open_service(f"secret-of-open-{level}", base_url=told.url)
+    keys = [server.issue(service, holder=f"open-{level}", label=str(i)) for i in range(2)]
+    streams = [OpenCall(server, told, i, f"/{service}/a", keys[i % 2]).begin() for i in range(8)]
+    assert all(stream.gets(1000) for stream in streams)
+    subject = {"holder": f"open-{level}"} if level == "holder" else {"service": service}
+    server.manage("PATCH", "/limits", {**subject, "terms": {"bytes": ["10KB/day"]}})
+    assert (checked(server, keys[0], 2000), checked(server, keys[1], 2001)) == ("VALID", SPENT)
+    for stream in streams[:4]:
+        stream.finish()
+    assert [stream.gets(500) for stream in streams[4:]] == [True] * 4
+    assert not any(stream.gets(1) for stream in streams[4:])
+    assert sum(e["bytes_out"] for key in keys for e in server.closed_events(key, 4)) == 10_000
+
+
+def test_calls_that_end_while_limits_begin_count_once(server: RunningServer, told: Told) -> None:
+    service = server.open_service("secret-of-ending-meanwhile", base_url=told.url)
+    key = server.issue(service)
+    streams = [OpenCall(server, told, i, f"/{service}/a", key).begin() for i in range(40)]
+    assert all(stream.gets(100) for stream in streams)
+
+    def end_them() -> None:
+        for stream in streams:
+            stream.close()
+
+    ending = Thread(target=end_them)
+    ending.start()
+    server.change(key, terms={"bytes": ["1MB/day"]})
+    ending.join()
+    server.closed_events(key, 40)
+    assert (checked(server, key, 996_000), checked(server, key, 996_001)) == ("VALID", SPENT)
+
+
+def test_a_call_that_ends_while_a_limit_is_being_counted_is_recorded_after_that(
+    server: RunningServer, told: Told
+) -> None:
+    service = server.open_service("secret-of-held-ends", base_url=told.url)
+    key = server.issue(service)
+    stream = OpenCall(server, told, 0, f"/{service}/a", key).begin()
+    assert stream.gets(1300)
+    server.change(key, terms={"bytes": ["2KB/day"]})
+    with closing(sqlite3.connect(server.home / "valetkey.db")) as database:
+        (block,) = database.execute("SELECT block FROM keys WHERE id = ?", (key.id,)).fetchone()
+    counters = KeptCounters.open(server.home / "counters", make=False)
+    try:
+        before = counters.read(block)[BYTES + 1]
+        counters.hold(block, [BYTES + 1], time.time())
+        stream.send_end()
+        stream.end.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            stream.end.recv(1)
+        assert server.events(key)[0]["end"] is None
+        counters.raise_to(block, {BYTES + 1: before})
+    finally:
+        counters.close()
+    server.closed_events(key, 1)
+    assert (checked(server, key, 700), checked(server, key, 701)) == ("VALID", SPENT)
+
+
+def test_a_limit_set_while_open_cuts_streams_of_http2(server: RunningServer, told: Told) -> None:
+    service = server.open_service("secret-of-set-in-http2", base_url=told.url)
+    key = server.issue(service)
+    bearer = (b"authorization", key.bearer["Authorization"].encode())
+    with SecondConnection(server.gateway_port) as caller:
+        stream = caller.open("GET", f"/{service}/a", bearer)
+        told.begin(0)
+        told.send(0, b"k" * 1300)
+        caller.until(lambda: len(caller.bodies[stream]) == 1300)
+        server.change(key, terms={"bytes": ["2KB/day"]})
+        told.send(0, b"k" * 700)
+        caller.until(lambda: len(caller.bodies[stream]) == 2000)
+        told.send(0, b"k")
+        caller.until(lambda: stream in caller.resets)
+        assert len(caller.bodies[stream]) == 2000 and stream not in caller.ended
+
+
+def test_an_upload_is_cut_by_a_limit_set_meanwhile(server: RunningServer) -> None:
+    with Sink() as sink:
+        service = server.open_service("secret-of-upload-meanwhile", base_url=sink.url)
+        key = server.issue(service)
+        end = server.open("POST", f"/{service}/a", key, headers={"Content-Length": "500000"})
+        end.sendall(b"u" * 100_000)
+        eventually(lambda: sink.received == 100_000)
+        server.change(key, terms={"bytes": ["150KB/day"]})
+        end.sendall(b"u" * 50_000)
+        eventually(lambda: sink.received == 150_000)
+        end.sendall(b"u")
+        assert sink.hung_up.wait(5)
+        end.close()
+        assert sink.received == 150_000
+        (event,) = server.closed_events(key, 1)
+        assert event["end"] == "cut_by_quota"
 
 
 def test_an_own_service_says_what_its_calls_move(server: RunningServer) -> None:

@@ -59,6 +59,15 @@ def door(server: RunningServer) -> Iterator[Door]:
         yield Door(server, upstream, service, server.issue(service))
 
 
+def test_the_key_repeated_where_the_service_takes_none_is_not_sent(door: Door) -> None:
+    key = door.key.value
+    line = f"GET /SERVICE/a?again={key}&b=1 HTTP/1.1"
+    assert door.code(line, f"x-api-key: {key}", f"x-again: Bearer {key}", "x-other: stays") == "VALID"
+    assert key.encode() not in door.upstream.heads[-1]
+    assert door.upstream.targets[-1] == b"/a?b=1"
+    assert b"x-other: stays" in door.last_head()
+
+
 @pytest.fixture(scope="module")
 def query_door(server: RunningServer) -> Iterator[Door]:
     with RawUpstream() as upstream:

@@ -9,7 +9,8 @@ from contextlib import closing
 import msgspec
 import pytest
 
-from running_server import Refused, RunningServer, eventually
+from bad_days import start_unready
+from running_server import Refused, RunningServer
 from standins.raw_upstream import RawUpstream
 
 pytestmark = pytest.mark.real
@@ -48,14 +49,3 @@ def test_a_clock_set_back_is_refused_until_it_is_accepted() -> None:
         assert server.call("GET", f"/{service}/a", key).code == "QUOTA_EXCEEDED"
         with pytest.raises(Refused, match="404"):
             server.manage("POST", "/clock", {})
-
-
-def start_unready(server: RunningServer) -> None:
-    """Start a server of which nobody expects that it decides."""
-    wait = server.wait_ready
-    socket = server.home / "run" / "control.sock"
-    server.wait_ready = lambda seconds: eventually(socket.exists, seconds)  # type: ignore[assignment, method-assign]
-    try:
-        server.start()
-    finally:
-        server.wait_ready = wait  # type: ignore[method-assign]

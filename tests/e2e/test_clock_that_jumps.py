@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bad_days import assert_harmless, assert_proved, findings, told
+from bad_days import assert_harmless, assert_proved, command, findings, start_unready, told
 from running_server import RunningServer, ValetKey, eventually
 from shifted_clock import ShiftedClock
 from standins.raw_upstream import RawUpstream
@@ -87,3 +87,29 @@ def test_a_moment_in_the_future_is_enough_for_every_worker_to_know_that_the_cloc
         eventually(
             lambda: {server.call("GET", f"/{service}/now", key).code for _ in range(8)} == {"NOT_READY"}
         )
+
+
+def test_a_clock_that_was_ahead_at_an_earlier_start_leaves_a_record_that_is_proven(tmp_path: Path) -> None:
+    clock = ShiftedClock(tmp_path)
+    clock.set(3 * HOUR)
+    with RunningServer(environment=clock.environment) as server, RawUpstream() as upstream:
+        service = server.open_service("secret-of-starts", base_url=upstream.url)
+        key = server.issue(service)
+        assert server.call("GET", f"/{service}/ahead", key).code == "VALID"
+        assert_proved(server)
+        server.stop()
+
+        clock.set(0)
+        start_unready(server)
+        server.manage("POST", "/clock/accept", {})
+        for path in ("first", "second"):
+            eventually(lambda path=path: server.call("GET", f"/{service}/{path}", key).code == "VALID")
+            assert_proved(server)
+            server.stop()
+            assert "broken" not in command(server, "audit", "verify", code=0).out
+            server.start()
+        assert_proved(server)
+        # Newest first by the clock they were made under, each once.
+        events = [event for event in server.events(key, limit=1) if event["code"] == "VALID"]
+        assert [event["path"].rsplit("/", 1)[1] for event in events] == ["ahead", "second", "first"]
+        assert_harmless(server, server.errors)

@@ -57,7 +57,7 @@ def test_a_partner_key_stays_within_the_agreement_as_it_stands_now(server: Runni
         assert server.manage("PUT", "/partners/acme/agreement", narrower)["acknowledged"] == 2
         assert code(server, service, wide) == "NETWORK_DENIED"
         told = server.call("GET", f"/{service}/a", wide).json["detail"]
-        assert told.endswith("Only from 127.0.0.2/32 (set in the agreement).")
+        assert told.endswith("Only from 127.0.0.2 (set in the agreement).")
         assert code(server, service, child, source="127.0.0.2") == "VALID"
 
         server.manage("PUT", "/partners/acme/agreement", agreement(other))

@@ -183,6 +183,29 @@ def test_every_place_is_emptied_even_one_where_callers_may_not_put_a_key() -> No
     ]
 
 
+@pytest.mark.parametrize("again", [KEY, b"Bearer " + KEY, b"token  " + KEY + b" ", b"a, " + KEY])
+@pytest.mark.parametrize("name", [b"x-api-key", b"authorization", b"x-custom", b"accept"])
+def test_the_key_repeated_where_the_service_takes_none_goes_nowhere(name: bytes, again: bytes) -> None:
+    where = custom("header:x-own-key")
+    taken = where.take([(b"x-own-key", KEY), (name, again), (b"x-other", b"stays")])
+    headers, _ = where.put_in(taken, {"key": REAL})
+    assert VALET not in str(headers)
+    assert ("x-other", "stays") in headers
+
+
+@pytest.mark.parametrize(
+    "field",
+    [b"key=" + KEY, b"key=%76" + KEY[1:], KEY, b"a%5B%5D=" + KEY, KEY + b"=", b"%76" + KEY[1:] + b"=1"],
+)
+def test_the_key_repeated_in_the_query_goes_nowhere(field: bytes) -> None:
+    assert OPENAI.take(AUTH, b"a=1&" + field + b"&b=%20x").query == b"a=1&b=%20x"
+    assert OPENAI.take(AUTH, field).query == b""
+
+
+def test_a_range_that_is_the_key_goes_nowhere() -> None:
+    assert OPENAI.take([*AUTH, (b"range", KEY), (b"range", b"bytes=0-1")]).range == [("range", "bytes=0-1")]
+
+
 def test_other_headers_go_on_in_order_and_identity_is_asked() -> None:
     sent: Headers = [
         (b"user-agent", b"x"),
@@ -296,7 +319,10 @@ def test_all_other_bytes_of_a_query_stay_as_they_came(pieces: list[bytes]) -> No
     if query_model.count(query, b"appid") != 1:
         assert taken is None
     if taken is not None:
-        assert taken.query == query_model.without(query, {b"appid"})
+        left = query_model.without(query, {b"appid"})
+        if taken.value == VALET:
+            left = b"&".join(piece for piece in left.split(b"&") if piece.partition(b"=")[2] != KEY)
+        assert taken.query == left
 
 
 TOKENS = st.sampled_from(

@@ -68,8 +68,27 @@ def test_the_answer_is_the_gateways_code_with_its_sentence_and_next_step(
     checked = house.check(house.add_key(WEATHER, RESTRICTED), **{**GOOD, **call})
     assert checked.code == code
     assert checked.sentence
-    assert checked.next_step == CODES[code].next_step
+    if call.get("address", call.get("origin", "")) is not None:
+        assert checked.next_step == CODES[code].next_step
     assert checked.endpoint == ("GET /now" if code is Code.VALID else None)
+
+
+@pytest.mark.parametrize(
+    ("fact", "said", "next_step"),
+    [
+        ("address", "No address was given.", "Give the caller's address: --address."),
+        ("origin", "No web origin was given.", "Give the caller's origin: --origin."),
+    ],
+)
+def test_what_was_not_given_is_said_where_the_key_asks_for_it(
+    house: Doors, fact: str, said: str, next_step: str
+) -> None:
+    key = house.add_key(WEATHER, RESTRICTED)
+    checked = house.check(key, **{**GOOD, fact: None})
+    assert checked.sentence.endswith(said)
+    assert checked.next_step == next_step
+    elsewhere = {"address": "10.0.0.1", "origin": "https://other.example"}[fact]
+    assert "was given" not in house.check(key, **{**GOOD, fact: elsewhere}).sentence
 
 
 @pytest.mark.parametrize(

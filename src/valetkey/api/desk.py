@@ -13,12 +13,16 @@ from valetkey.access.operation import Operation
 Answer = TypeVar("Answer")
 
 
-class HostNames(Protocol):
+class DoorSettings(Protocol):
     """The part of the settings that the door looks at."""
 
     @property
     def host_names(self) -> frozenset[str]:
         """Every host name this server answers to, lower case."""
+
+    @property
+    def max_body_mb(self) -> int:
+        """Largest body of a call to any service, in megabytes."""
 
 
 class Outcome(Protocol):
@@ -45,7 +49,7 @@ class Desk(Protocol):
     @property
     def workspace(self) -> str: ...
     @property
-    def settings(self) -> HostNames: ...
+    def settings(self) -> DoorSettings: ...
 
     async def perform(
         self,

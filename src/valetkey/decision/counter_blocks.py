@@ -13,11 +13,16 @@ from valetkey.decision.address import Place
 from valetkey.decision.call import Now
 from valetkey.decision.codes import Code
 from valetkey.decision.counter_bytes import (
+    are_held,
     charged_before,
     check_bytes,
+    follow_bytes,
     give_back_bytes,
+    is_held,
+    leave_to_record,
     meter,
     settle_bytes,
+    take_of_open,
 )
 from valetkey.decision.counter_layout import (
     ADDRESS_CELLS,
@@ -67,7 +72,7 @@ _SURELY_HELD = 1 << 62
 
 
 def _is_held(offset: int, value: int) -> bool:
-    return value >= _SURELY_HELD if offset == USES else value & AMOUNT_MASK == AMOUNT_MASK
+    return value >= _SURELY_HELD if offset == USES else is_held(value)
 
 
 def _not_held(offset: int, value: int) -> None:
@@ -275,6 +280,24 @@ class CounterBlocks:
         """See `Counters`."""
         return meter(self._cells, reserved, size, wall)
 
+    def are_held(self, plan: Plan) -> bool:
+        """Whether it is still to be counted what was used before at one of its limits of bytes."""
+        return are_held(self._cells, plan)
+
+    def follow(self, reserved: Reserved, plan: Plan, moved: int, wall: float) -> None:
+        """See `counter_bytes.follow_bytes`."""
+        follow_bytes(self._cells, reserved, plan, moved, wall)
+
+    def settle_bytes(self, reserved: Reserved, actual: int, *, last: bool = False) -> None:
+        """See `counter_bytes.settle_bytes`; `last`: the call has ended."""
+        settle_bytes(self._cells, reserved, actual)
+        if last:
+            leave_to_record(self._cells, reserved)
+
+    def give_back_bytes(self, reserved: Reserved) -> None:
+        """See `counter_bytes.give_back_bytes`."""
+        give_back_bytes(self._cells, reserved)
+
     def settle(
         self, reserved: Reserved, actual_micros: int | None = None, actual_bytes: int | None = None
     ) -> None:
@@ -288,7 +311,7 @@ class CounterBlocks:
             first = len(reserved.values) - len(checks.budgets)
             self._correct(reserved, checks.budgets, first, max(actual_micros, 0) - reserved.cost_micros)
         if actual_bytes is not None:
-            settle_bytes(self._cells, reserved, actual_bytes)
+            self.settle_bytes(reserved, actual_bytes)
 
     def give_back(self, reserved: Reserved, now: Now) -> None:
         """Undo all of it. Of a rate, what may have come back by itself meanwhile is not given twice.
@@ -314,7 +337,8 @@ class CounterBlocks:
         budgets = len(reserved.values) - len(checks.budgets)
         quotas = budgets - len(checks.bytes) - len(checks.quotas)
         self._correct(reserved, checks.quotas, quotas, -1)
-        give_back_bytes(self._cells, reserved)
+        if reserved.followed is None:
+            self.give_back_bytes(reserved)
         self._correct(reserved, checks.budgets, budgets, -reserved.cost_micros)
 
     def _close_calls(self, plan: Plan) -> None:
@@ -354,6 +378,8 @@ class CounterBlocks:
             self._cells[first + offset] = (
                 _HELD_USES if offset == USES else window << AMOUNT_BITS | AMOUNT_MASK
             )
+            if offset >= BYTES:
+                take_of_open(self._cells, first + offset)
 
     def held(self, blocks: int) -> list[int]:
         """Which of the first so many blocks have cells that are held, ascending."""
@@ -375,7 +401,9 @@ class CounterBlocks:
                 raise ValueError(f"Cell {offset} is not one that a journal can prove.")
             held = self._cells[first + offset]
             if _is_held(offset, held):
-                pass
+                if offset >= BYTES:
+                    counted = (value & AMOUNT_MASK) + take_of_open(self._cells, first + offset)
+                    value = value >> AMOUNT_BITS << AMOUNT_BITS | min(counted, MOST_AMOUNT)
             elif QUOTAS <= offset < BYTES + len(WINDOWS) and held:
                 earlier = later(held >> AMOUNT_BITS, value >> AMOUNT_BITS)
                 if earlier or (held >> AMOUNT_BITS == value >> AMOUNT_BITS and held >= value):

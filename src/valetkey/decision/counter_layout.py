@@ -35,7 +35,9 @@ BYTES: Final = 8
 PIN: Final = 11
 """Version of the address that a key is pinned to, 4 or 6; 0: to none."""
 PIN_PLACE: Final = 12
-"""Its first 32 or 64 bits, written before the version is. 13 to 15 are spare."""
+"""Its first 32 or 64 bits, written before the version is."""
+OF_OPEN_CALLS: Final = 13
+"""Hour, day, month: while that counter of bytes is held, what calls that were open have moved; no window."""
 OPEN_CALLS: Final = 16
 """One cell a worker slot: generation << 32 | open calls. Counts only while that generation is alive."""
 COUNT_MASK: Final = 0xFFFF_FFFF

@@ -210,6 +210,13 @@ class Reserved(msgspec.Struct, gc=False, eq=False):
     """Bytes that were charged so far."""
     charged: list[int] = msgspec.field(default_factory=list)
     """Of them, at each limit of bytes, what was charged to the latest window: as in the counter."""
+    followed: Plan | None = None
+    """The plan whose limits of bytes count since they were changed while the call was open."""
+
+    @property
+    def metered(self) -> Plan:
+        """The plan whose limits of bytes count."""
+        return self.plan if self.followed is None else self.followed
 
 
 class Counters(Protocol):

@@ -65,15 +65,43 @@ class SharedCounters(CountersFile):
         """See `Counters`. Raises `CountersUnavailable`."""
         with self._threads:
             try:
-                self._hold(reserved.plan)
+                self._hold(reserved.metered)
                 return self._blocks.meter(reserved, size, now.wall)
             finally:
                 self._free()
+
+    def follow(self, reserved: Reserved, plan: Plan, moved: int, now: Now) -> None:
+        """The key has other limits of bytes, those of `plan`, while its call is open, which has moved so many so far.
+
+        What it had charged beyond that is given back, and charged as it passes. Raises `CountersUnavailable`.
+        """
+        with self._threads:
+            if plan.top >= self._capacity:
+                self._reach(plan.top)
+            try:
+                self._hold(reserved.metered)
+                self._blocks.settle_bytes(reserved, moved)
+            finally:
+                self._free()
+            try:
+                self._hold(plan)
+                self._blocks.follow(reserved, plan, moved, now.wall)
+            finally:
+                self._free()
+
+    def are_held(self, plan: Plan) -> bool:
+        """Whether it is still to be counted what was used before at one of its limits of bytes. Without a lock."""
+        with self._threads:
+            self._usable()
+            return self._blocks.are_held(plan)
 
     def settle(
         self, reserved: Reserved, actual_micros: int | None = None, actual_bytes: int | None = None
     ) -> None:
         """See `Counters`."""
+        if reserved.followed is not None and reserved.open:
+            self._settle_followed(reserved, reserved.size if actual_bytes is None else actual_bytes)
+            actual_bytes = None
         checks = reserved.plan.checks
         corrects = checks.budgets and actual_micros is not None and actual_micros != reserved.cost_micros
         corrects = corrects or (checks.bytes and actual_bytes is not None and actual_bytes != reserved.size)
@@ -90,8 +118,22 @@ class SharedCounters(CountersFile):
             finally:
                 self._free()
 
+    def _settle_followed(self, reserved: Reserved, actual_bytes: int | None) -> None:
+        """`actual_bytes`: None for all that was charged given back."""
+        with self._threads:
+            try:
+                self._hold(reserved.metered)
+                if actual_bytes is None:
+                    self._blocks.give_back_bytes(reserved)
+                else:
+                    self._blocks.settle_bytes(reserved, actual_bytes, last=True)
+            finally:
+                self._free()
+
     def give_back(self, reserved: Reserved, now: Now) -> None:
         """See `Counters`."""
+        if reserved.followed is not None and reserved.open:
+            self._settle_followed(reserved, None)
         if not reserved.plan.levels:
             reserved.open = False
             return

@@ -33,6 +33,8 @@ from valetkey.services.service import InvalidService, Service
 
 MAX_KEY: Final = 1024
 """Longest key in characters; ours have under 70, imported ones of other makers stay well below."""
+UNLIKELY: Final = 12
+"""A value of so many characters stands nowhere by chance; an imported key may be shorter."""
 
 _KEY = re.compile(rb"[\x21-\x2b\x2d-\x7e]{1,%d}" % MAX_KEY)  # a comma would be two headers joined into one
 _SPACE: Final = b" \t"
@@ -218,6 +220,11 @@ class Intake:
             )
         if connection:
             kept = _without_named(connection, kept)
+        if len(value) >= UNLIKELY:
+            kept = _without_key(value, kept)
+            ranges = _without_key(value, ranges)
+            if query:
+                query = _query_without_key(value.encode(), query)
         return Taken(value, place, kept, query, ranges)
 
     def put_in(self, taken: Taken, secret: SecretParts, *, media: bool = False) -> tuple[HeaderList, bytes]:
@@ -277,6 +284,28 @@ class Intake:
         if reason:
             raise Malformed(reason)
         return query if len(kept) == len(pieces) else b"&".join(kept), value, place
+
+
+def _without_key(value: str, headers: HeaderList) -> HeaderList:
+    """Drop what repeats the valet key where the service takes none: alone, behind a scheme, or in a list."""
+    for _, content in headers:
+        if value in content:
+            return [pair for pair in headers if value not in pair[1].replace(",", " ").split()]
+    return headers
+
+
+def _query_without_key(key: bytes, query: bytes) -> bytes:
+    """Drop fields of the query that repeat the valet key."""
+    if key not in query and b"%" not in query:
+        return query
+    pieces = query.split(b"&")
+    kept = [piece for piece in pieces if not _is_key(key, piece)]
+    return query if len(kept) == len(pieces) else b"&".join(kept)
+
+
+def _is_key(key: bytes, piece: bytes) -> bool:
+    name, _, value = piece.partition(b"=")
+    return any(key in (text, unquote_to_bytes(text)) for text in (name, value))
 
 
 def _field_name(piece: bytes) -> bytes:

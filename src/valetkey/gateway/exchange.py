@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from valetkey.decision.call import Call
 from valetkey.decision.codes import Code
 from valetkey.decision.decide import refuse
-from valetkey.decision.reservation import Reserved
+from valetkey.decision.reservation import Plan, Reserved
 from valetkey.gateway.answer import sieve
+from valetkey.gateway.counters_file import CountersUnavailable
 from valetkey.gateway.credentials import Taken
 from valetkey.gateway.facts import SecretVersion
 from valetkey.gateway.metering import Meter
-from valetkey.gateway.node import milliseconds
+from valetkey.gateway.node import COUNTING_PAUSE, COUNTING_TRIES, milliseconds
 from valetkey.gateway.refusal import problem
 from valetkey.gateway.refused_secret import is_about_our_key
 from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber, scrub_bytes
@@ -55,10 +56,11 @@ class Exchange:
     """A call that was allowed."""
 
     __slots__ = (
-        "_answer", "_begun", "_bytes_out", "_call_id", "_cause", "_code", "_cost", "_end", "_first_byte_ms",
-        "_generation", "_given_back", "_index", "_meter", "_needles", "_node", "_origin", "_refund", "_request",
-        "_reserved", "_runtime", "_runtime_of", "_secret", "_since", "_started_ns", "_status", "_taken", "_task",
-        "_upstream_status", "call", "deadline", "key_id",
+        "_answer", "_begun", "_bytes_in", "_bytes_out", "_call_id", "_cause", "_code", "_cost",
+        "_end", "_first_byte_ms", "_generation", "_given_back", "_index", "_meter", "_needles",
+        "_node", "_origin", "_refund", "_request", "_reserved", "_runtime", "_runtime_of",
+        "_secret", "_since", "_started_ns", "_status", "_taken", "_task", "_upstream_status",
+        "call", "deadline", "key_id",
     )  # fmt: skip
 
     def __init__(
@@ -103,6 +105,8 @@ class Exchange:
         self._answer: Answer | None = None
         self._status: int | None = None
         self._upstream_status: int | None = None
+        self._bytes_in = 0
+        """Of the caller's body, those that went on, or may have."""
         self._bytes_out = 0
         self._first_byte_ms: float | None = None
         self._refund = False
@@ -134,6 +138,21 @@ class Exchange:
         if self._task is not None and self._begun:
             # A task that is cancelled before its first step never takes it.
             self._task.cancel()
+
+    def follow(self, plan: Plan) -> None:
+        """The key's limits are now those of `plan`: what this call has moved counts at those of bytes too."""
+        if self._meter is None:
+            if not plan.checks.bytes:
+                return
+            if self._reserved is None:
+                self._reserved = Reserved(Plan(()), 0, self._started_ns, (), [])
+            self._meter = Meter(self._node, self._reserved)
+        if self._given_back:
+            return
+        try:
+            self._meter.follow(plan, self._request.received + self._bytes_out)
+        except CountersUnavailable:
+            self.cut(End.INTERRUPTED, Code.NOT_READY)
 
     def caller_gone(self) -> None:
         """The caller's connection has ended."""
@@ -234,6 +253,8 @@ class Exchange:
                 self._give_back()
             return self._refuse(Code.UPSTREAM_FAILED)
         except BodyTooLarge:
+            if self._end is not None:
+                return self._refuse(self._code or Code.QUOTA_EXCEEDED, self._end)
             return self._refuse(Code.TOO_LARGE, End.REFUSED)
         except CallerGone:
             return None
@@ -244,14 +265,16 @@ class Exchange:
         """The caller's body as it comes. Raises `BodyTooLarge`, and `CallerGone` for one that broke off."""
         request, ceiling = self._request, self._runtime.ceiling
         while piece := await request.read():
-            # What is known by its length was counted before the call.
-            if request.received > ceiling or (request.length is None and not self._passes(len(piece))):
+            self._bytes_in += len(piece)
+            # What is known by its length was counted before the call, and passes.
+            if request.received > ceiling or not await self._passes():
                 raise BodyTooLarge
             yield piece
 
     async def _whole(self) -> bytes:
         """The caller's body at once."""
         if self._request.complete:
+            self._bytes_in = self._request.received
             return self._request.taken()
         return b"".join([piece async for piece in self._pieces()])
 
@@ -266,15 +289,14 @@ class Exchange:
             return self._refuse(Code.UPSTREAM_FAILED)
         # Given back at the end: until then the call holds its place.
         self._refund = status >= 500 and self._runtime.service.refund_on_failure
-        needles = self._current_needles()
-        headers = sieve(answer.headers, self._runtime.service, self._runtime.public_address, needles)
         decoder: Decoder | None = None
         coding = answer.coding
         length: int | None = None
+        unpacked = False
         if coding is not None:
             try:
                 decoder = Decoder(coding)
-                headers = [pair for pair in headers if pair[0] != b"content-encoding"]
+                unpacked = True
                 decoder = None if decoder.is_identity else decoder
             except CodingRefused:
                 if not self._runtime.service.pass_unreadable:
@@ -285,21 +307,22 @@ class Exchange:
         # With its head an answer without a body is whole.
         bodyless = length == 0 or self.call.method == "HEAD" or status in (204, 304)
         # With most answers all of it is here already: it goes out in one piece.
-        body = (
-            scrub_bytes(answer.taken(), needles)
-            if answer.whole and decoder is None and not bodyless
-            else None
-        )
+        body = answer.taken() if answer.whole and decoder is None and not bodyless else None
         known = 0 if bodyless else length if body is None else len(body)
-        if known and self._meter is not None and not self._meter.take(known):
+        if known and self._meter is not None and not await self._meter.reach(self._moved + known):
             # Better none of it than a part that is of no use.
             answer.close()
             return self._refuse(self._meter.refusal.code, self._meter.end)
+        needles = self._current_needles()
+        headers = sieve(answer.headers, self._runtime.service, self._runtime.public_address, needles)
+        if unpacked:
+            headers = [pair for pair in headers if pair[0] != b"content-encoding"]
         self._first_byte_ms = self._elapsed_ms()
         self._status = status
         if bodyless:
             return self._finish(End.COMPLETE, lambda: self._request.start(status, headers, length))
         if body is not None:
+            body = scrub_bytes(body, needles)
             self._bytes_out = len(body)
             return self._finish(End.COMPLETE, lambda: self._request.start(status, headers, len(body), body))
         self._request.start(status, headers, length)
@@ -326,9 +349,10 @@ class Exchange:
                     clean = scrubber.feed(part)
                     if received == length:
                         # The last bytes are here: the record is closed before they are handed on.
-                        return self._last(clean + scrubber.finish())
+                        clean += scrubber.finish()
+                        return self._last(clean) if await self._passes(len(clean)) else None
                     if clean:
-                        if length is None and not self._passes(len(clean)):
+                        if not await self._passes(len(clean)):
                             return
                         self._bytes_out += len(clean)
                         request.write(clean)
@@ -343,13 +367,18 @@ class Exchange:
             answer.close()
             return request.abort()
         rest = scrubber.finish()
-        if length is not None or self._passes(len(rest)):
+        if await self._passes(len(rest)):
             self._last(rest)
 
-    def _passes(self, size: int) -> bool:
-        """Whether so many bytes more may pass in either direction. If not, the call is cut."""
+    @property
+    def _moved(self) -> int:
+        """Bytes handed on so far, in both directions."""
+        return self._bytes_in + self._bytes_out
+
+    async def _passes(self, size: int = 0) -> bool:
+        """Whether what came of the caller's body, and so many bytes more of the answer, may pass. If not, it is cut."""
         meter = self._meter
-        if meter is None or not size or meter.take(size):
+        if meter is None or await meter.reach(self._moved + size):
             return True
         self.cut(meter.end, meter.refusal.code)
         return False
@@ -404,6 +433,14 @@ class Exchange:
         if self._call_id == "":
             return
         call_id, self._call_id = self._call_id, ""
+        self._close(call_id, end, then, COUNTING_TRIES)
+
+    def _close(self, call_id: str, end: End, then: Step, tries: int) -> None:
+        if tries and self._meter is not None and self._meter.counting:
+            asyncio.get_running_loop().call_later(
+                COUNTING_PAUSE, self._close_late, call_id, end, self._end, then, tries - 1
+            )
+            return
         node = self._node
         if self._refund:
             self._give_back()
@@ -431,6 +468,12 @@ class Exchange:
             otherwise=self._request.abort,
             failed=self._request.abort,
         )
+
+    def _close_late(self, call_id: str, end: End, ended: End | None, then: Step, tries: int) -> None:
+        if self._end is not None and self._end is not ended:
+            # Cut meanwhile: what was to be handed on is not.
+            end, then = self._end, self._request.abort
+        self._close(call_id, end, then, tries)
 
     def _elapsed_ms(self) -> float:
         return milliseconds(self._started_ns, self._node.clock.now())

@@ -18,7 +18,7 @@ from valetkey.decision.policy import (
     compile_key,
     compile_policy,
 )
-from valetkey.decision.reservation import Level
+from valetkey.decision.reservation import Level, Plan
 from valetkey.decision.restrictions import CompileContext, Sticky
 from valetkey.gateway.entries import KeyEntry, ServiceEntry
 from valetkey.gateway.facts import (
@@ -146,6 +146,12 @@ class KeyIndex:
             made = entry.compiled = self._compile(entry)
         return made
 
+    def plan(self, key_id: str) -> Plan | None:
+        """The limits of the key with this id; None where they cannot be told any more."""
+        entry = self._by_id.get(key_id)
+        made = None if entry is None else self.compiled(entry)
+        return None if made is None or key_id in self._incomplete else made.plan
+
     @property
     def count(self) -> int:
         """How many keys are held."""
@@ -269,7 +275,7 @@ class KeyIndex:
             self._forget_with_descendants(e.id for e in entries if e.holder_id == fact.subject)
         else:
             self._forget(e.id for e in entries if fact.level == "workspace" or e.service_id == fact.subject)
-        return ()  # a limit decides who comes in, and cuts nobody who is in
+        return ()  # a limit decides who comes in; who is in is cut by its bytes at most, as they pass
 
     def _apply_agreement(self, fact: AgreementFact) -> Iterable[str]:
         old = self._agreements.get(fact.party_id)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from valetkey.decision.call import Decision
 from valetkey.decision.codes import Code
+from valetkey.decision.counter_bytes import same_bytes
 from valetkey.decision.decide import refuse
-from valetkey.decision.reservation import BeingCounted, Reserved
+from valetkey.decision.reservation import BeingCounted, Plan, Reserved
 from valetkey.gateway.counters_file import CountersUnavailable
-from valetkey.gateway.node import refused_by_limit
+from valetkey.gateway.node import COUNTING_PAUSE, COUNTING_TRIES, refused_by_limit
 from valetkey.journal.records import End
 
 if TYPE_CHECKING:
@@ -19,11 +21,13 @@ if TYPE_CHECKING:
 class Meter:
     """Of a call whose bytes are limited."""
 
-    __slots__ = ("_node", "_reserved", "refusal")
+    __slots__ = ("_counting", "_node", "_reserved", "refusal")
 
     def __init__(self, node: Node, reserved: Reserved) -> None:
         self._node = node
         self._reserved = reserved
+        self._counting = False
+        """Whether limits have begun with this call open, and what was used before may still have to be counted."""
         self.refusal: Decision = refuse(Code.QUOTA_EXCEEDED)
         """Why the last bytes could not pass."""
 
@@ -32,16 +36,42 @@ class Meter:
         """None for a call that may move as much as it likes."""
         return cls(node, reserved) if reserved is not None and reserved.plan.checks.bytes else None
 
-    def take(self, size: int) -> bool:
-        """Whether so many bytes more may pass; if so, they count."""
-        try:
-            refusal = self._node.counters.meter(self._reserved, size, self._node.clock.now())
-        except (CountersUnavailable, BeingCounted):
-            self.refusal = refuse(Code.NOT_READY, "The counters of this key's limits cannot be used.")
-            return False
-        if refusal is not None:
-            self.refusal = refused_by_limit(refusal, None)
-        return refusal is None
+    async def reach(self, moved: int) -> bool:
+        """Whether the call may have moved so many bytes in all; if so, they count. Holds up what is being counted."""
+        for _ in range(COUNTING_TRIES):
+            size = moved - self._reserved.size
+            if size <= 0:
+                return True
+            try:
+                refusal = self._node.counters.meter(self._reserved, size, self._node.clock.now())
+            except BeingCounted:
+                await asyncio.sleep(COUNTING_PAUSE)
+                continue
+            except CountersUnavailable:
+                break
+            if refusal is not None:
+                self.refusal = refused_by_limit(refusal, None)
+            return refusal is None
+        self.refusal = refuse(Code.NOT_READY, "The counters of this key's limits cannot be used.")
+        return False
+
+    def follow(self, plan: Plan, moved: int) -> None:
+        """The key's limits are now those of `plan`. Raises `CountersUnavailable`."""
+        if not same_bytes(plan, self._reserved.metered):
+            self._node.counters.follow(self._reserved, plan, moved, self._node.clock.now())
+            self._counting = True
+
+    @property
+    def counting(self) -> bool:
+        """Whether what was used before a limit is still being counted: until then the record must not tell this call's
+        bytes, which it counts itself."""
+        if self._counting and self._reserved.open:
+            try:
+                self._counting = self._node.counters.are_held(self._reserved.metered)
+            except CountersUnavailable:
+                self._counting = False
+            return self._counting
+        return False
 
     @property
     def end(self) -> End:

@@ -183,6 +183,14 @@ class Node:
             if not found:
                 del self.open[exchange.key_id]
 
+    def follow_limits(self) -> None:
+        """The index has changed: what is open counts at the limits of bytes that its keys have now."""
+        for key_id, exchanges in self.open.items():
+            plan = self.index.plan(key_id)
+            if plan is not None:
+                for exchange in exchanges:
+                    exchange.follow(plan)
+
     def cut_dead(self, key_ids: list[str], wall: float) -> int:
         """Cut the open exchanges of those keys that no longer allow them; return how many."""
         cut = 0

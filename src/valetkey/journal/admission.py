@@ -153,6 +153,21 @@ def _control_segments(folder: Path) -> list[SegmentName]:
     return [name for name in reversed(segments_in(folder)) if name.control] if folder.is_dir() else []
 
 
+def in_order(folder: Path, controls: Iterable[SegmentName], keys: Keys) -> list[SegmentName]:
+    """Control segments in the order in which they were written: that of the numbers of their checkpoints.
+
+    Their names have it too, unless the clock was set back between two starts. One without a good checkpoint stands
+    behind the one before it by name.
+    """
+    order = []
+    number = 0
+    for name in sorted(controls):
+        first = next(iter(_checkpoints(segment_path(folder, name), keys, b"")), None)
+        number = number if first is None else first.number
+        order.append((number, name))
+    return [name for _, name in sorted(order)]
+
+
 def _checkpoints(path: Path, keys: Keys, mark: bytes) -> Iterable[Checkpoint]:
     for record in records_marked(path, mark, (b"checkpoint",)):
         if isinstance(record, Checkpoint):

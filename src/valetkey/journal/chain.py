@@ -34,7 +34,7 @@ _COMMITMENT = b',"personal":"'
 
 
 class SegmentName(msgspec.Struct, frozen=True, order=True):
-    """``<20-digit start in ms>-<writer>-<generation>``. Sorts by start."""
+    """``<20-digit start in ms>-<writer>-<generation>``. Sorts by start, as the clock said then."""
 
     start_ms: int
     writer: str
@@ -78,7 +78,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def segments_in(folder: Path) -> list[SegmentName]:
-    """Names of all segments of a folder, oldest first."""
+    """Names of all segments of a folder, oldest first, as far as the clock was not set back between two starts."""
     names = []
     for entry in os.scandir(folder):
         if entry.name.endswith(SEGMENT_SUFFIX):

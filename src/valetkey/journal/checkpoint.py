@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -172,24 +172,34 @@ def last_checkpoint(
 ) -> Checkpoint | None:
     """The newest checkpoint in the journal, None when there is none.
 
-    With `public_key` only those that it signed count, with `admit` only those in admitted segments.
+    With `public_key` only those that it signed count, with `admit` only those in admitted segments. The newest is the
+    one with the highest number: the clock may have been set back since a segment with a later start was written.
     """
+    newest: Checkpoint | None = None
     for name in reversed([name for name in segments_in(folder) if name.control]):
         if admit is not None and not admit(name):
             continue
         descriptor = os.open(segment_path(folder, name), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            for _, line in lines_backward(descriptor, os.fstat(descriptor).st_size):
-                parts = split_line(line)
-                if parts is not None and kind_of(parts[0]) == b"checkpoint":
-                    try:
-                        record = decode_record(parts[0])
-                    except UNREADABLE:
-                        continue
-                    if isinstance(record, Checkpoint) and (
-                        public_key is None or signed_by(record, public_key)
-                    ):
-                        return record
+            for record in _backward(descriptor):
+                if newest is not None and record.number <= newest.number:
+                    break  # those before it are older still
+                if public_key is None or signed_by(record, public_key):
+                    newest = record
+                    break
         finally:
             os.close(descriptor)
-    return None
+    return newest
+
+
+def _backward(descriptor: int) -> Iterator[Checkpoint]:
+    """Checkpoints of a control segment, the last one first."""
+    for _, line in lines_backward(descriptor, os.fstat(descriptor).st_size):
+        parts = split_line(line)
+        if parts is not None and kind_of(parts[0]) == b"checkpoint":
+            try:
+                record = decode_record(parts[0])
+            except UNREADABLE:
+                continue
+            if isinstance(record, Checkpoint):
+                yield record

@@ -275,14 +275,15 @@ class Tailer:
         return problems
 
     def _let_go(self, reading: _Reading) -> None:
-        """Close a sealed segment. The newest control segment stays: a checkpoint may follow its seal."""
+        """Close a sealed segment. Of control segments the one that was written last stays, as nobody writes another one
+        now: a checkpoint may follow its seal. Names do not tell, where the clock was set back."""
         if not reading.sealed or reading.behind():
             return
-        newest = max((name for name, other in self._readings.items() if other.control), default="")
-        if reading.name != newest:
-            self._done[reading.name] = reading.position()
-            reading.close()
-            del self._readings[reading.name]
+        if reading.control and all(other.sealed for other in self._readings.values() if other.control):
+            return
+        self._done[reading.name] = reading.position()
+        reading.close()
+        del self._readings[reading.name]
 
     def _read(self, reading: _Reading, limit: int, entries: list[Entry], problems: list[Problem]) -> None:
         def broken(what: str, detail: str) -> None:

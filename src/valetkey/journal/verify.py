@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from valetkey.journal.admission import Admission, says_nothing
+from valetkey.journal.admission import Admission, in_order, says_nothing
 from valetkey.journal.chain import (
     PERSONAL_SUFFIX,
     SEGMENT_SUFFIX,
@@ -102,15 +102,16 @@ class Verification:
             self.report(stem, None, What.SEGMENT_MISSING, f"The segment is gone, but {source} knows it.")
 
     def walk(self) -> None:
-        for stem, walker in self.walkers.items():
-            if SegmentName.parse(stem).control:
-                recent = self.recent[stem] = {}
-                if self.silent(stem):
-                    continue
-                while (payload := walker.step()) is not None:
-                    recent[walker.count] = walker.link
-                    if kind_of(payload) == b"checkpoint":
-                        self.checkpoint(walker, payload)
+        controls = [self.names[stem] for stem in self.walkers if self.names[stem].control]
+        for stem in map(str, in_order(self.folder, controls, self.keys)):
+            walker = self.walkers[stem]
+            recent = self.recent[stem] = {}
+            if self.silent(stem):
+                continue
+            while (payload := walker.step()) is not None:
+                recent[walker.count] = walker.link
+                if kind_of(payload) == b"checkpoint":
+                    self.checkpoint(walker, payload)
         for stem, walker in self.walkers.items():
             if stem in self.covered or not self.silent(stem):
                 walker.finish()

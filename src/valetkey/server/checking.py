@@ -92,10 +92,15 @@ def check_key(
                 )
             ):
                 decision = refuse(Code.SECRET_UNAVAILABLE)
+    sentence, next_step = decision.sentence, CODES[decision.code].next_step
+    if decision.code is Code.NETWORK_DENIED and request.address is None:
+        sentence, next_step = f"{sentence} No address was given.", "Give the caller's address: --address."
+    if decision.code is Code.ORIGIN_DENIED and request.origin is None:
+        sentence, next_step = f"{sentence} No web origin was given.", "Give the caller's origin: --origin."
     return CheckedKey(
         code=decision.code,
-        sentence=decision.sentence,
-        next_step=CODES[decision.code].next_step,
+        sentence=sentence,
+        next_step=next_step,
         endpoint=decision.endpoint,
         limit=decision.limit,
         retry_after=decision.retry_after,

@@ -197,7 +197,10 @@ def _sums(wall: float) -> list[ColumnElement[int]]:
 
 
 def _open_calls(connection: Connection) -> list[Opened]:
-    """Calls in hand that may cost something: until they close, what they may cost at most is counted."""
+    """Calls in hand that may cost something: until they close, what they may cost at most is counted.
+
+    What they have moved they count themselves (`gateway/metering.py`): no record says it before they close.
+    """
     return [call for call in all_of(read_open_calls(connection)).values() if call.cost_reserved]
 
 

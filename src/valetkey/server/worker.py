@@ -200,6 +200,7 @@ class WorkerProcess:
                 if isinstance(message, Change):
                     node.turn.flush()  # what was decided before the change is recorded before it
                     touched = node.index.apply(message.facts)
+                    node.follow_limits()
                     node.look_around()  # an accepted clock counts at once
                     cut = 0 if message.let_finish else node.cut_dead(touched, time.time())
                     self._say(Acknowledged(message.sequence, cut + cut_on_joining))
@@ -225,6 +226,7 @@ class WorkerProcess:
             # What changed while we were apart is judged before the lease is asked for.
             node.turn.flush()
             node.index = index
+            node.follow_limits()
             cut_on_joining = node.cut_dead(list(node.open), time.time())
             gc.collect()
             gc.freeze()

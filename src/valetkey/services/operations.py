@@ -16,7 +16,7 @@ from valetkey.services.catalogue import UnknownPreset, custom_service, load_pres
 from valetkey.services.origin import InvalidOrigin, Origin
 from valetkey.services.placement import InvalidPlacement, parse_auth
 from valetkey.services.queries import ServiceView, StoredService, auth_text, get_service, view_of
-from valetkey.services.service import InvalidService, Kind, Service
+from valetkey.services.service import MAX_CEILING, InvalidService, Kind, Service
 from valetkey.services.trust import trusting
 from valetkey.store import tables
 from valetkey.store.blocks import next_block
@@ -25,6 +25,7 @@ _DESTINATION = frozenset(("base_url", "hosts", "auth", "allow_private", "allow_p
 """What decides who receives the real key: a stolen token must not be able to send it elsewhere."""
 MAX_PRICE_MICROS = 10**12
 """A million a call: beyond it is a slip of the pen."""
+_MAX_BODY_MB = MAX_CEILING // 1_000_000
 
 
 class AddService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -261,6 +262,12 @@ def _build(request: AddService) -> Service:
         raise Invalid(
             "Say what kind of service it is.",
             "Give one of --preset NAME, --own, or --base-url URL with --auth WAY.",
+        )
+    if request.max_body_mb is not None and not 0 < request.max_body_mb <= _MAX_BODY_MB:
+        raise Invalid(
+            f"A largest body of {request.max_body_mb} MB makes no sense.",
+            f"Write 1 to {_MAX_BODY_MB} megabytes.",
+            field="max_body_mb",
         )
     if request.auth is not None and (request.own or request.preset is not None):
         raise Invalid(

@@ -45,7 +45,7 @@ class ServiceView(msgspec.Struct, frozen=True):
     max_body: int = 0
     """Bytes that the body of a call may have; 0 for an own service, which gets none."""
     notes: tuple[str, ...] = ()
-    """What will surprise, when it is added or removed."""
+    """What will surprise, when it is added, changed or removed."""
 
 
 def find_service(connection: Connection, workspace: str, name: str) -> StoredService | None:

@@ -47,7 +47,8 @@ async def add(
     desk: TheDesk, actor: Asking, data: Annotated[AddService, _ADD], replay_token: ReplayToken = None
 ) -> ServiceView:
     """Of a preset, of a base URL with a way to put the key in, or one's own."""
-    return (await desk.perform(add_service, data, actor, replay_token=replay_token)).answer  # type: ignore[no-any-return]
+    added = (await desk.perform(add_service, data, actor, replay_token=replay_token)).answer
+    return _with_ceiling(added, data.max_body_mb, desk.settings.max_body_mb)
 
 
 @get("/services/{name:str}", summary="Show a service")
@@ -62,7 +63,18 @@ async def change(
 ) -> ServiceView:
     """In force at the next call."""
     request = ChangeService(name=name, **msgspec.structs.asdict(data))
-    return (await desk.perform(change_service, request, actor)).answer  # type: ignore[no-any-return]
+    changed = (await desk.perform(change_service, request, actor)).answer
+    return _with_ceiling(changed, data.max_body_mb, desk.settings.max_body_mb)
+
+
+def _with_ceiling(view: ServiceView, asked: int | None, ceiling: int) -> ServiceView:
+    """Whoever asks for more than this server takes is told so."""
+    if asked is None or asked <= ceiling:
+        return view
+    note = (
+        f"This server takes no body over {ceiling} MB until it is started with serve --max-body-mb {asked}."
+    )
+    return msgspec.structs.replace(view, notes=(*view.notes, note))
 
 
 @delete("/services/{name:str}", summary="Remove a service", status_code=200, opt=performs(remove_service))

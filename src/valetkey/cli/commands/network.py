@@ -44,9 +44,10 @@ def add(
     A network by interface follows the addresses of that interface: keys that name it are held to the new ones as
     soon as they change.
     """
-    if bool(blocks) + (interface is not None) + (listener is not None) != 1:
+    kinds = bool(blocks) + (interface is not None) + (listener is not None)
+    if kinds != 1:
         raise Failure(
-            "It is not said which addresses.",
+            "Too many kinds of addresses were given." if kinds else "It is not said which addresses.",
             "Give address blocks, or --interface NAME, or --listener ADDRESS.",
             ExitCode.USAGE,
         )

@@ -49,7 +49,13 @@ def add(name: str, file: str, as_json: bool) -> None:
     hint(f"Next: valetkey key issue SERVICE --kind partner --holder {name}")
 
 
-@partner.command("change", examples=("valetkey partner change acme --agreement acme-2028.toml",))
+@partner.command(
+    "change",
+    examples=(
+        "valetkey partner change acme --agreement acme-2028.toml",
+        "valetkey partner change acme --agreement acme-2028.toml --revive",
+    ),
+)
 @_NAME
 @_AGREEMENT
 @click.option("--revive", is_flag=True, help="Also if it was ended: the partner's keys live again.")

@@ -32,6 +32,8 @@ def service() -> None:
         "valetkey service add openai --preset openai",
         "valetkey service add billing --own",
         "valetkey service add weather --base-url https://api.example.com --auth header:X-Api-Key",
+        "valetkey service add films --base-url https://films.example.com --auth bearer --max-body-mb 2000",
+        "valetkey service add trial --preset openai --base-url http://127.0.0.1:8080 --allow-private",
     ),
 )
 @_NAME
@@ -48,7 +50,9 @@ def service() -> None:
 @click.option("--allow-plain-upstream", is_flag=True, help="It may be reached by http://.")
 @click.option("--ca-file", metavar="FILE", help="Trust this authority for its certificate.")
 @click.option("--price", metavar="AMOUNT", help="Price of a call, such as 0.01.")
-@click.option("--max-body-mb", type=int, metavar="MEGABYTES", help="Largest body of a call.")
+@click.option(
+    "--max-body-mb", type=int, metavar="MEGABYTES", help="Largest body of a call; else the preset's, or 104."
+)
 @json_flag
 def add(
     name: str,
@@ -172,6 +176,8 @@ def change(name: str, hosts: tuple[str, ...], ca_file: str | None, as_json: bool
         say_json(answer)
         return
     say("Changed; it is in force.")
+    for note in answer.get("notes") or ():
+        warn(note)
     hint(f"Look at it: valetkey service show {name}")
 
 
