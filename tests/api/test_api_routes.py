@@ -179,6 +179,7 @@ def test_stopping_a_key_answers_who_has_heard(
         "fenced": 1,
         "cut": 3,
         "ended": None,
+        "already": False,
     }
     assert desk.asked[0][0] == f"key:{verb}"
     assert desk.asked[0][3] is let_finish
