@@ -129,8 +129,8 @@ def test_without_its_root_key_nothing_opens_and_no_other_is_made(kept: Kept) -> 
         FileRootKey(server.root_key).create()
         ids = [text.split(b":")[1].decode() for text in (right, server.root_key.read_bytes())]
         assert refusal(server, "serve") == (
-            f"This was sealed under root key {ids[0]}; the one at hand is {ids[1]}.\n"
-            "Give the root key with the first id, or restore the data of the second."
+            f"The root key in {server.root_key} is {ids[1]}, but this home is sealed under {ids[0]}.\n"
+            "Name the file that holds that one: VALETKEY_ROOT_KEY_FILE, or serve --root-key-file FILE."
         )
         assert findings(server)["root-key-refused"]["severity"] == "serious"
 
