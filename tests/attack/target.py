@@ -69,9 +69,9 @@ class Target:
         return received
 
     def accepted(self) -> list[dict[str, Any]]:
-        """Every recorded call that was let through to the upstream; a derivation asks for no path."""
+        """Every recorded call that was let through to the upstream; a derivation goes to none."""
         events = self.server.events(self.key)
-        return [event for event in events if event["code"] == "VALID" and event["path"] is not None]
+        return [event for event in events if event["code"] == "VALID" and event["operation"] != "derive"]
 
     def assert_one_request_each(self) -> None:
         """The upstream got exactly one request for each accepted call, each one ours, whole and well-formed."""
