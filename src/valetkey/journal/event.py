@@ -37,6 +37,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """1; for a flood, how many calls it stands for."""
     cause: str | None = None
     """Why the upstream failed, in words."""
+    operation: str | None = None
+    """What was asked of Valetkey itself (``derive``), or what an own service named with its question."""
 
 
 class EventFilter(msgspec.Struct, frozen=True):
@@ -136,4 +138,5 @@ def join(opened: Opened | Flood, closed: Closed | None, personal: Personal | Non
         cost=closed.cost if closed is not None else None,
         count=1,
         cause=closed.cause if closed is not None else None,
+        operation=opened.operation,
     )
