@@ -132,19 +132,22 @@ def blocks_pinned(
     return list(connection.execute(query).scalars())
 
 
-def forget_pins(connection: Connection, workspace: str, party: str | None, before: float | None) -> None:
-    """What a key was pinned to goes once it has ended; of a living one it is what the key may be used from.
+def forget_pins(connection: Connection, workspace: str, party: str | None, before: float | None) -> int:
+    """What a key was pinned to goes once it has ended; of a living one it is what the key may be used from. Returns
+    of how many keys.
 
     One that can live again stays sticky: its next first call pins it anew.
     """
     keys = tables.keys
     kept = case((keys.c.state == State.REVOKED.value, None), else_="")
-    connection.execute(update(keys).where(*_pinned(workspace, party, before)).values(pinned=kept))
+    return connection.execute(
+        update(keys).where(*_pinned(workspace, party, before)).values(pinned=kept)
+    ).rowcount
 
 
 def _pinned(workspace: str, party: str | None, before: float | None) -> list[ColumnElement[bool]]:
     keys, parties = tables.keys, tables.parties
-    chosen = [keys.c.workspace_id == workspace, keys.c.pinned.is_not(None), keys.c.ended.is_not(None)]
+    chosen = [keys.c.workspace_id == workspace, keys.c.pinned != "", keys.c.ended.is_not(None)]
     if party is not None:
         holders = select(parties.c.id).where(parties.c.workspace_id == workspace, parties.c.name == party)
         chosen.append(keys.c.holder_id.in_(holders))

@@ -83,7 +83,10 @@ class Eraser:
                     "Look at the disk of the data folder; the erasure is gone on with when the server is well.",
                 ) from None
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._writer, self._forget_pins, erasure)
+            forgotten = await loop.run_in_executor(self._writer, self._forget_pins, erasure)
+            if thoroughly or forgotten:
+                # Also of pins that were taken away before: pages may hold copies.
+                await loop.run_in_executor(self._writer, self._store.write_anew, tables.keys)
             if thoroughly or await asyncio.to_thread(self._sightings) <= FEW_SIGHTINGS:
                 await loop.run_in_executor(self._writer, self._store.write_anew, tables.sightings)
             await asyncio.to_thread(self._empty_log)
@@ -119,7 +122,8 @@ class Eraser:
         with self._store.read() as connection:
             return connection.execute(select(func.count()).select_from(tables.sightings)).scalar_one()
 
-    def _forget_pins(self, erasure: Erasure) -> None:
+    def _forget_pins(self, erasure: Erasure) -> bool:
+        """Whether there were any."""
         chosen = (self._workspace, erasure.party, erasure.before)
         with self._store.read() as connection:
             blocks = blocks_pinned(connection, *chosen)
@@ -127,7 +131,7 @@ class Eraser:
         for block in blocks:
             self._counters.pin(block, None)
         with self._store.write() as connection:
-            forget_pins(connection, *chosen)
+            return forget_pins(connection, *chosen) > 0
 
     def _empty_log(self) -> None:
         deadline = time.monotonic() + PATIENCE

@@ -116,6 +116,8 @@ class Store:
                 connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(f"VACUUM {name}")
             return
         with self.write() as connection:
+            # Rows that others refer to are back before it is asked for.
+            connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
             connection.exec_driver_sql(f"CREATE TEMP TABLE kept AS SELECT * FROM {name}")  # noqa: S608 - ours
             # Without a condition: every page is given up, and overwritten.
             connection.exec_driver_sql(f"DELETE FROM {name}")  # noqa: S608
