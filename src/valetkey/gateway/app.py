@@ -18,13 +18,14 @@ from valetkey.decision.reservation import BeingCounted
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.arrival import Arrival, Refused
 from valetkey.gateway.client_address import AddressUnclear, ClientAddress, address_bytes
+from valetkey.gateway.counted import COUNTING_PAUSE, COUNTING_TRIES, STILL_COUNTING
 from valetkey.gateway.credentials import Intake, IntakeRefused
 from valetkey.gateway.derive import OPERATION, AskControl, Derive, nobody_to_ask
 from valetkey.gateway.entries import KeyEntry, ServiceEntry
 from valetkey.gateway.exchange import Exchange
 from valetkey.gateway.floods import Floods
 from valetkey.gateway.logged import header_text, masked, query_names
-from valetkey.gateway.node import COUNTING_PAUSE, COUNTING_TRIES, STILL_COUNTING, Node, milliseconds
+from valetkey.gateway.node import Node, milliseconds
 from valetkey.gateway.refusal import problem, readiness
 from valetkey.gateway.runtime import ServiceRuntime
 from valetkey.gateway.verify import Verify

@@ -14,8 +14,9 @@ from valetkey.decision.decide import UNKNOWN, refuse
 from valetkey.decision.reservation import BeingCounted
 from valetkey.gateway.arrival import Arrival, Refused
 from valetkey.gateway.client_address import address_bytes
+from valetkey.gateway.counted import STILL_COUNTING, when_counted
 from valetkey.gateway.entries import KeyEntry
-from valetkey.gateway.node import COUNTING_PAUSE, COUNTING_TRIES, STILL_COUNTING, Node, milliseconds
+from valetkey.gateway.node import Node, milliseconds
 from valetkey.gateway.refusal import problem
 from valetkey.journal.records import Closed, End, Opened, Personal
 from valetkey.log import note_failure
@@ -68,9 +69,11 @@ class Derive:
                 body = await request.read_whole(MAX_BODY, BODY_SECONDS)
                 if body is None:
                     raise Refused(refuse(Code.TOO_LARGE))
-                decision = await self._judge_when_counted(arrival, len(body))
+                decision = await when_counted(lambda: self._judge(arrival, len(body)))
             except Refused as refused:
                 return self._refuse(arrival, request, refused.decision)
+            except BeingCounted:
+                return self._refuse(arrival, request, STILL_COUNTING)
             await self._derive(arrival, request, decision, body)
         except CallerGone:
             pass
@@ -78,18 +81,11 @@ class Derive:
             note_failure(error)
             request.abort()
 
-    async def _judge_when_counted(self, arrival: Arrival, size: int) -> Decision:
-        for _ in range(COUNTING_TRIES):
-            arrival.now = self._node.clock.now()
-            try:
-                return self._judge(arrival, size)
-            except BeingCounted:
-                await asyncio.sleep(COUNTING_PAUSE)
-        raise Refused(STILL_COUNTING)
-
     def _judge(self, arrival: Arrival, size: int) -> Decision:
+        """By what holds now, also where the body took its time."""
         node = self._node
         assert arrival.taken is not None
+        arrival.now = node.clock.now()
         entry = arrival.entry = self._look_up(arrival, arrival.taken.value)
         if node.unready() is not None:
             raise Refused(refuse(Code.NOT_READY))

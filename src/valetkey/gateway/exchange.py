@@ -15,11 +15,12 @@ from valetkey.decision.codes import Code
 from valetkey.decision.decide import refuse
 from valetkey.decision.reservation import Plan, Reserved
 from valetkey.gateway.answer import sieve
+from valetkey.gateway.counted import COUNTING_PAUSE, COUNTING_TRIES
 from valetkey.gateway.counters_file import CountersUnavailable
 from valetkey.gateway.credentials import Taken
 from valetkey.gateway.facts import SecretVersion
 from valetkey.gateway.metering import Meter
-from valetkey.gateway.node import COUNTING_PAUSE, COUNTING_TRIES, milliseconds
+from valetkey.gateway.node import milliseconds
 from valetkey.gateway.refusal import problem
 from valetkey.gateway.refused_secret import is_about_our_key
 from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber, scrub_bytes

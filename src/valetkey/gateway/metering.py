@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from valetkey.decision.call import Decision
 from valetkey.decision.codes import Code
 from valetkey.decision.counter_bytes import same_bytes
 from valetkey.decision.decide import refuse
-from valetkey.decision.reservation import BeingCounted, Plan, Reserved
+from valetkey.decision.reservation import BeingCounted, LimitRefusal, Plan, Reserved
+from valetkey.gateway.counted import STILL_COUNTING, when_counted
 from valetkey.gateway.counters_file import CountersUnavailable
-from valetkey.gateway.node import COUNTING_PAUSE, COUNTING_TRIES, refused_by_limit
+from valetkey.gateway.node import refused_by_limit
 from valetkey.journal.records import End
 
 if TYPE_CHECKING:
@@ -38,22 +38,21 @@ class Meter:
 
     async def reach(self, moved: int) -> bool:
         """Whether the call may have moved so many bytes in all; if so, they count. Holds up what is being counted."""
-        for _ in range(COUNTING_TRIES):
-            size = moved - self._reserved.size
-            if size <= 0:
-                return True
-            try:
-                refusal = self._node.counters.meter(self._reserved, size, self._node.clock.now())
-            except BeingCounted:
-                await asyncio.sleep(COUNTING_PAUSE)
-                continue
-            except CountersUnavailable:
-                break
-            if refusal is not None:
-                self.refusal = refused_by_limit(refusal, None)
-            return refusal is None
-        self.refusal = refuse(Code.NOT_READY, "The counters of this key's limits cannot be used.")
-        return False
+        try:
+            refusal = await when_counted(lambda: self._count(moved))
+        except BeingCounted:
+            self.refusal = STILL_COUNTING
+            return False
+        except CountersUnavailable:
+            self.refusal = refuse(Code.NOT_READY, "The counters of this key's limits cannot be used.")
+            return False
+        if refusal is not None:
+            self.refusal = refused_by_limit(refusal, None)
+        return refusal is None
+
+    def _count(self, moved: int) -> LimitRefusal | None:
+        size = moved - self._reserved.size
+        return self._node.counters.meter(self._reserved, size, self._node.clock.now()) if size > 0 else None
 
     def follow(self, plan: Plan, moved: int) -> None:
         """The key's limits are now those of `plan`. Raises `CountersUnavailable`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from valetkey.decision.call import Call, Decision, Now
 from valetkey.decision.codes import CODES, Code
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 _HOST = re.compile(r"(\[[^\[\],]+\]|[^\[\]:,]+)(?::[0-9]+)?")
 """A host and perhaps a port (RFC 9110, section 7.2)."""
-COUNTING_PAUSE = 0.01
-"""Seconds until a call is judged again that a new limit holds up: counting what was used takes some 20 ms."""
-COUNTING_TRIES = 200
 MAX_HOSTS = 64
 """Spellings of our own names that are remembered."""
 
@@ -145,7 +142,7 @@ class Node:
     ) -> tuple[Decision, Reserved | None]:
         """Decide and, where allowed, reserve: the two steps every door goes through. `size`: bytes of its body.
 
-        Raises `BeingCounted`: the door asks again, `COUNTING_TRIES` times.
+        Raises `BeingCounted`: the door judges again (`gateway/counted.py`).
         """
         key = self.index.compiled(entry)
         try:
@@ -227,11 +224,6 @@ class Node:
         for exchange in late:
             exchange.cut(End.TIMEOUT, Code.UPSTREAM_TIMEOUT)
         return len(late)
-
-
-STILL_COUNTING: Final = refuse(
-    Code.NOT_READY, "What was used before a new limit is still being counted. Try again in a moment."
-)
 
 
 def refused_by_limit(refusal: LimitRefusal, endpoint: str | None) -> Decision:

@@ -19,9 +19,10 @@ from valetkey.decision.path import JudgedPath, PathRefused, judge_path
 from valetkey.decision.reservation import BeingCounted, Reserved
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.client_address import address_bytes
+from valetkey.gateway.counted import STILL_COUNTING, when_counted
 from valetkey.gateway.entries import KeyEntry
 from valetkey.gateway.logged import free_text, masked
-from valetkey.gateway.node import COUNTING_PAUSE, COUNTING_TRIES, STILL_COUNTING, Node, milliseconds
+from valetkey.gateway.node import Node, milliseconds
 from valetkey.gateway.refusal import plain_answer, problem
 from valetkey.journal.records import Closed, End, Opened, Personal
 from valetkey.log import note_failure
@@ -171,21 +172,21 @@ class Verify:
 
     async def _consider_when_counted(self, request: Request, body: bytes | None, credential: bytes) -> None:
         try:
-            for _ in range(COUNTING_TRIES):
-                # A change may have come meanwhile: what is judged now is recorded before the next one.
-                known = self._node.index.credential(credential)
-                if known is None:
-                    return request.answer(problem(_NO_CREDENTIAL, None))
-                if self._node.unready() is not None:
-                    return request.answer(problem(refuse(Code.NOT_READY), None))
-                try:
-                    return self._consider(request, body, known.service_id)
-                except BeingCounted:
-                    await asyncio.sleep(COUNTING_PAUSE)
+            await when_counted(lambda: self._consider_anew(request, body, credential))
+        except BeingCounted:
             request.answer(problem(STILL_COUNTING, None))
         except Exception as error:
             note_failure(error)
             request.abort()
+
+    def _consider_anew(self, request: Request, body: bytes | None, credential: bytes) -> None:
+        # A change may have come meanwhile: what is judged now is recorded before the next one.
+        known = self._node.index.credential(credential)
+        if known is None:
+            return request.answer(problem(_NO_CREDENTIAL, None))
+        if self._node.unready() is not None:
+            return request.answer(problem(refuse(Code.NOT_READY), None))
+        self._consider(request, body, known.service_id)
 
     def _consider(self, request: Request, body: bytes | None, service_id: str) -> None:
         if body is None or len(body) > MAX_QUESTION:

@@ -17,9 +17,10 @@ from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.durations import read_time
 from valetkey.errors import Invalid, NotFound
 from valetkey.gateway.client_address import address_bytes
+from valetkey.gateway.counted import STILL_COUNTING
 from valetkey.gateway.counters import SharedCounters
 from valetkey.gateway.index import KeyIndex
-from valetkey.gateway.node import STILL_COUNTING, refused_by_limit
+from valetkey.gateway.node import refused_by_limit
 from valetkey.keys.checking import CheckedKey, CheckKey
 from valetkey.server.facts import FactLoader
 from valetkey.services.service import Kind
