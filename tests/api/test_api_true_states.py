@@ -456,3 +456,13 @@ def test_a_field_in_a_wrong_place_is_told_its_right_one(owner: Owner, body: Any,
     root = owner.issue("ana")["id"]
     detail = owner("POST", f"/keys/{root}/derive", body, 400)["detail"]
     assert (f"Is {meant} meant?" in detail) if meant else "meant" not in detail
+
+
+def test_a_key_that_was_over_is_in_nobodys_way_also_when_the_clock_is_set_back(owner: Owner) -> None:
+    over = owner.issue("ana", expires="1h")["id"]
+    owner.now += 2 * 3600
+    with owner.frame.store.write() as connection:
+        latch_expired(connection, owner.frame.workspace, owner.now)
+    owner.now -= 2 * 3600
+    assert owner("GET", f"/keys/{over}")["state"] == "expired"
+    assert owner.issue("ana")["id"] != over

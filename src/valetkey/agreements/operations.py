@@ -11,7 +11,6 @@ from valetkey.access.operation import Unit, operation
 from valetkey.agreements.agreement import Agreement, Terms, dated, understand
 from valetkey.agreements.queries import PartnerView, find_row, get_partner, get_row
 from valetkey.decision.limits import Limits
-from valetkey.decision.policy import State
 from valetkey.durations import as_day
 from valetkey.errors import Conflict
 from valetkey.journal.actions import AuditAction
@@ -20,6 +19,7 @@ from valetkey.services.policies import check_names, policy_id
 from valetkey.services.queries import get_service
 from valetkey.store import tables
 from valetkey.store.blocks import next_block
+from valetkey.store.standing import still_living
 
 
 class PartnerTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,16 +150,7 @@ MOST_NAMED = 5
 
 def _living(party_id: str, wall: float) -> tuple[Any, ...]:
     keys = tables.keys
-    return (keys.c.holder_id == party_id, *_not_over(wall))
-
-
-def _not_over(wall: float) -> tuple[Any, ...]:
-    keys = tables.keys
-    return (
-        keys.c.state != State.REVOKED.value,
-        keys.c.ended.is_(None),
-        keys.c.expires.is_(None) | (keys.c.expires > wall),
-    )
+    return (keys.c.holder_id == party_id, *still_living(wall))
 
 
 def _number(unit: Unit, party_id: str) -> str:
@@ -169,7 +160,9 @@ def _number(unit: Unit, party_id: str) -> str:
     # What comes from them is dead by it too, whoever holds it.
     held = held.union(select(keys.c.id).join(held, keys.c.parent_id == held.c.id))
     living = unit.connection.execute(
-        select(func.count()).select_from(keys).where(keys.c.id.in_(select(held.c.id)), *_not_over(unit.wall))
+        select(func.count())
+        .select_from(keys)
+        .where(keys.c.id.in_(select(held.c.id)), *still_living(unit.wall))
     ).scalar_one()
     return "1 key" if living == 1 else f"{living:,} keys"
 

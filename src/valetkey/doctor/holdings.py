@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 import msgspec
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, func, select
 
 from valetkey.decision.policy import Policy
 from valetkey.decision.restrictions.endpoints import Endpoints
@@ -16,6 +16,7 @@ from valetkey.keys.kinds import KeyKind
 from valetkey.services.queries import list_services
 from valetkey.services.service import Kind
 from valetkey.store import tables
+from valetkey.store.standing import still_living
 
 HOUR = 3600
 WIDE_NETWORK = {4: 8, 6: 19}
@@ -55,8 +56,7 @@ def _keys(connection: Connection, workspace: str, wall: float) -> tuple[KeyFacts
         .outerjoin(newest, newest.c.key_id == keys.c.id)
         .where(
             keys.c.workspace_id == workspace,
-            keys.c.ended.is_(None),
-            or_(keys.c.expires.is_(None), keys.c.expires > wall),
+            *still_living(wall),
         )
         .order_by(keys.c.created, keys.c.id)
     )

@@ -18,12 +18,13 @@ from valetkey.journal.actions import AuditAction
 from valetkey.keys.drafting import Terms, draft_policy
 from valetkey.keys.kinds import KeyKind
 from valetkey.keys.making import IssuedKey, asked_end, holder_named, make_key
-from valetkey.keys.queries import KeyView, get_key, still_living
+from valetkey.keys.queries import KeyView, get_key
 from valetkey.keys.sessions import SessionProcess, tied_session
 from valetkey.labels import check_label
 from valetkey.services.policies import check_names
 from valetkey.services.queries import get_service
 from valetkey.store import tables
+from valetkey.store.standing import still_living
 
 MAX_CHILDREN = 1_000
 """Living keys that come from one issued key: more are a loop that went wrong, or worse."""

@@ -24,6 +24,7 @@ from valetkey.labels import check_label
 from valetkey.services.policies import check_names, policy_id
 from valetkey.services.queries import StoredService, get_environment, get_service
 from valetkey.store import tables
+from valetkey.store.standing import still_living
 from valetkey.vault.sealing import IssuedKeyContext
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -296,8 +297,7 @@ def _check_unique(
             keys.c.environment_id == environment_id,
             keys.c.label == request.label,
             keys.c.parent_id.is_(None),
-            keys.c.state != State.REVOKED.value,
-            (keys.c.expires.is_(None)) | (keys.c.expires > unit.wall),
+            *still_living(unit.wall),
         )
         .limit(1)
     ).scalar()

@@ -10,12 +10,13 @@ from sqlalchemy import Connection, and_, func, or_, select
 
 from valetkey.access.sessions import words
 from valetkey.agreements.queries import find_agreed
-from valetkey.decision.policy import Policy, State
+from valetkey.decision.policy import Policy
 from valetkey.errors import Invalid, NotFound
 from valetkey.keys.format import parse
 from valetkey.keys.kinds import CredentialKind
 from valetkey.keys.life import KeyState, Life, in_state, joined, life_of, own_state
 from valetkey.store import tables
+from valetkey.store.standing import still_living
 from valetkey.vault.fingerprint import fingerprint
 
 MAX_PAGE = 200
@@ -178,16 +179,6 @@ def _held_to(connection: Connection, workspace: str, key: KeyView) -> tuple[With
 def living_children(key_id: str, now: float) -> tuple[Any, ...]:
     """The condition that keys come from this one and do not stand still for good by themselves."""
     return (tables.keys.c.parent_id == key_id, *still_living(now))
-
-
-def still_living(now: float) -> tuple[Any, ...]:
-    """The condition that keys do not stand still for good by themselves."""
-    keys = tables.keys
-    return (
-        keys.c.state != State.REVOKED.value,
-        keys.c.ended.is_(None),
-        or_(keys.c.expires.is_(None), keys.c.expires > now),
-    )
 
 
 def find_key(connection: Connection, workspace: str, index_key: bytes, value: bytes, now: float) -> KeyView:
