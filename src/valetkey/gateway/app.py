@@ -17,6 +17,7 @@ from valetkey.decision.path import PathRefused, judge_path
 from valetkey.decision.reservation import BeingCounted
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.arrival import Arrival, Refused
+from valetkey.gateway.call_records import CallRecords
 from valetkey.gateway.client_address import AddressUnclear, ClientAddress, address_bytes
 from valetkey.gateway.counted import COUNTING_PAUSE, COUNTING_TRIES, STILL_COUNTING
 from valetkey.gateway.credentials import Intake, IntakeRefused
@@ -24,14 +25,11 @@ from valetkey.gateway.derive import OPERATION, AskControl, Derive, nobody_to_ask
 from valetkey.gateway.entries import KeyEntry, ServiceEntry
 from valetkey.gateway.exchange import Exchange
 from valetkey.gateway.floods import Floods
-from valetkey.gateway.logged import header_text, masked, query_names
 from valetkey.gateway.node import Node, milliseconds
 from valetkey.gateway.refusal import problem, readiness
-from valetkey.gateway.runtime import ServiceRuntime
+from valetkey.gateway.runtime import LiveNeedles, ServiceRuntime
 from valetkey.gateway.verify import Verify
-from valetkey.journal.call_id import RANDOM_BYTES, call_id
-from valetkey.journal.randomness import RandomPool
-from valetkey.journal.records import Closed, End, Opened, Personal
+from valetkey.journal.records import Closed, End
 from valetkey.log import note_failure
 from valetkey.loopback import is_loopback
 from valetkey.services.dialling import OwnListeners
@@ -81,16 +79,13 @@ class Gateway:
         self._node = node
         self._own = own
         self._client_address = ClientAddress(node.settings.trusted_proxy)
-        self._random = RandomPool()
+        self._records = CallRecords(node, forwarded=self._client_address.believes_headers)
         self._runtimes: dict[str, ServiceRuntime] = {}
         self._nowhere = Intake.compile(_NOWHERE)
         self._ceiling = min(DEFAULT_CEILING, node.settings.max_body_mb * 1_000_000)
-        self._verify = Verify(node, self._new_call_id)
-        self._derive = Derive(node, ask_control, self._look_up, self._opened, self._refuse)
-        self.floods = Floods(node, self._new_call_id)
-
-    def _new_call_id(self, wall: float) -> str:
-        return call_id(int(wall * 1000), self._random.take(RANDOM_BYTES))
+        self._verify = Verify(node, self._records.new_id)
+        self._derive = Derive(node, ask_control, self._look_up, self._records.opened, self._refuse)
+        self.floods = Floods(node, self._records.new_id)
 
     def handle(self, request: Request, tries: int = COUNTING_TRIES) -> None:
         """Answer a request now, or hand an allowed call over to its exchange."""
@@ -239,11 +234,11 @@ class Gateway:
         runtime, entry, call, taken = arrival.runtime, arrival.entry, arrival.call, arrival.taken
         service, secret = arrival.service, arrival.secret
         assert runtime and entry and call and taken and service and secret
-        opened, personal = self._opened(arrival, request.method, decision)
+        opened, personal = self._records.opened(arrival, request.method, decision)
         exchange = Exchange(
             self._node,
             runtime,
-            runtime_of=self.runtime,
+            needles=LiveNeedles(self._node, entry.id, runtime.needles, self.runtime),
             key_id=entry.id,
             call=call,
             call_id=opened.call,
@@ -325,44 +320,6 @@ class Gateway:
         for service_id in [name for name in self._runtimes if name not in living]:
             self._runtimes.pop(service_id).retire()
 
-    # -- the record
-
-    def _opened(self, arrival: Arrival, method: str, decision: Decision) -> tuple[Opened, Personal]:
-        entry, service, path = arrival.entry, arrival.service, arrival.path
-        facts = arrival.headers
-        index = self._node.index
-        opened = Opened(
-            call=self._new_call_id(arrival.now.wall),
-            time=arrival.now.wall,
-            code=decision.code,
-            workspace="default",
-            service=None if service is None else service.service.name,
-            key_id=None if entry is None else entry.id,
-            key_kind=None if entry is None else entry.kind,
-            fingerprint=arrival.fingerprint,
-            holder=None if entry is None else index.holder_name(entry),
-            agreement=None if entry is None else index.agreement_id(entry),
-            method=method if method in KNOWN_METHODS else None,
-            path=None if path is None else masked(path.text),
-            endpoint=decision.endpoint,
-            query_names=query_names(arrival.query) if arrival.query else (),
-            host=None if arrival.call is None else arrival.call.host,
-            operation=arrival.operation,
-            secret=None if arrival.secret is None else arrival.secret.id,
-            policy=None if entry is None else entry.policy_id,
-            limit=decision.limit,
-            cost_reserved=arrival.cost,
-            index_generation=index.generation,
-        )
-        personal = Personal(
-            None if arrival.address is None else arrival.address.text,
-            header_text(facts.get(b"user-agent")),
-            header_text(facts.get(b"origin")),
-            header_text(facts.get(b"referer"), without_query=True),
-            header_text(facts.get(b"x-forwarded-for")) if self._client_address.believes_headers else None,
-        )
-        return opened, personal
-
     def _refuse(self, arrival: Arrival, request: Request, decision: Decision) -> None:
         """Record what the journal is to know of a refusal, then tell the caller what it is."""
         if arrival.reserved is not None:
@@ -384,7 +341,7 @@ class Gateway:
             service = None if arrival.service is None else arrival.service.service.name
             if not self.floods.meet_key(arrival.entry.id, service, decision.code, arrival.now):
                 return request.answer(problem(shown, None))
-        opened, personal = self._opened(arrival, request.method, decision)
+        opened, personal = self._records.opened(arrival, request.method, decision)
         answer = problem(shown, opened.call, status=_status_of(request, shown), own=own)
         ended = self._node.clock.now()
         closed = Closed(

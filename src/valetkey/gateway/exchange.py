@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from valetkey.decision.call import Call
@@ -19,14 +19,14 @@ from valetkey.gateway.counted import COUNTING_PAUSE, COUNTING_TRIES
 from valetkey.gateway.counters_file import CountersUnavailable
 from valetkey.gateway.credentials import Taken
 from valetkey.gateway.facts import SecretVersion
-from valetkey.gateway.metering import Meter
-from valetkey.gateway.node import milliseconds
+from valetkey.gateway.outcome import Outcome
 from valetkey.gateway.refusal import problem
 from valetkey.gateway.refused_secret import is_about_our_key
 from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber, scrub_bytes
+from valetkey.gateway.spending import Spending
 from valetkey.gateway.turn import Step, nothing
 from valetkey.gateway.upstream import UpstreamFailed
-from valetkey.journal.records import Closed, End
+from valetkey.journal.records import End
 from valetkey.log import note_failure
 from valetkey.services.origin import Origin
 from valetkey.services.placement import SecretRefused
@@ -34,10 +34,8 @@ from valetkey.wire.request import CallerGone, Request
 from valetkey.wire.upstream import Answer, AnswerBroken, Body
 
 if TYPE_CHECKING:
-    from valetkey.gateway.entries import ServiceEntry
     from valetkey.gateway.node import Node
-    from valetkey.gateway.runtime import ServiceRuntime
-    from valetkey.gateway.scrub import Needles
+    from valetkey.gateway.runtime import LiveNeedles, ServiceRuntime
 
 SMALL_BODY = 65_536
 """A body up to this many bytes is read whole before the call goes upstream: no half call, less work."""
@@ -57,10 +55,8 @@ class Exchange:
     """A call that was allowed."""
 
     __slots__ = (
-        "_answer", "_begun", "_bytes_in", "_bytes_out", "_call_id", "_cause", "_code", "_cost",
-        "_end", "_first_byte_ms", "_generation", "_given_back", "_index", "_meter", "_needles",
-        "_node", "_origin", "_refund", "_request", "_reserved", "_runtime", "_runtime_of",
-        "_secret", "_since", "_started_ns", "_status", "_taken", "_task", "_upstream_status",
+        "_answer", "_begun", "_call_id", "_end", "_needles", "_node", "_origin", "_outcome",
+        "_refund", "_request", "_runtime", "_secret", "_since", "_spending", "_taken", "_task",
         "call", "deadline", "key_id",
     )  # fmt: skip
 
@@ -69,7 +65,7 @@ class Exchange:
         node: Node,
         runtime: ServiceRuntime,
         *,
-        runtime_of: Callable[[ServiceEntry], ServiceRuntime],
+        needles: LiveNeedles,
         key_id: str,
         call: Call,
         call_id: str,
@@ -83,35 +79,21 @@ class Exchange:
     ) -> None:
         self._node = node
         self._runtime = runtime
-        self._runtime_of = runtime_of
-        self._index = node.index
-        self._generation = node.index.generation
-        self._needles = runtime.needles
+        self._needles = needles
         self.key_id = key_id
         self.call = call
         self._call_id = call_id
         self._origin = origin
         self._taken = taken
         self._secret = secret
-        self._reserved = reserved
-        self._meter = Meter.of(node, reserved)
-        self._cost = cost
-        self._started_ns = started_ns
+        self._spending = Spending(node, reserved, cost, started_ns)
+        self._outcome = Outcome(node.clock, started_ns)
         self._request = request
         self._task: asyncio.Task[None] | None = None
         self._begun = False
-        self._cause: str | None = None
         self._end: End | None = None
-        self._code: Code | None = None
         self._answer: Answer | None = None
-        self._status: int | None = None
-        self._upstream_status: int | None = None
-        self._bytes_in = 0
-        """Of the caller's body, those that went on, or may have."""
-        self._bytes_out = 0
-        self._first_byte_ms: float | None = None
         self._refund = False
-        self._given_back = False
         self._since = time.monotonic()
         self.deadline = self._since + node.settings.body_timeout
         """When the sweep cuts it (seconds of the monotonic clock): moved on with every sign of life."""
@@ -126,7 +108,7 @@ class Exchange:
         if self._end is not None:
             return False
         # A caller whose answer has begun got no other code than the one it was allowed with.
-        self._code = None if self._request.started else why
+        self._outcome.code = None if self._request.started else why
         self._stop(end)
         if self._request.started:
             self._request.abort()
@@ -142,16 +124,8 @@ class Exchange:
 
     def follow(self, plan: Plan) -> None:
         """The key's limits are now those of `plan`: what this call has moved counts at those of bytes too."""
-        if self._meter is None:
-            if not plan.checks.bytes:
-                return
-            if self._reserved is None:
-                self._reserved = Reserved(Plan(()), 0, self._started_ns, (), [])
-            self._meter = Meter(self._node, self._reserved)
-        if self._given_back:
-            return
         try:
-            self._meter.follow(plan, self._request.received + self._bytes_out)
+            self._spending.follow(plan, self._request.received + self._outcome.bytes_out)
         except CountersUnavailable:
             self.cut(End.INTERRUPTED, Code.NOT_READY)
 
@@ -186,7 +160,7 @@ class Exchange:
     def withdraw(self) -> None:
         """The call could not be recorded, so it is not made and spends nothing."""
         self._call_id = ""
-        self._give_back()
+        self._spending.give_back()
         self._node.leave(self)
         self._request.answer(problem(refuse(Code.NOT_READY), None))
 
@@ -200,16 +174,16 @@ class Exchange:
         try:
             if self._end is None:
                 await self._carry()
-            elif self._code is not None:
-                self._refuse(self._code, self._end)
+            elif self._outcome.code is not None:
+                self._refuse(self._outcome.code, self._end)
         except asyncio.CancelledError:
             if self._end is None:
                 self._end = End.INTERRUPTED
                 raise
             if self._task is not None:
                 self._task.uncancel()
-            if self._code is not None and not self._request.started:
-                self._refuse(self._code, self._end)
+            if self._outcome.code is not None and not self._request.started:
+                self._refuse(self._outcome.code, self._end)
         except Exception as error:
             note_failure(error)
             if self._answer is not None:
@@ -228,7 +202,7 @@ class Exchange:
         try:
             headers, query = runtime.intake.put_in(taken, self._secret.parts, media=media)
         except SecretRefused:
-            self._give_back()
+            self._spending.give_back()
             return self._refuse(Code.SECRET_UNAVAILABLE, End.REFUSED)
         body: Body = None
         try:
@@ -245,17 +219,17 @@ class Exchange:
             answer = await runtime.upstream.send(call.method, self._origin, target, headers, body, length)
         except UpstreamFailed as failure:
             if self._end is not None:
-                return self._refuse(self._code or Code.QUOTA_EXCEEDED, self._end)
+                return self._refuse(self._outcome.code or Code.QUOTA_EXCEEDED, self._end)
             if request.received > runtime.ceiling:
                 # Whoever sends the body says of one that was refused only that sending failed.
                 return self._refuse(Code.TOO_LARGE, End.REFUSED)
-            self._cause = str(failure)
+            self._outcome.cause = str(failure)
             if failure.sent is False:
-                self._give_back()
+                self._spending.give_back()
             return self._refuse(Code.UPSTREAM_FAILED)
         except BodyTooLarge:
             if self._end is not None:
-                return self._refuse(self._code or Code.QUOTA_EXCEEDED, self._end)
+                return self._refuse(self._outcome.code or Code.QUOTA_EXCEEDED, self._end)
             return self._refuse(Code.TOO_LARGE, End.REFUSED)
         except CallerGone:
             return None
@@ -266,7 +240,7 @@ class Exchange:
         """The caller's body as it comes. Raises `BodyTooLarge`, and `CallerGone` for one that broke off."""
         request, ceiling = self._request, self._runtime.ceiling
         while piece := await request.read():
-            self._bytes_in += len(piece)
+            self._outcome.bytes_in += len(piece)
             # What is known by its length was counted before the call, and passes.
             if request.received > ceiling or not await self._passes():
                 raise BodyTooLarge
@@ -275,12 +249,12 @@ class Exchange:
     async def _whole(self) -> bytes:
         """The caller's body at once."""
         if self._request.complete:
-            self._bytes_in = self._request.received
+            self._outcome.bytes_in = self._request.received
             return self._request.taken()
         return b"".join([piece async for piece in self._pieces()])
 
     async def _hand_on(self, answer: Answer) -> None:
-        status = self._upstream_status = answer.status
+        status = self._outcome.upstream_status = answer.status
         if status in (401, 403) and await is_about_our_key(answer, self._runtime):
             answer.close()
             return self._refuse(Code.UPSTREAM_REFUSED_SECRET)
@@ -290,41 +264,37 @@ class Exchange:
             return self._refuse(Code.UPSTREAM_FAILED)
         # Given back at the end: until then the call holds its place.
         self._refund = status >= 500 and self._runtime.service.refund_on_failure
-        decoder: Decoder | None = None
-        coding = answer.coding
-        length: int | None = None
-        unpacked = False
+        coding, decoder = answer.coding, None
         if coding is not None:
             try:
                 decoder = Decoder(coding)
-                unpacked = True
-                decoder = None if decoder.is_identity else decoder
             except CodingRefused:
                 if not self._runtime.service.pass_unreadable:
                     answer.close()
                     return self._refuse(Code.UPSTREAM_FAILED)
-        if decoder is None:
-            length = answer.length
+        unpacked = decoder is not None
+        decoder = None if decoder is None or decoder.is_identity else decoder
+        length = answer.length if decoder is None else None
         # With its head an answer without a body is whole.
         bodyless = length == 0 or self.call.method == "HEAD" or status in (204, 304)
         # With most answers all of it is here already: it goes out in one piece.
         body = answer.taken() if answer.whole and decoder is None and not bodyless else None
         known = 0 if bodyless else length if body is None else len(body)
-        if known and self._meter is not None and not await self._meter.reach(self._moved + known):
+        meter = self._spending.meter
+        if known and meter is not None and not await meter.reach(self._outcome.moved + known):
             # Better none of it than a part that is of no use.
             answer.close()
-            return self._refuse(self._meter.refusal.code, self._meter.end)
-        needles = self._current_needles()
+            return self._refuse(meter.refusal.code, meter.end)
+        needles = self._needles.now
         headers = sieve(answer.headers, self._runtime.service, self._runtime.public_address, needles)
         if unpacked:
             headers = [pair for pair in headers if pair[0] != b"content-encoding"]
-        self._first_byte_ms = self._elapsed_ms()
-        self._status = status
+        self._outcome.answered(status)
         if bodyless:
             return self._finish(End.COMPLETE, lambda: self._request.start(status, headers, length))
         if body is not None:
             body = scrub_bytes(body, needles)
-            self._bytes_out = len(body)
+            self._outcome.bytes_out = len(body)
             return self._finish(End.COMPLETE, lambda: self._request.start(status, headers, len(body), body))
         self._request.start(status, headers, length)
         await self._stream(answer, Scrubber(needles), decoder, length)
@@ -341,7 +311,7 @@ class Exchange:
                 if not piece:
                     break
                 received += len(piece)
-                scrubber.needles = self._current_needles()
+                scrubber.needles = self._needles.now
                 for part in (piece,) if decoder is None else decoder.decode(piece):
                     work += len(part) + EMPTY_WORK
                     if work > WORK_A_TURN:
@@ -355,14 +325,14 @@ class Exchange:
                     if clean:
                         if not await self._passes(len(clean)):
                             return
-                        self._bytes_out += len(clean)
+                        self._outcome.bytes_out += len(clean)
                         request.write(clean)
                         if request.blocked:
                             await request.drain()
             if decoder is not None:
                 decoder.finish()
         except (AnswerBroken, CodingRefused) as broken:
-            self._cause = str(broken)
+            self._outcome.cause = str(broken)
             # The upstream broke off: the caller must see a broken answer, not a complete one.
             self._end = self._end or End.UPSTREAM_FAILED
             answer.close()
@@ -371,63 +341,28 @@ class Exchange:
         if await self._passes(len(rest)):
             self._last(rest)
 
-    @property
-    def _moved(self) -> int:
-        """Bytes handed on so far, in both directions."""
-        return self._bytes_in + self._bytes_out
-
     async def _passes(self, size: int = 0) -> bool:
         """Whether what came of the caller's body, and so many bytes more of the answer, may pass. If not, it is cut."""
-        meter = self._meter
-        if meter is None or await meter.reach(self._moved + size):
+        meter = self._spending.meter
+        if meter is None or await meter.reach(self._outcome.moved + size):
             return True
         self.cut(meter.end, meter.refusal.code)
         return False
 
-    def _current_needles(self) -> Needles:
-        """What the answer is scrubbed of now: a secret may have been set while the call was open."""
-        index = self._node.index
-        if index.generation != self._generation or index is not self._index:
-            self._index, self._generation = index, index.generation
-            key = index.get(self.key_id)
-            service = None if key is None else index.services.get(index.service_name(key.service_id))
-            if service is not None:
-                self._needles = self._runtime_of(service).needles
-        return self._needles
-
     def _last(self, body: bytes) -> None:
-        self._bytes_out += len(body)
+        self._outcome.bytes_out += len(body)
         self._finish(End.COMPLETE, lambda: self._request.end(body))
 
     def _refuse(self, code: Code, end: End = End.UPSTREAM_FAILED) -> None:
-        self._code = code
-        refusal = None if self._meter is None else self._meter.refusal
+        self._outcome.code = code
+        meter = self._spending.meter
+        refusal = None if meter is None else meter.refusal
         answer = problem(refusal if refusal and refusal.code is code else refuse(code), self._call_id)
-        self._status = answer[0]
-        self._first_byte_ms = self._elapsed_ms()
-        self._bytes_out = len(answer[2])
+        self._outcome.answered(answer[0])
+        self._outcome.bytes_out = len(answer[2])
         self._finish(end, lambda: self._request.answer(answer))
 
     # -- the end
-
-    def _give_back(self) -> None:
-        """Spend nothing. Counters that fail keep no call from its record and its answer: then it stays spent."""
-        try:
-            if self._reserved is not None:
-                self._node.counters.give_back(self._reserved, self._node.clock.now())
-            self._given_back = True
-        except Exception as error:
-            note_failure(error)
-
-    def _settle(self, reserved: Reserved) -> None:
-        """Spend what was moved, and leave its place among the calls at once. Counters that fail as above."""
-        # An answer of our own, which has a code, counts against no limit.
-        out = self._bytes_out if self._code is None else 0
-        moved = None if self._meter is None else self._request.received + out
-        try:
-            self._node.counters.settle(reserved, None, moved)
-        except Exception as error:
-            note_failure(error)
 
     def _finish(self, end: End, then: Step = nothing) -> None:
         """Settle, close the record, leave: once, whatever comes after. `then`: what is handed on after it."""
@@ -437,34 +372,19 @@ class Exchange:
         self._close(call_id, end, then, COUNTING_TRIES)
 
     def _close(self, call_id: str, end: End, then: Step, tries: int) -> None:
-        if tries and self._meter is not None and self._meter.counting:
+        if tries and self._spending.counting:
             asyncio.get_running_loop().call_later(
                 COUNTING_PAUSE, self._close_late, call_id, end, self._end, then, tries - 1
             )
             return
         node = self._node
         if self._refund:
-            self._give_back()
-        if self._reserved is not None:
-            self._settle(self._reserved)
+            self._spending.give_back()
+        self._spending.settle(self._outcome.spent(self._request.received))
         node.leave(self)
         self._runtime.leave()
         node.turn.record(
-            Closed(
-                call_id,
-                time.time(),
-                end,
-                code=self._code,
-                status=self._status,
-                upstream_status=self._upstream_status,
-                cause=self._cause,
-                bytes_in=self._request.received,
-                bytes_out=self._bytes_out,
-                first_byte_ms=self._first_byte_ms,
-                last_byte_ms=self._elapsed_ms(),
-                cost=0 if self._given_back else self._cost,
-                given_back=self._given_back,
-            ),
+            self._outcome.closed(call_id, end, self._request.received, self._spending),
             then=then,
             otherwise=self._request.abort,
             failed=self._request.abort,
@@ -475,6 +395,3 @@ class Exchange:
             # Cut meanwhile: what was to be handed on is not.
             end, then = self._end, self._request.abort
         self._close(call_id, end, then, tries)
-
-    def _elapsed_ms(self) -> float:
-        return milliseconds(self._started_ns, self._node.clock.now())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from valetkey.decision.call import Call
 from valetkey.decision.restrictions.patterns import EndpointPattern, PatternIndex
@@ -15,6 +17,10 @@ from valetkey.services.dialling import OwnListeners
 from valetkey.services.placement import Basic
 from valetkey.services.service import Service
 from valetkey.settings import Settings
+
+if TYPE_CHECKING:
+    from valetkey.gateway.entries import ServiceEntry
+    from valetkey.gateway.node import Node
 
 # Vendors say it in many words; a 403 that speaks of the credential as such is about ours, one that speaks of
 # a missing right is about the call.
@@ -84,3 +90,35 @@ def needles_of(service: Service, secrets: list[SecretVersion]) -> Needles:
         parts |= {side for part in parts for side in part.split(b":", 1) if side}
     users = [service.placement.user.encode()] if isinstance(service.placement, Basic) else []
     return Needles.build(sorted(parts), users)
+
+
+class LiveNeedles:
+    """What the answers of one open call are scrubbed of: a secret may be set while it is open."""
+
+    __slots__ = ("_generation", "_index", "_key_id", "_needles", "_node", "_runtime_of")
+
+    def __init__(
+        self,
+        node: Node,
+        key_id: str,
+        needles: Needles,
+        runtime_of: Callable[[ServiceEntry], ServiceRuntime],
+    ) -> None:
+        self._node = node
+        self._key_id = key_id
+        self._needles = needles
+        self._runtime_of = runtime_of
+        self._index = node.index
+        self._generation = node.index.generation
+
+    @property
+    def now(self) -> Needles:
+        """Those that hold now."""
+        index = self._node.index
+        if index.generation != self._generation or index is not self._index:
+            self._index, self._generation = index, index.generation
+            key = index.get(self._key_id)
+            service = None if key is None else index.services.get(index.service_name(key.service_id))
+            if service is not None:
+                self._needles = self._runtime_of(service).needles
+        return self._needles
