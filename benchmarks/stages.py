@@ -186,6 +186,7 @@ class _Line:
     """A caller's connection that keeps nothing but the first bytes of the answer."""
 
     peer = "127.0.0.1"
+    local: tuple[str, int] | None = None
     paused = False
     date = b"date: Mon, 21 Sep 2026 13:33:20 GMT"
 

@@ -28,7 +28,7 @@ def test_nothing_passes_after_any_of_a_thousand_revokes(tmp_path: Path, results:
         upstream, ticker = start_upstream(processes, tmp_path), free_port()
         streams = processes.start("ticker", [sys.executable, "-m", "benchmarks.ticker", str(ticker)])
         processes.wait_for(streams, lambda: answers(ticker), "the upstream of streams")
-        loaded = load(tmp_path / "all", 3 * REVOKES, upstream.port, ticker)
+        loaded = load(tmp_path / "all", 3 * REVOKES, upstream.port, {"stream": ticker})
         found = revokes(processes, loaded, tmp_path, Settings(1, 1), count=REVOKES, most=600)
     assert len(found.curves["revoke"]) == REVOKES
     counts = [ratio for ratio in found.ratios if ratio.target == 0]
