@@ -23,6 +23,7 @@ from process_tree import alive
 from running_server import Answer, RunningServer, ValetKey, ask, eventually
 from valetkey.demo.standin import OpenAIStandIn
 from valetkey.server.link import LEASE_SECONDS, RENEW_SECONDS
+from valetkey.server.supervisor import SILENT_SECONDS
 
 pytestmark = pytest.mark.real
 
@@ -186,6 +187,23 @@ def test_a_control_process_that_stands_still_is_as_a_dead_one(server: RunningSer
         os.kill(control, signal.SIGCONT)
     codes_until(server, key, "VALID", BACK_SECONDS)
     assert (server.worker_pids(), server.control_pid) == (workers, control)
+
+
+@pytest.mark.long
+def test_one_that_stands_still_for_good_is_killed_and_another_started(
+    server: RunningServer, results: Results
+) -> None:
+    key, workers, control = server.issue("openai"), server.worker_pids(), server.control_pid
+    begun = time.monotonic()
+    os.kill(control, signal.SIGSTOP)
+    eventually(lambda: not alive(control), 2 * SILENT_SECONDS + BACK_SECONDS)
+    killed = time.monotonic() - begun
+    wait_for_another(server, control)
+    codes_until(server, key, "VALID", BACK_SECONDS)
+    assert server.worker_pids() == workers
+    results.note(
+        f"killed {killed:.1f} s after SIGSTOP; calls pass again {time.monotonic() - begun:.1f} s after it"
+    )
 
 
 def test_a_control_process_that_dies_with_something_unread_is_started_anew(server: RunningServer) -> None:

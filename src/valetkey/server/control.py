@@ -37,6 +37,7 @@ from valetkey.server.pinning import take_up_pins
 from valetkey.server.record import Recorder
 from valetkey.server.sessions import SessionWatch, end_gone_sessions
 from valetkey.server.settings import settings_from_flags
+from valetkey.server.supervisor import ALIVE_SECONDS
 from valetkey.server.tls import LOOK_SECONDS, every, say, watched_pair
 from valetkey.server.tls_port import TlsPort
 from valetkey.server.watched import WatchedTasks
@@ -174,6 +175,7 @@ class ControlProcess:
             follow_interfaces(desk),
             SessionWatch(desk).run(),
             every(LOOK_SECONDS, self._look_at_certificate),
+            every(ALIVE_SECONDS, lambda: self._say({"alive": True})),
         ):
             self._tasks.start(work)
         for listener in listeners:

@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from valetkey import log
@@ -27,6 +28,10 @@ STOP_SECONDS = 5.0
 """SIGTERM ends the whole tree within this."""
 START_SECONDS = 60.0
 """A control process that is not ready by then will not be."""
+ALIVE_SECONDS = 1.0
+"""How often a control process that serves says that it goes on."""
+SILENT_SECONDS = 10.0
+"""One that says nothing for so long, twice, stands still and is killed: its workers have refused long since."""
 QUICK_DEATH_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 2.0
 _ENDLESS = 2**32 - 2**20
@@ -150,7 +155,9 @@ class Supervisor:
                 if not worker.dead.is_set():
                     self._tell_control({"worker": slot, "generation": worker.generation, "alive": True})
             self._tell_control({"started": True})
-            await self._listen(reader)
+            if not await self._listen(reader):
+                log.warning("control_silent", "It stood still and is killed.", seconds=2 * SILENT_SECONDS)
+                process.kill()
             await process.wait()
             child.dead.set()
             if not self._control_ready.is_set():
@@ -169,11 +176,19 @@ class Supervisor:
             backoff = _next_backoff(backoff, child)
             await asyncio.sleep(backoff)
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
-        """Hear the control process until it is gone."""
-        while line := await _line(reader):
+    async def _listen(self, reader: asyncio.StreamReader) -> bool:
+        """Hear the control process until it is gone, or for False: until it stands still."""
+        patience: float | None = None
+        while True:
+            try:
+                line = await _line(reader, patience)
+            except TimeoutError:
+                return False
+            if not line:
+                return True
             message = json.loads(line)
             if "ready" in message:
+                patience = SILENT_SECONDS
                 self.ports.update(message["ports"])
                 self._control_ready.set()
             elif "failed" in message:
@@ -230,12 +245,21 @@ class Supervisor:
             self._writer.write(json.dumps(message).encode() + b"\n")
 
 
-async def _line(reader: asyncio.StreamReader) -> bytes:
-    """The next whole line, empty when the other side is gone: also if it died with something unread."""
+async def _line(reader: asyncio.StreamReader, patience: float | None) -> bytes:
+    """The next whole line, empty when the other side is gone: also if it died with something unread.
+
+    Raises TimeoutError when none comes for `patience` seconds, twice: after a sleep of the whole machine the first
+    has run out before the other side had its turn.
+    """
     try:
-        line = await reader.readline()
+        with suppress(TimeoutError):
+            return _whole(await asyncio.wait_for(reader.readline(), patience))
+        return _whole(await asyncio.wait_for(reader.readline(), patience))
     except ConnectionError:
         return b""
+
+
+def _whole(line: bytes) -> bytes:
     return line if line.endswith(b"\n") else b""
 
 
