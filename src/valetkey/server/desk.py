@@ -29,8 +29,8 @@ from valetkey.journal.follow import Follower
 from valetkey.journal.read import events
 from valetkey.keys.checking import CheckedKey, CheckKey
 from valetkey.keys.queries import KeyView, find_key
+from valetkey.keys.tokens import actor_of_token
 from valetkey.parties.erasure import EraseFields, ask_erasure
-from valetkey.parties.tokens import actor_of_token
 from valetkey.server.checking import check_key
 from valetkey.server.counting import Counting
 from valetkey.server.erasing import Erased, Eraser, holds_older
