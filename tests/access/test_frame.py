@@ -14,9 +14,9 @@ from valetkey.access.actor import Actor, ActorKind
 from valetkey.access.operation import OPERATIONS, Frame
 from valetkey.errors import Conflict, NotPermitted
 from valetkey.journal.actions import AuditAction
+from valetkey.keys.tokens import IssueToken, issue_token
 from valetkey.parties.erasure import EraseFields, ask_erasure
 from valetkey.parties.operations import AddParty, add_party
-from valetkey.parties.tokens import IssueToken, issue_token
 from valetkey.store import tables
 
 PROGRAM = Actor(ActorKind.TOKEN, "ci-runner")

@@ -19,8 +19,8 @@ from valetkey.access.clock import AcceptClock, ClockView, accept_clock
 from valetkey.access.operation import Frame, Operation
 from valetkey.api.app import build_api
 from valetkey.keys.queries import find_key
+from valetkey.keys.tokens import actor_of_token
 from valetkey.parties.erasure import ask_erasure
-from valetkey.parties.tokens import actor_of_token
 from valetkey.server.rewrapping import NewRootKey
 from valetkey.store import tables
 from valetkey.store.engine import Store, sqlite_url

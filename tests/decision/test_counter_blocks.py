@@ -1,4 +1,4 @@
-"""Counter blocks as several workers and the recovery see them."""
+"""Counter blocks as several workers see them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import pytest
 from valetkey.decision.call import Now
 from valetkey.decision.codes import Code
 from valetkey.decision.counter_blocks import CounterBlocks, NotEnlisted
-from valetkey.decision.counter_layout import BLOCK_CELLS, CELL, FIRST_BLOCK, OPEN_CALLS, QUOTAS, RATE, USES
-from valetkey.decision.limits import AMOUNT_BITS, Limits
+from valetkey.decision.counter_keeping import read
+from valetkey.decision.counter_layout import BLOCK_CELLS, CELL, FIRST_BLOCK, OPEN_CALLS
+from valetkey.decision.counter_slots import enlist, next_generation, retire
+from valetkey.decision.limits import Limits
 from valetkey.decision.reservation import Level, LimitRefusal, Plan, Reserved
 
 NOW = Now(1_900_000_800.0, 10**9)
@@ -28,60 +30,42 @@ def refused(outcome: Reserved | LimitRefusal) -> LimitRefusal:
     return outcome
 
 
-def two_workers() -> tuple[CounterBlocks, CounterBlocks]:
+def two_workers() -> tuple[memoryview, CounterBlocks, CounterBlocks]:
     cells = memoryview(bytearray((FIRST_BLOCK + 8 * BLOCK_CELLS) * CELL)).cast("Q")
     first, second = (
         CounterBlocks(cells, slot=slot, generation=7, origin=0, address_key=b"test") for slot in (0, 1)
     )
     for slot in (0, 1):
-        first.enlist(slot, 7)
-    return first, second
+        enlist(cells, slot, 7)
+    return cells, first, second
 
 
 def test_open_calls_of_all_workers_count_together_and_a_dead_worker_holds_none() -> None:
-    first, second = two_workers()
+    cells, first, second = two_workers()
     plan = plan_of(Limits(concurrency=3))
     for worker in (first, second, second):
         taken(worker.reserve(plan, 0, NOW))
     assert refused(first.reserve(plan, 0, NOW)).code is Code.CONCURRENCY_LIMITED
-    first.retire(1)
+    retire(cells, 1)
     for _ in range(2):
         taken(first.reserve(plan, 0, NOW))
     refused(first.reserve(plan, 0, NOW))
 
 
 def test_a_new_worker_in_an_old_slot_starts_with_no_open_calls() -> None:
-    first, second = two_workers()
+    cells, _, second = two_workers()
     plan = plan_of(Limits(concurrency=2))
     old = taken(second.reserve(plan, 0, NOW))
-    first.retire(1)
-    assert first.next_generation(1) == 8
+    retire(cells, 1)
+    assert next_generation(cells, 1) == 8
     with pytest.raises(ValueError, match="is used"):
-        first.enlist(1, 7)
-    first.enlist(1, 8)
+        enlist(cells, 1, 7)
+    enlist(cells, 1, 8)
     with pytest.raises(NotEnlisted):
         second.reserve(plan, 0, NOW)
     second._generation = 8
     taken(second.reserve(plan, 0, NOW))
-    assert second.read(0)[OPEN_CALLS + 1] == 8 << 32 | 1
+    assert read(cells, 0)[OPEN_CALLS + 1] == 8 << 32 | 1
     second._generation = 7
     second.settle(old)
-    assert second.read(0)[OPEN_CALLS + 1] == 8 << 32 | 1
-
-
-def test_recovery_lifts_counters_to_the_journal_and_lowers_none() -> None:
-    blocks, _ = two_workers()
-    day = 20_000
-    packed = [
-        day << AMOUNT_BITS | 5,
-        day << AMOUNT_BITS | 3,
-        day - 1 << AMOUNT_BITS | 9,
-        day + 1 << AMOUNT_BITS | 1,
-    ]
-    for value, held in zip(packed, (packed[0], packed[0], packed[0], packed[3]), strict=True):
-        blocks.raise_to(0, {QUOTAS + 1: value, USES: value})
-        assert blocks.read(0)[QUOTAS + 1] == held
-    assert blocks.read(0)[USES] == max(packed)
-    for cell in (RATE, OPEN_CALLS, -1, BLOCK_CELLS):
-        with pytest.raises(ValueError, match="journal"):
-            blocks.raise_to(0, {cell: 1})
+    assert read(cells, 0)[OPEN_CALLS + 1] == 8 << 32 | 1

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import key_format_model as model
-from valetkey.errors import Invalid
 from valetkey.keys import format as key_format
 from valetkey.keys.format import (
     BODY_LENGTH,
@@ -31,7 +30,7 @@ from valetkey.keys.format import (
     parse,
 )
 from valetkey.keys.kinds import KIND_OF_SHORT, defaults_by_kind, defaults_of
-from valetkey.vault.fingerprint import fingerprint, fingerprint_of_sha256
+from valetkey.vault.fingerprint import fingerprint
 
 VECTORS = json.loads((Path(__file__).parents[2] / "docs" / "formats" / "key-vectors.json").read_text())
 
@@ -147,16 +146,9 @@ def test_the_checksum_is_the_slow_ones(text: bytes) -> None:
 
 
 @given(seeds, st.binary(min_size=32, max_size=32))
-def test_a_fingerprint_can_be_made_from_the_sha256_alone(seed: int, index_key: bytes) -> None:
+def test_a_fingerprint_is_the_slow_ones(seed: int, index_key: bytes) -> None:
     value = made(seed=seed).encode()
-    wanted = model.fingerprint(value.decode(), index_key)
-    assert fingerprint(value, index_key) == wanted
-    assert fingerprint_of_sha256(hashlib.sha256(value).digest(), index_key) == wanted
-
-
-def test_a_digest_of_another_length_is_refused() -> None:
-    with pytest.raises(Invalid):
-        fingerprint_of_sha256(bytes(20), bytes(32))
+    assert fingerprint(value, index_key) == model.fingerprint(value.decode(), index_key)
 
 
 def test_keys_in_a_path_are_masked_whole_cut_or_mistyped() -> None:

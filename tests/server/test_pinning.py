@@ -36,7 +36,7 @@ from valetkey.keys.operations import (
     revoke_key,
 )
 from valetkey.keys.queries import get_key
-from valetkey.parties.tokens import IssueToken, TokenName, issue_token, revoke_token
+from valetkey.keys.tokens import IssueToken, TokenName, issue_token, revoke_token
 from valetkey.server import main
 from valetkey.server.ending import clean_counters
 from valetkey.server.home import Home

@@ -1,4 +1,4 @@
-"""Migrations lead an empty database to exactly what tables.py says, once, and never touch a stranger's."""
+"""Migrations lead an empty database to exactly what the tables say, once, and never touch a stranger's."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ import msgspec
 
 from valetkey.agreements.queries import PartnerView
 from valetkey.keys.credentials import CredentialView
+from valetkey.keys.tokens import TokenView
 from valetkey.limits.operations import LimitsView
 from valetkey.networks.operations import Network
 from valetkey.parties.operations import Party
-from valetkey.parties.tokens import TokenView
 from valetkey.services.queries import ServiceView
 from valetkey.vault.operations import SecretView, VersionView
 

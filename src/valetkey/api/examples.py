@@ -19,10 +19,10 @@ from valetkey.keys.checking import CheckedKey
 from valetkey.keys.credentials import Credential, CredentialView
 from valetkey.keys.making import IssuedKey
 from valetkey.keys.queries import KeyPage, KeyView
+from valetkey.keys.tokens import IssuedToken, TokenView
 from valetkey.limits.operations import LimitsView, Shared
 from valetkey.networks.operations import Network
 from valetkey.parties.operations import Party, PartyKind
-from valetkey.parties.tokens import IssuedToken, TokenView
 from valetkey.services.queries import ServiceView
 from valetkey.vault.operations import SecretView, VersionView
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from valetkey.decision.address import Address
     from valetkey.decision.listener import Listener
     from valetkey.decision.path import JudgedPath
-    from valetkey.decision.reservation import RateState
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
@@ -35,6 +34,25 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     """Whether a key is to be derived: it goes to no host and no endpoint, what it makes is held to them."""
     listener: Listener | None = None
     """Address and port of ours at which it arrived, None where nobody knows."""
+
+
+class RateState(msgspec.Struct, frozen=True, gc=False):
+    """What the ``RateLimit`` headers say of a refusal (draft-ietf-httpapi-ratelimit-headers)."""
+
+    name: str
+    count: int
+    per_seconds: int
+    remaining: int
+    reset: float
+    """Seconds until the next call passes."""
+
+    @property
+    def policy_header(self) -> str:
+        return f'"{self.name}";q={self.count};w={self.per_seconds}'
+
+    @property
+    def header(self) -> str:
+        return f'"{self.name}";r={self.remaining};t={-int(-self.reset // 1)}'
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):

@@ -1,12 +1,11 @@
 """The arithmetic of reservations over one buffer, without locks or files.
 
 `LocalCounters` keeps such a buffer in memory for one process, `gateway/counters.py` one in a file for all
-workers of a machine.
+workers of a machine. What is done outside calls stands in `counter_keeping.py` and `counter_slots.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from hashlib import blake2b
 
 from valetkey.decision.address import Place
@@ -18,37 +17,23 @@ from valetkey.decision.counter_bytes import (
     check_bytes,
     follow_bytes,
     give_back_bytes,
-    is_held,
     leave_to_record,
     meter,
     settle_bytes,
-    take_of_open,
 )
+from valetkey.decision.counter_keeping import cell_is_held
 from valetkey.decision.counter_layout import (
     ADDRESS_CELLS,
-    BLOCK_CELLS,
-    BYTES,
     COUNT_MASK,
-    FIRST_BLOCK,
     HEADER_CELLS,
     LIVE,
     OPEN_CALLS,
-    QUOTAS,
     RATE,
     SLOTS,
     USES,
 )
-from valetkey.decision.counter_pins import check_pins, pin_to, pinned_to, pins_of
-from valetkey.decision.limits import (
-    AMOUNT_BITS,
-    AMOUNT_MASK,
-    MOST_AMOUNT,
-    WINDOWS,
-    carried,
-    far_ahead,
-    later,
-    window_numbers,
-)
+from valetkey.decision.counter_pins import check_pins, pins_of
+from valetkey.decision.limits import AMOUNT_BITS, AMOUNT_MASK, MOST_AMOUNT, carried, window_numbers
 from valetkey.decision.reservation import (
     BeingCounted,
     LimitRefusal,
@@ -66,17 +51,8 @@ class NotEnlisted(RuntimeError):
     """This worker's slot was given to another: whatever it counts would not be seen. It must end."""
 
 
-_HELD_USES = 1 << 63
-_SURELY_HELD = 1 << 62
-"""No call that is given back meanwhile lowers a held cell so far, and no count ever comes so high."""
-
-
-def _is_held(offset: int, value: int) -> bool:
-    return value >= _SURELY_HELD if offset == USES else is_held(value)
-
-
 def _not_held(offset: int, value: int) -> None:
-    if _is_held(offset, value):
+    if cell_is_held(offset, value):
         raise BeingCounted
 
 
@@ -254,14 +230,6 @@ class CounterBlocks:
         """See `Counters`."""
         return pins_of(self._cells, plan)
 
-    def pinned(self, block: int) -> Place | None:
-        """What the key with that block is pinned to."""
-        return pinned_to(self._cells, block)
-
-    def pin(self, block: int, place: Place | None) -> None:
-        """Pin it, whatever it is pinned to; None: to nothing."""
-        pin_to(self._cells, block, place)
-
     def _look_who_lives(self) -> None:
         seen = bytes(self._cells[LIVE : LIVE + SLOTS])
         if seen != self._live_seen:
@@ -359,87 +327,3 @@ class CounterBlocks:
             if window == reserved.values[place] >> AMOUNT_BITS:
                 amount = min(max((value & AMOUNT_MASK) + change, 0), MOST_AMOUNT)
                 self._cells[cell] = window << AMOUNT_BITS | amount
-
-    def read(self, block: int) -> tuple[int, ...]:
-        """All cells of a block."""
-        first = FIRST_BLOCK + block * BLOCK_CELLS
-        return tuple(self._cells[first : first + BLOCK_CELLS])
-
-    def hold(self, block: int, offsets: Iterable[int], wall: float) -> None:
-        """Let nothing be reserved at these cells (`USES`, quotas, budgets) until `raise_to` says what they count.
-
-        To a call that looks at it such a cell is full, in every window to come: so holding costs other calls
-        nothing, and whoever dies meanwhile leaves it shut.
-        """
-        first = FIRST_BLOCK + block * BLOCK_CELLS
-        numbers = window_numbers(wall)
-        for offset in offsets:
-            window = far_ahead(numbers[(offset - QUOTAS) % len(WINDOWS)])
-            self._cells[first + offset] = (
-                _HELD_USES if offset == USES else window << AMOUNT_BITS | AMOUNT_MASK
-            )
-            if offset >= BYTES:
-                take_of_open(self._cells, first + offset)
-
-    def held(self, blocks: int) -> list[int]:
-        """Which of the first so many blocks have cells that are held, ascending."""
-        found: set[int] = set()
-        end = FIRST_BLOCK + blocks * BLOCK_CELLS
-        for offset in range(USES, BYTES + len(WINDOWS)):
-            column = self._cells[FIRST_BLOCK + offset : end : BLOCK_CELLS].tolist()
-            found.update(block for block, value in enumerate(column) if value and _is_held(offset, value))
-        return sorted(found)
-
-    def raise_to(self, block: int, values: dict[int, int]) -> None:
-        """Lift cells (number within the block -> value) to what the journal proves; never lower one.
-
-        One that is held counts from that value on.
-        """
-        first = FIRST_BLOCK + block * BLOCK_CELLS
-        for offset, value in values.items():
-            if not USES <= offset < OPEN_CALLS:
-                raise ValueError(f"Cell {offset} is not one that a journal can prove.")
-            held = self._cells[first + offset]
-            if _is_held(offset, held):
-                if offset >= BYTES:
-                    counted = (value & AMOUNT_MASK) + take_of_open(self._cells, first + offset)
-                    value = value >> AMOUNT_BITS << AMOUNT_BITS | min(counted, MOST_AMOUNT)
-            elif QUOTAS <= offset < BYTES + len(WINDOWS) and held:
-                earlier = later(held >> AMOUNT_BITS, value >> AMOUNT_BITS)
-                if earlier or (held >> AMOUNT_BITS == value >> AMOUNT_BITS and held >= value):
-                    continue
-            elif held >= value:
-                continue
-            self._cells[first + offset] = value
-
-    def clean(self, block: int) -> None:
-        """Set everything of a block to nothing, for its next subject. Nobody may count in it any more."""
-        first = FIRST_BLOCK + block * BLOCK_CELLS
-        for cell in range(first, first + BLOCK_CELLS):
-            self._cells[cell] = 0
-
-    def accept_clock(self, block: int, wall: float) -> None:
-        """Move windows later than `wall` into the one that holds it, with what was spent in them."""
-        first = FIRST_BLOCK + block * BLOCK_CELLS
-        numbers = window_numbers(wall)
-        for offset in range(QUOTAS, BYTES + len(WINDOWS)):
-            cell, window = first + offset, numbers[(offset - QUOTAS) % len(WINDOWS)]
-            value = self._cells[cell]
-            if value and not _is_held(offset, value) and later(value >> AMOUNT_BITS, window):
-                self._cells[cell] = window << AMOUNT_BITS | value & AMOUNT_MASK
-
-    def next_generation(self, slot: int) -> int:
-        """A generation that this slot has never had."""
-        return (self._cells[LIVE + slot] >> 32) + 1
-
-    def enlist(self, slot: int, generation: int) -> None:
-        """A new worker holds `slot`. Raises ValueError for a generation that was there before."""
-        if not 0 <= slot < SLOTS:
-            raise ValueError(f"There are {SLOTS} worker slots, 0 to {SLOTS - 1}; start no more workers.")
-        if not self.next_generation(slot) <= generation <= COUNT_MASK:
-            raise ValueError(f"Generation {generation} of slot {slot} is used. Take next_generation().")
-        self._cells[LIVE + slot] = generation << 32 | 1
-
-    def retire(self, slot: int) -> None:
-        """The worker of `slot` is dead: with this one store none of its open calls counts any more."""
-        self._cells[LIVE + slot] &= ~1

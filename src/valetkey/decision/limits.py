@@ -29,7 +29,7 @@ MAX_BYTES: Final = 10 * 10**12
 AMOUNT_BITS: Final = 44
 AMOUNT_MASK: Final = (1 << AMOUNT_BITS) - 1
 MOST_AMOUNT: Final = AMOUNT_MASK - 1
-"""The amount of all ones marks a counter that is held (`counter_blocks.py`)."""
+"""The amount of all ones marks a counter that is held (`counter_keeping.py`)."""
 WINDOW_MASK: Final = (1 << 20) - 1
 """A window's number is kept modulo 2**20: hours repeat after 119 years."""
 _HALF: Final = 1 << 19

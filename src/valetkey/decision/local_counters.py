@@ -9,6 +9,7 @@ from valetkey.decision.address import Place
 from valetkey.decision.call import Now
 from valetkey.decision.counter_blocks import CounterBlocks
 from valetkey.decision.counter_layout import BLOCK_CELLS, CELL, FIRST_BLOCK
+from valetkey.decision.counter_slots import enlist
 from valetkey.decision.reservation import LimitRefusal, Plan, Reserved
 
 
@@ -20,15 +21,16 @@ class LocalCounters:
         self._lock = Lock()
         self._address_key = address_key
         self._blocks, self._capacity = self._grown(64)
-        self._blocks.enlist(0, 1)
+        enlist(self._cells, 0, 1)
 
     def _grown(self, blocks: int, old: bytes = b"") -> tuple[CounterBlocks, int]:
         # Anonymous memory: pages that nobody touches cost nothing.
         memory = mmap.mmap(-1, (FIRST_BLOCK + blocks * BLOCK_CELLS) * CELL)
         memory[: len(old)] = old
         self._memory = memory
-        cells = memoryview(memory).cast("Q")
-        return CounterBlocks(cells, slot=0, generation=1, origin=0, address_key=self._address_key), blocks
+        self._cells = memoryview(memory).cast("Q")
+        counted = CounterBlocks(self._cells, slot=0, generation=1, origin=0, address_key=self._address_key)
+        return counted, blocks
 
     def _fit(self, plan: Plan) -> CounterBlocks:
         if plan.top >= self._capacity:

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import msgspec
 
 from valetkey.decision.address import Place
-from valetkey.decision.call import Now
+from valetkey.decision.call import Now, RateState
 from valetkey.decision.codes import Code
 from valetkey.decision.counter_layout import (
     BLOCK_CELLS,
@@ -36,25 +36,6 @@ PINNED: Final = "It is pinned to the address that used it first"
 
 class BeingCounted(RuntimeError):
     """A limit is new, and what was used before it is still being counted. Ask again in a moment."""
-
-
-class RateState(msgspec.Struct, frozen=True, gc=False):
-    """What the ``RateLimit`` headers say of a refusal (draft-ietf-httpapi-ratelimit-headers)."""
-
-    name: str
-    count: int
-    per_seconds: int
-    remaining: int
-    reset: float
-    """Seconds until the next call passes."""
-
-    @property
-    def policy_header(self) -> str:
-        return f'"{self.name}";q={self.count};w={self.per_seconds}'
-
-    @property
-    def header(self) -> str:
-        return f'"{self.name}";r={self.remaining};t={-int(-self.reset // 1)}'
 
 
 class LimitRefusal(msgspec.Struct, frozen=True, gc=False):

@@ -6,9 +6,11 @@ never across an await.
 
 from __future__ import annotations
 
+from valetkey.decision import counter_keeping
 from valetkey.decision.address import Place
 from valetkey.decision.call import Now
 from valetkey.decision.counter_layout import CELL
+from valetkey.decision.counter_pins import pinned_to
 from valetkey.decision.reservation import LimitRefusal, Plan, Reserved
 from valetkey.gateway.counters_file import BLOCK_BYTES, FIRST_BYTE, CountersFile, byte_range
 
@@ -154,11 +156,11 @@ class SharedCounters(CountersFile):
     def pinned(self, block: int) -> Place | None:
         """What the key with that block is pinned to."""
         with self._alone(block):
-            return self._blocks.pinned(block)
+            return pinned_to(self._cells, block)
 
     def read(self, block: int) -> tuple[int, ...]:
         """All cells of a block, without a lock: each is whole, but they may be of different calls."""
         with self._threads:
             if block >= self._capacity:
                 self._reach(block)
-            return self._blocks.read(block)
+            return counter_keeping.read(self._cells, block)

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final
 
+from valetkey.decision import counter_keeping, counter_slots
 from valetkey.decision.address import Place
 from valetkey.decision.counter_layout import CELL, OPEN_CALLS, QUOTAS
+from valetkey.decision.counter_pins import pin_to
 from valetkey.gateway.counters import SharedCounters
 from valetkey.gateway.counters_file import ACCEPTED, BLOCK_BYTES, FIRST_BYTE, HEADER_LOCK, LIFTED, byte_range
 
@@ -20,45 +22,45 @@ class KeptCounters(SharedCounters):
     """The counters as the control process holds them."""
 
     def pin(self, block: int, place: Place | None) -> None:
-        """For whoever keeps pins: see `CounterBlocks.pin`."""
+        """For whoever keeps pins: see `counter_pins.pin_to`."""
         with self._alone(block):
-            self._blocks.pin(block, place)
+            pin_to(self._cells, block, place)
 
     def raise_to(self, block: int, values: dict[int, int]) -> None:
-        """For recovery: see `CounterBlocks.raise_to`."""
+        """For recovery: see `counter_keeping.raise_to`."""
         with self._alone(block):
-            self._blocks.raise_to(block, values)
+            counter_keeping.raise_to(self._cells, block, values)
 
     def hold(self, block: int, offsets: Iterable[int], wall: float) -> None:
-        """For limits that begin to count: see `CounterBlocks.hold`."""
+        """For limits that begin to count: see `counter_keeping.hold`."""
         with self._alone(block):
-            self._blocks.hold(block, offsets, wall)
+            counter_keeping.hold(self._cells, block, offsets, wall)
 
     def held(self) -> list[int]:
         """Blocks with cells that are held."""
         with self._threads:
             self._look_anew()
-            return self._blocks.held(self._capacity)
+            return counter_keeping.held(self._cells, self._capacity)
 
     def clean(self, block: int) -> None:
-        """For the control process: see `CounterBlocks.clean`."""
+        """For the control process: see `counter_keeping.clean`."""
         with self._alone(block):
-            self._blocks.clean(block)
+            counter_keeping.clean(self._cells, block)
 
     def next_generation(self, slot: int) -> int:
         """A generation that this slot has never had, also before the last boot."""
         with self._threads, self._held(HEADER_LOCK):
-            return self._blocks.next_generation(slot)
+            return counter_slots.next_generation(self._cells, slot)
 
     def enlist(self, slot: int, generation: int) -> None:
-        """For whoever starts workers, before it starts one. See `CounterBlocks.enlist`."""
+        """For whoever starts workers, before it starts one. See `counter_slots.enlist`."""
         with self._threads, self._held(HEADER_LOCK):
-            self._blocks.enlist(slot, generation)
+            counter_slots.enlist(self._cells, slot, generation)
 
     def retire(self, slot: int) -> None:
-        """For whoever starts workers, after one is dead. See `CounterBlocks.retire`."""
+        """For whoever starts workers, after one is dead. See `counter_slots.retire`."""
         with self._threads, self._held(HEADER_LOCK):
-            self._blocks.retire(slot)
+            counter_slots.retire(self._cells, slot)
 
     @property
     def lifted(self) -> int:
@@ -86,9 +88,9 @@ class KeptCounters(SharedCounters):
                     return
                 first, done = done, min(done + BLOCKS_AT_ONCE, self._capacity)
                 for block in range(first, done):
-                    if any(self._blocks.read(block)[QUOTAS:OPEN_CALLS]):
+                    if any(counter_keeping.read(self._cells, block)[QUOTAS:OPEN_CALLS]):
                         with self._held(byte_range(FIRST_BYTE + block * BLOCK_BYTES, BLOCK_BYTES)):
-                            self._blocks.accept_clock(block, wall)
+                            counter_keeping.accept_clock(self._cells, block, wall)
                 if done == self._capacity:
                     self._cells[ACCEPTED] = mark
                     return

@@ -17,21 +17,21 @@ from valetkey.journal.admission import Admission, in_order, says_nothing
 from valetkey.journal.chain import (
     PERSONAL_SUFFIX,
     SEGMENT_SUFFIX,
-    Problem,
     SegmentName,
     kind_of,
     segment_path,
 )
 from valetkey.journal.checkpoint import digest, signed_by
-from valetkey.journal.notes import by_id, covered_lines, started_in, uncovered
+from valetkey.journal.evidence import Evidence
+from valetkey.journal.notes import covered_lines, started_in, uncovered
 from valetkey.journal.records import UNREADABLE, Checkpoint, Segment, decode_record
-from valetkey.journal.verdict import MOST_PROBLEMS, VERDICTS, Report, Verdict, What
+from valetkey.journal.verdict import VERDICTS, Report, Verdict, What
 from valetkey.journal.walk import Walker
 from valetkey.journal.witness import WitnessFile
 from valetkey.journal.witnessed import AgainstWitness
 
 
-class Verification:
+class Verification(Evidence):
     """One proof on its way."""
 
     def __init__(
@@ -41,29 +41,12 @@ class Verification:
         stored: Mapping[str, tuple[int, str]],
         witness: WitnessFile | None,
     ) -> None:
-        self.folder = folder
-        self.keys = by_id(public_keys)
+        super().__init__(folder, public_keys)
         self.stored = stored
-        self.names: dict[str, SegmentName] = {}
-        self.walkers: dict[str, Walker] = {}
-        self.recent: dict[str, dict[int, bytes]] = {}
-        """Links of a control segment's records since its last good checkpoint: what the next one may sign."""
         self.covered: dict[str, int] = {}
-        self.missing: set[str] = set()
-        self.problems: list[Problem] = []
-        self.more = 0
-        self.seen: set[What] = set()
         self.checkpoints = 0
         self.last: Checkpoint | None = None
         self.against = AgainstWitness(self, witness) if witness is not None else None
-
-    def report(self, segment: str, seq: int | None, what: str, detail: str) -> None:
-        self.seen.add(What(what))
-        problem = Problem(segment, seq, what, detail)
-        if len(self.problems) < MOST_PROBLEMS:
-            self.problems.append(problem)
-        else:
-            self.more += 1
 
     def open(self, upto: Mapping[str, tuple[int, str]] | None) -> None:
         names = self.names
@@ -95,11 +78,6 @@ class Verification:
                 self.walkers[stem].expect(count, head, "the store")
         if self.against is not None:
             self.against.open(upto)
-
-    def lost(self, stem: str, source: str) -> None:
-        if stem not in self.missing:
-            self.missing.add(stem)
-            self.report(stem, None, What.SEGMENT_MISSING, f"The segment is gone, but {source} knows it.")
 
     def walk(self) -> None:
         controls = [self.names[stem] for stem in self.walkers if self.names[stem].control]

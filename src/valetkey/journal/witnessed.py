@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from valetkey.journal.chain import CONTROL
 from valetkey.journal.checkpoint import last_checkpoint, signed_by, statement_of
+from valetkey.journal.evidence import Evidence
 from valetkey.journal.records import Checkpoint
 from valetkey.journal.verdict import What
 from valetkey.journal.walk import Walker
 from valetkey.journal.witness import WitnessFile
 
-if TYPE_CHECKING:
-    from valetkey.journal.verify import Verification
-
 
 class AgainstWitness:
     """Compares the checkpoints of the journal with those that a witness holds."""
 
-    def __init__(self, verification: Verification, witness: WitnessFile) -> None:
+    def __init__(self, evidence: Evidence, witness: WitnessFile) -> None:
         self.agreed = 0
-        self._verification = verification
+        self._evidence = evidence
         self._witness = witness
         self._same: dict[str, int] = {}
         """Segment -> records that are the witness's too: its newest checkpoint that agrees names them, or one before
@@ -33,8 +30,9 @@ class AgainstWitness:
 
     def open(self, upto: Mapping[str, tuple[int, str]] | None) -> None:
         """Expect what the witness saw behind the journal's last checkpoint."""
-        v, witness = self._verification, self._witness
-        known = [last_checkpoint(v.folder, key) for key in v.keys.values()] if v.names else []
+        evidence, witness = self._evidence, self._witness
+        keys = evidence.keys.values() if evidence.names else ()
+        known = [last_checkpoint(evidence.folder, key) for key in keys]
         last = max((found.number for found in known if found is not None), default=0)
         heads: dict[str, tuple[int, str]] = {}
         for place, seen in witness.between(last + 1, witness.newest):
@@ -42,10 +40,10 @@ class AgainstWitness:
                 heads |= seen.segments
                 self._missing = seen
         for stem, (count, head) in heads.items():
-            if stem not in v.names:
-                v.lost(stem, "the witness")
-            elif stem in v.walkers and count > 0 and (upto is None or count <= upto[stem][0]):
-                v.walkers[stem].expect(count, head, "the witness's newest checkpoint")
+            if stem not in evidence.names:
+                evidence.lost(stem, "the witness")
+            elif stem in evidence.walkers and count > 0 and (upto is None or count <= upto[stem][0]):
+                evidence.walkers[stem].expect(count, head, "the witness's newest checkpoint")
 
     def compare(self, control: Walker, record: Checkpoint) -> None:
         """Compare a checkpoint whose signature is good with those of its number that the witness holds."""
@@ -62,41 +60,41 @@ class AgainstWitness:
                 self._name(control, seen)
 
     def _name(self, control: Walker, seen: Checkpoint) -> None:
-        v, source = self._verification, f"the witness's checkpoint {seen.number}"
+        evidence, source = self._evidence, f"the witness's checkpoint {seen.number}"
         detail = f"This is not the checkpoint {seen.number} that the witness holds."
-        v.report(control.name, control.count, What.REWRITTEN, detail)
+        evidence.report(control.name, control.count, What.REWRITTEN, detail)
         for stem, (count, head) in sorted(seen.segments.items()):
             first = self._same.get(stem, 0) + 1
-            walker = v.walkers.get(stem)
-            if stem not in v.names:
-                v.lost(stem, "the witness")
+            walker = evidence.walkers.get(stem)
+            if stem not in evidence.names:
+                evidence.lost(stem, "the witness")
             if walker is None or count < first:
                 continue
             if count > walker.count:
                 walker.expect(count, head, source, first)
                 continue
-            link = walker.link if walker.count == count else v.recent.get(stem, {}).get(count)
+            link = walker.link if walker.count == count else evidence.recent.get(stem, {}).get(count)
             if link is not None and link.hex() != head:
                 detail = f"Records {first} to {count} are not those that {source} signs."
-                v.report(stem, first, What.REWRITTEN, detail)
+                evidence.report(stem, first, What.REWRITTEN, detail)
 
     def finish(self) -> None:
         """Report the newest checkpoint that only the witness has."""
-        v, seen = self._verification, self._missing
+        evidence, seen = self._evidence, self._missing
         if seen is None:
             return
         stem = max((stem for stem in seen.segments if f"-{CONTROL}-" in stem), default="")
         count = seen.segments[stem][0] if stem else 0
-        walker = v.walkers.get(stem)
-        if stem in v.missing or (walker is not None and walker.count < count):
+        walker = evidence.walkers.get(stem)
+        if stem in evidence.missing or (walker is not None and walker.count < count):
             return  # said already
         detail = f"The witness holds checkpoint {seen.number}, and the journal does not reach to it."
-        v.report(stem, count + 1, What.TRUNCATED, detail)
+        evidence.report(stem, count + 1, What.TRUNCATED, detail)
 
     def _good(self, place: int, seen: Checkpoint) -> bool:
-        key = self._verification.keys.get(seen.key_id)
+        key = self._evidence.keys.get(seen.key_id)
         if key is not None and signed_by(seen, key):
             return True
         detail = "The signature of the witness's line is not that of a key of this journal."
-        self._verification.report("witness", place, What.WITNESS_BAD, detail)
+        self._evidence.report("witness", place, What.WITNESS_BAD, detail)
         return False

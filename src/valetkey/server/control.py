@@ -258,12 +258,12 @@ class ControlProcess:
             try:
                 if counting.taken_away:
                     await self._begin_anew(counting)
-                await desk.latch_ended()
-                await desk.tell_clock()
+                await desk.housekeeping.latch_ended()
+                await desk.housekeeping.tell_clock()
                 await counting.lift_held()
                 if time.monotonic() - dropped_at > DROP_SECONDS:
                     dropped_at = time.monotonic()
-                    await desk.drop_dead()
+                    await desk.housekeeping.drop_dead()
             except StoreError as error:
                 note_failure(error)
 

@@ -6,7 +6,6 @@ An answer is given when what it says is true everywhere: every worker has acknow
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -19,36 +18,34 @@ from sqlalchemy import Connection
 
 from valetkey.access.actor import SYSTEM, Actor, ActorKind
 from valetkey.access.clock import AcceptClock, accept_clock
-from valetkey.access.operation import Begun, Frame, Operation, Unit
+from valetkey.access.operation import Frame, Operation
 from valetkey.decision.call import Now
-from valetkey.decision.limits import MAX_CLOCK_LAG
 from valetkey.doctor.findings import Report
-from valetkey.errors import Invalid, NotPermitted, ValetkeyError
+from valetkey.errors import Invalid, NotPermitted
 from valetkey.gateway.counters_keeping import KeptCounters
 from valetkey.journal.errors import BadCursor
 from valetkey.journal.event import EventFilter
 from valetkey.journal.follow import Follower
 from valetkey.journal.read import events
-from valetkey.journal.segment import product_version
 from valetkey.keys.checking import CheckedKey, CheckKey
-from valetkey.keys.dropping import drop_dead
 from valetkey.keys.queries import KeyView, find_key
+from valetkey.keys.tokens import actor_of_token
 from valetkey.parties.erasure import EraseFields, ask_erasure
-from valetkey.parties.tokens import actor_of_token
 from valetkey.server.checking import check_key
 from valetkey.server.counting import Counting
-from valetkey.server.ending import clean_counters, latch
 from valetkey.server.erasing import Erased, Eraser, holds_older
 from valetkey.server.examining import examine_serving
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
+from valetkey.server.housekeeping import Housekeeping
+from valetkey.server.performing import Outcome, Performer
 from valetkey.server.pinning import note_pins
-from valetkey.server.readiness import lacking, words
 from valetkey.server.record import Recorder
 from valetkey.server.replays import Replays
 from valetkey.server.rewrapping import NewRootKey, rewrap_home
+from valetkey.server.status import status
 from valetkey.server.usage import read_audit, read_usage
-from valetkey.server.workers import Settled, Workers
+from valetkey.server.workers import Workers
 from valetkey.settings import Settings
 from valetkey.vault.keyring import INDEX
 from valetkey.vault.rewrapping import Rewrap, Rewrapped, rewrap_vault
@@ -56,15 +53,6 @@ from valetkey.vault.rewrapping import Rewrap, Rewrapped, rewrap_vault
 Answer = TypeVar("Answer")
 FOLLOW_SECONDS = 0.2
 """How often a follower looks for new events; `events` shows a call within a second."""
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What an operation answered, and how it was put in force."""
-
-    answer: Any
-    acknowledged: int
-    fenced: int
-    cut: int
 
 
 class Desk:
@@ -98,7 +86,17 @@ class Desk:
         self._owner = Actor(ActorKind.LOCAL_OWNER, home.owner_name())
         with frame.store.read() as connection:
             self._index_key = frame.keyring.key(connection, INDEX)
-        self._replays = Replays(self.workspace, self._index_key)
+        self._performer = Performer(
+            frame=frame,
+            loader=loader,
+            workers=workers,
+            recorder=recorder,
+            counters=counters,
+            counting=counting,
+            replays=Replays(frame.workspace, self._index_key, frame.wall),
+            writer=writer,
+        )
+        self.housekeeping = Housekeeping(frame, self._performer, recorder, counters, writer)
 
     # -- writing
 
@@ -112,31 +110,9 @@ class Desk:
         replay_token: str | None = None,
     ) -> Outcome:
         """Do it, record it, put it in force everywhere. Raises `ValetkeyError`."""
-        # Whoever hangs up meanwhile does not keep what is committed from being in force.
-        return await asyncio.shield(self._carry_out(operation, request, actor, let_finish, replay_token))
-
-    async def _carry_out(
-        self,
-        operation: Operation[Any, Any],
-        request: Any,
-        actor: Actor,
-        let_finish: bool,
-        replay_token: str | None,
-    ) -> Outcome:
-        loop = asyncio.get_running_loop()
-        async with self._workers.joining:
-            answer, facts, begun, failed = await loop.run_in_executor(
-                self._writer, self._perform, operation, request, actor, replay_token
-            )
-            # None: done before, so that it waits behind that first sending, which may not be in force yet.
-            sent = [] if facts == [] else self._workers.send(facts or [], let_finish=let_finish)
-        self._recorder.wake()
-        settled = await self._workers.settle(sent) if sent else Settled(0, 0, 0)
-        if begun:
-            await self._counting.lift(begun)
-        if failed is not None:
-            raise failed
-        return Outcome(answer, settled.acknowledged, settled.fenced, settled.cut)
+        return await self._performer.perform(
+            operation, request, actor, let_finish=let_finish, replay_token=replay_token
+        )
 
     async def accept_clock(self, actor: Actor) -> Outcome:
         """The clock is right, whatever records say; in force in every worker when this returns."""
@@ -175,75 +151,6 @@ class Desk:
         if await asyncio.to_thread(holds_older, self.home.journal, self._frame.store, before):
             await self.erase_personal(SYSTEM, EraseFields(older_than=f"{days}d"), thoroughly=False)
 
-    async def latch_ended(self) -> int:
-        """Make the end of keys and agreements that have reached it final, here and in every worker."""
-        wall = self._frame.wall()
-        return await self._spread(lambda connection: latch(connection, self.workspace, wall))
-
-    async def tell_clock(self) -> None:
-        """Let workers know that the clock is behind the newest record, which may not be their own."""
-        if self._recorder.newest - self._frame.wall() > MAX_CLOCK_LAG:
-            await self._spread(lambda connection: [("clock", "clock")])
-
-    async def drop_dead(self) -> int:
-        """Let workers forget derived keys that have long been dead, and give their counters to others."""
-        wall = self._frame.wall()
-        await asyncio.get_running_loop().run_in_executor(
-            self._writer, clean_counters, self._frame.store, self._counters, wall
-        )
-        return await self._spread(
-            lambda connection: [("key", one) for one in drop_dead(connection, self.workspace, wall)]
-        )
-
-    async def _spread(self, change: Callable[[Connection], list[tuple[str, str]]]) -> int:
-        """Change rows of one's own accord, and tell every worker; how many rows changed."""
-
-        def run() -> tuple[int, list[Any]]:
-            with self._frame.store.write() as connection:
-                changed = change(connection)
-                return len(changed), self._loader.changed(connection, changed) if changed else []
-
-        async with self._workers.joining:
-            number, facts = await asyncio.get_running_loop().run_in_executor(self._writer, run)
-            sent = self._workers.send(facts) if facts else []
-        await self._workers.settle(sent)
-        return number
-
-    def _perform(
-        self, operation: Operation[Any, Any], request: Any, actor: Actor, replay_token: str | None
-    ) -> tuple[Any, list[Any] | None, tuple[Begun, ...], Exception | None]:
-        """The answer, what workers are to be told (None where it was done before), limits that began, and what went
-        wrong after all of it stood."""
-        if replay_token is not None:
-            with self._frame.store.read() as connection:
-                answer = self._replays.find(connection, operation, request, actor, replay_token)
-            if answer is not None:
-                return answer, None, (), None
-        facts: list[Any] = []
-
-        def in_the_end(unit: Unit, answer: Any) -> None:
-            # In the action's own transaction: what is committed can also be told to the workers.
-            facts.extend(self._loader.changed(unit.connection, unit.changed))
-            self._counting.hold(unit.begun, unit.wall)
-            if replay_token is not None:
-                self._replays.remember(unit.connection, operation, request, actor, replay_token, answer)
-
-        environment = getattr(request, "environment", "production")
-        try:
-            performed = self._frame.perform(operation, request, actor, environment, in_the_end=in_the_end)
-        except BaseException:
-            # What was held for an action that is not committed belongs to nobody, or to whoever comes next.
-            self._counting.look_for_held()
-            raise
-        # Dying before this leaves the pin, which is then taken up again: nobody was told that it is gone.
-        failed = None
-        for block in performed.unpinned:
-            try:
-                self._counters.pin(block, None)
-            except Exception as error:  # raised once workers know what was committed
-                failed = error
-        return performed.answer, facts, performed.begun, failed
-
     # -- reading
 
     async def read(self, query: Callable[[Connection], Answer]) -> Answer:
@@ -257,7 +164,7 @@ class Desk:
 
     async def check_key(self, request: CheckKey) -> CheckedKey:
         """What the key would be answered, without spending."""
-        now = Now(time.time(), time.monotonic_ns())
+        now = Now(self._frame.wall(), time.monotonic_ns())
 
         def run(connection: Connection) -> CheckedKey:
             return check_key(connection, self.workspace, self._loader, self._counters, request, now)
@@ -307,7 +214,7 @@ class Desk:
     async def usage(self, key: str | None = None, hours: int = 24) -> dict[str, Any]:
         """Use of keys, hour by hour."""
         await self._recorder.catch_up()
-        return await self.read(lambda c: read_usage(c, self.workspace, key, hours, time.time()))
+        return await self.read(lambda c: read_usage(c, self.workspace, key, hours, self._frame.wall()))
 
     async def audit_list(self, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
         """A page of management actions, newest first."""
@@ -341,6 +248,7 @@ class Desk:
                 recorder.signed_by,
                 recorder.admission,
                 problems,
+                self._frame.wall(),
             )
 
         answer: dict[str, Any] = msgspec.to_builtins(await asyncio.to_thread(run))
@@ -358,41 +266,7 @@ class Desk:
 
     def status(self) -> dict[str, Any]:
         """How the server is."""
-        workers = [
-            {
-                "slot": w.slot,
-                "pid": w.pid,
-                "generation": w.generation,
-                "ready": w.ready and w.channel is not None,
-            }
-            for w in self._workers.known.values()
-        ]
-        recorder = self._recorder
-        missing = lacking(
-            self._workers.known.values(),
-            journal=self.home.journal,
-            journal_failed=recorder.failed,
-            newest=recorder.newest,
-            wall=time.time(),
-        )
-        return {
-            "version": product_version(),
-            "home": str(self.home.folder),
-            "pid": os.getpid(),
-            "ready": not missing,
-            "missing": [one.detail for one in missing],
-            "not_ready": words(missing),
-            # Records that do not fit keep no call from being decided: they are for a person to look at.
-            "degraded": [
-                *(f"Journal problem: {problem} See: valetkey audit verify" for problem in recorder.problems),
-                *recorder.witnesses.troubles,
-            ],
-            "workers": workers,
-            "gateway_port": self.settings.gateway_port,
-            "control_port": self.settings.control_port,
-            "tls": self.settings.tls,
-            "public_name": next(iter(self.settings.public_name), None),
-        }
+        return status(self.home, self.settings, self._workers, self._recorder, self._frame.wall())
 
 
 async def _followed(follower: Follower) -> AsyncIterator[dict[str, Any]]:
@@ -403,6 +277,3 @@ async def _followed(follower: Follower) -> AsyncIterator[dict[str, Any]]:
             await asyncio.sleep(FOLLOW_SECONDS)
     finally:
         follower.close()
-
-
-__all__ = ["CheckKey", "CheckedKey", "Desk", "Outcome", "ValetkeyError"]

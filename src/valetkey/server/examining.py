@@ -59,9 +59,9 @@ def examine_serving(
     signed_by: Ed25519PublicKey,
     admission: Admission,
     problems: tuple[str, ...],
+    wall: float,
 ) -> Report:
     """Look at the installation whose control process this is."""
-    wall = time.time()
     key = _root_key(home, settings, os.environ)
     load = _loader(home, settings, os.environ)
     with store.read() as connection:

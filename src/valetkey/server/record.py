@@ -1,4 +1,4 @@
-"""The control process's part of the record: audit outbox, tailing, rollups, checkpoints, recovery, proof."""
+"""The control process's part of the record, in turn: audit entries chained, the journal read on, heads signed."""
 
 from __future__ import annotations
 
@@ -9,43 +9,35 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection
 
 from valetkey import log
-from valetkey.access.clock import Newest, read_newest, store_newest
+from valetkey.access.clock import Newest
 from valetkey.journal.admission import read_admission
-from valetkey.journal.chain import SegmentName, segment_path, segments_in
+from valetkey.journal.chain import SegmentName
 from valetkey.journal.checkpoint import Checkpointer, Heads, last_checkpoint
-from valetkey.journal.errors import JournalError, JournalFailed, SegmentLive
+from valetkey.journal.errors import JournalFailed
 from valetkey.journal.notes import Notary
 from valetkey.journal.personal import Erasure, erase_personal
 from valetkey.journal.randomness import RandomPool
-from valetkey.journal.records import Audit, Erased, time_of
-from valetkey.journal.recover import Recovery, finish_erasures, recover_segment
+from valetkey.journal.records import Erased
+from valetkey.journal.recover import Recovery, finish_erasures
 from valetkey.journal.segment import SegmentWriter
-from valetkey.journal.tail import Batch, Position, Tailer
-from valetkey.journal.usage import Rollups, Use
 from valetkey.log import note_failure
 from valetkey.parties.erasure import forget_sightings
 from valetkey.server.home import Home
-from valetkey.server.open_calls import all_of, read_open_calls, store_open_calls
+from valetkey.server.journal_reader import JournalReader
+from valetkey.server.outbox import note_journaled, waiting_entries
 from valetkey.server.proving import proof_of, prove
-from valetkey.server.received import Received
-from valetkey.server.usage import read_positions, store_use
+from valetkey.server.recovering import recover_segments
 from valetkey.server.witness import Witnesses
-from valetkey.store import tables
 from valetkey.store.engine import Store, StoreError
 
 Made = TypeVar("Made")
 
 TICK_SECONDS = 0.2
 """How often the journal is read on; a call is in `usage` within a second."""
-MOST_PROBLEMS = 100
-"""More tell nobody anything: `audit verify` lists them all."""
-AUDIT_BATCH = 500
-"""Audit entries chained in one turn."""
 STORE_SECONDS = 15.0
 """How often rollups and heads go to the database by themselves: with thousands of busy keys it takes a tenth of a
 second in which no other write passes. Whoever asks for use gets it stored first; a crash only reads it again."""
@@ -73,26 +65,12 @@ class Recorder:
         self._executor = writer
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
-        self._stored_at = 0.0
-        self._pending = Use()
-        """What is not in the database yet."""
         self._synced = 0
-        self.problems: dict[str, None] = {}
-        """What is wrong with the journal, each thing once, in the order it was met."""
-        with store.read() as connection:
-            positions, opened = read_positions(connection), read_open_calls(connection)
-            known = read_newest(connection) or Newest(0.0, None)
-            open_calls = all_of(opened)
-            self._received = Received(connection, workspace, open_calls)
-        self._rollups = Rollups(open_calls)
         public_key = signing_key.public_key()
         self.admission = read_admission(home.journal, [public_key])
         """Which segments belong to the journal; a file that someone else put there does not."""
-        self._newest = known
-        """Newest instant that a record read so far names: a clock far behind it must not open windows again."""
         finish_erasures(home.journal, [public_key])
-        self._tailer = Tailer(home.journal, positions, open_calls=opened, admit=self.admission)
-        self._stored = positions
+        self._reader = JournalReader(home.journal, store, workspace, self.admission)
         previous = last_checkpoint(home.journal, public_key, admit=self.admission)
         name = SegmentName(int(wall() * 1000), "control", generation)
         self._segment = SegmentWriter(home.journal, name, time=wall(), random=RandomPool())
@@ -109,12 +87,21 @@ class Recorder:
     @property
     def newest(self) -> float:
         """Newest instant that records name, or the one accepted since."""
-        return self._newest.time
+        return self._reader.newest.time
+
+    @property
+    def problems(self) -> dict[str, None]:
+        """What is wrong with the journal, each thing once, in the order it was met."""
+        return self._reader.problems
 
     @property
     def failed(self) -> bool:
         """Whether the control segment cannot be written any more."""
         return self._segment.failed
+
+    def newest_in(self, connection: Connection) -> Newest:
+        """See `JournalReader.newest_in`."""
+        return self._reader.newest_in(connection)
 
     def wake(self) -> None:
         """There is something to record now."""
@@ -225,10 +212,10 @@ class Recorder:
         if self._segment.failed:
             return
         self._journal_audit()
-        batch = self._poll()
+        batch = self._reader.poll()
         while batch.entries:
-            batch = self._poll()
-        heads = self._tailer.heads()
+            batch = self._reader.poll()
+        heads = self._reader.heads()
         monotonic = time.monotonic_ns()
         try:
             if self._checkpointer.due(heads, monotonic):
@@ -236,29 +223,16 @@ class Recorder:
             self._sync()
         except JournalFailed:
             return
-        if store or time.monotonic() - self._stored_at > STORE_SECONDS:
-            self._store_use()
-
-    def _poll(self) -> Batch:
-        batch = self._tailer.poll()
-        for entry in batch.entries:
-            self._rollups.add(entry.record, entry.personal)
-            self._received.add(entry.record)
-            named = time_of(entry.record)
-            if named > self._newest.time:
-                self._newest = Newest(named, self._newest.accepted)
-        for problem in batch.problems:
-            where = problem.segment if problem.seq is None else f"{problem.segment} record {problem.seq}"
-            self._note(f"{where}: {problem.detail}")
-        return batch
+        if store or time.monotonic() - self._reader.stored_at > STORE_SECONDS:
+            self._reader.store_use()
 
     def _checkpoint_now(self) -> dict[str, tuple[int, str]]:
         self._tick(store=True)
-        self._poll()
-        heads = self._tailer.heads()
+        self._reader.poll()
+        heads = self._reader.heads()
         self._sign(heads, time.monotonic_ns())
-        self._poll()
-        self._store_use()
+        self._reader.poll()
+        self._reader.store_use()
         return dict(self._checkpointer.signed)
 
     def _sign(self, heads: Heads, monotonic: int) -> None:
@@ -266,140 +240,49 @@ class Recorder:
         if checkpoint is not None:
             self.witnesses.offer(checkpoint)
 
-    def _store_use(self) -> None:
-        self._stored_at = time.monotonic()
-        self._pending.merge(self._rollups.take())
-        positions = self._tailer.positions()
-        if positions == self._stored:
-            return
-        with self._store.write() as connection:
-            store_use(connection, self._workspace, self._pending, positions)
-            store_open_calls(connection, self._tailer.all_open_calls())
-            self._received.store(connection)
-            self._newest = self.newest_in(connection)
-            store_newest(connection, self._newest)
-        self._pending = Use()
-        self._received.stored()
-        self._stored = positions
-
-    def newest_in(self, connection: Connection) -> Newest:
-        """What no clock may be far behind, as of this transaction: an acceptance that it holds comes first."""
-        stored = read_newest(connection)
-        if stored is None or stored.accepted == self._newest.accepted:
-            return self._newest
-        return stored
-
     def _sync(self) -> None:
         if self._segment.count != self._synced:
             self._segment.sync()
             self._synced = self._segment.count
 
     def _journal_audit(self) -> None:
-        """Audit entries were written in the action's own transaction; here they enter the chain."""
-        table = tables.audit
         with self._store.read() as connection:
-            rows = connection.execute(
-                select(table).where(table.c.journaled == 0).order_by(table.c.seq).limit(AUDIT_BATCH)
-            ).all()
-        for row in rows:
-            details = msgspec.json.decode(row.details)
-            self._segment.append(
-                Audit(
-                    row.time,
-                    row.action,
-                    row.actor,
-                    entry=row.id,
-                    subject=row.subject or None,
-                    workspace=row.workspace_id,
-                    detail={"outcome": row.outcome, **_flat(details)},
-                )
-            )
-        if rows:
+            entries = list(waiting_entries(connection))
+        for _, entry in entries:
+            self._segment.append(entry)
+        if entries:
             # On the disk first: a loss of power in between enters them twice, never not at all.
             self._sync()
             with self._store.write() as connection:
-                connection.execute(
-                    update(table)
-                    .where(table.c.journaled == 0, table.c.seq <= rows[-1].seq)
-                    .values(journaled=1)
-                )
+                note_journaled(connection, entries[-1][0])
 
     def _recover(self, slot: int | None, live: set[str]) -> list[Recovery]:
-        self._poll()
-        found = []
-        positions = self._tailer.positions()
-        for name in segments_in(self._home.journal):
-            segment = str(name)
-            if (
-                not self.admission(name)
-                or segment == self._segment.name
-                or segment in live
-                or (slot is not None and name.writer != f"w{slot}")
-            ):
-                continue
-            position = positions.get(segment)
-            path = segment_path(self._home.journal, name)
-            if position is not None and position.sealed and not (name.control and _goes_on(path, position)):
-                continue
-            try:
-                recovery = recover_segment(
-                    path,
-                    time=self._wall(),
-                    resume=position,
-                    open_calls=self._tailer.open_calls(segment),
-                )
-            except SegmentLive:
-                continue
-            except (OSError, JournalError) as error:
-                self._note(f"{segment}: {error}")
-                continue
-            if recovery.problem is not None:
-                self._note(f"{segment}: {recovery.problem.detail}")
-            found.append(recovery)
-        self._poll()
+        self._reader.poll()
+        own = {self._segment.name}
+        found = recover_segments(self._home.journal, self._reader, slot, live | own, self._wall)
+        self._reader.poll()
         return found
 
     def _unreceived(self) -> list[str]:
+        received = self._reader.received
         with self._store.read() as connection:
-            waiting = self._received.waiting(connection)
+            waiting = received.waiting(connection)
         if not waiting or self._segment.failed:
             return []
         # Only now: a call is in the journal before its key is made, so none of these is missed.
         self._tick(store=True)
         with self._store.read() as connection:
-            still = self._received.waiting(connection)
-        return [key for key, call in waiting.items() if key in still and not self._received.may_be(call)]
-
-    def _note(self, problem: str) -> None:
-        if len(self.problems) < MOST_PROBLEMS:
-            self.problems[problem] = None
+            still = received.waiting(connection)
+        return [key for key, call in waiting.items() if key in still and not received.may_be(call)]
 
     def _seal(self) -> None:
         if self._segment.failed:
             return
         self._tick(store=True)
         self._segment.seal(self._wall())
-        self._poll()
-        self._sign(self._tailer.heads(), time.monotonic_ns())
-        self._poll()
-        self._store_use()
+        self._reader.poll()
+        self._sign(self._reader.heads(), time.monotonic_ns())
+        self._reader.poll()
+        self._reader.store_use()
         self._sync()
         self._segment.close()
-
-
-def _goes_on(path: Path, position: Position) -> bool:
-    """Whether something stands behind the seal: half a checkpoint, of a process that was killed at its very end."""
-    try:
-        return path.stat().st_size > position.offset
-    except FileNotFoundError:
-        return False
-
-
-def _flat(details: dict[str, Any]) -> dict[str, str | int | float | bool | None]:
-    """Nested details as JSON text: a record holds plain values only."""
-    return {
-        name: value
-        if isinstance(value, str | int | float | bool) or value is None
-        else msgspec.json.encode(value).decode()
-        for name, value in details.items()
-    }

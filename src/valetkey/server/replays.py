@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -22,7 +22,8 @@ REPLAY_SECONDS = 86_400
 class Replays:
     """What was answered, by who asked and their idempotency key. Plain keys are never kept."""
 
-    def __init__(self, workspace: str, index_key: bytes) -> None:
+    def __init__(self, workspace: str, index_key: bytes, wall: Callable[[], float]) -> None:
+        self._wall = wall
         self._workspace = workspace
         self._index_key = index_key
 
@@ -43,7 +44,7 @@ class Replays:
                 table.c.workspace_id == self._workspace,
                 table.c.actor == actor.label,
                 table.c.token == token,
-                table.c.created > time.time() - REPLAY_SECONDS,
+                table.c.created > self._wall() - REPLAY_SECONDS,
             )
         ).first()
         if row is None:
@@ -73,7 +74,7 @@ class Replays:
                 for name, value in kept.items()
             }
         table = tables.replays
-        connection.execute(table.delete().where(table.c.created <= time.time() - REPLAY_SECONDS))
+        connection.execute(table.delete().where(table.c.created <= self._wall() - REPLAY_SECONDS))
         connection.execute(
             insert(table).values(
                 workspace_id=self._workspace,
@@ -81,7 +82,7 @@ class Replays:
                 token=token,
                 request=self._digest(operation, request),
                 answer=msgspec.json.encode(kept).decode(),
-                created=time.time(),
+                created=self._wall(),
             )
         )
 

@@ -155,10 +155,6 @@ class Workers:
                     future.cancel()
             del self.known[slot]
 
-    async def spread(self, facts: list[Fact], *, let_finish: bool = False) -> Settled:
-        """Put a change in force everywhere. Returns when every worker that may serve has it, or is dead."""
-        return await self.settle(self.send(facts, let_finish=let_finish))
-
     def send(
         self, facts: list[Fact], *, let_finish: bool = False
     ) -> list[tuple[Worker, asyncio.Future[int]]]:

@@ -1,4 +1,4 @@
-"""For developers: write the migration that makes a database fit tables.py. `script/migration` runs this.
+"""For developers: write the migration that makes a database fit the tables. `script/migration` runs this.
 
 A migration is frozen once released. Until the first release the foundation itself is written anew instead.
 """

@@ -219,11 +219,6 @@ def open_workspace_key(sealed: SealedKey, workspace: str, root_key: RootKey) -> 
     return WorkspaceKey(_open_key(sealed, KeyContext(workspace, WORKSPACE_PURPOSE), root_key))
 
 
-def wrapping_key_id(sealed: SealedSecret | SealedKey) -> str:
-    """Id of the key that `sealed` was sealed under."""
-    return bytes(sealed[1 : 1 + _ID_BYTES]).hex()
-
-
 def _seal_key(
     key: PlainSecret, context: KeyContext, wrapping_key: WrappingKey, randbytes: RandomBytes
 ) -> SealedKey:

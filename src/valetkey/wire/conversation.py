@@ -6,15 +6,13 @@ import asyncio
 from abc import abstractmethod
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from valetkey import syscalls
 from valetkey.wire.bounds import HEAD_SECONDS, MAX_DROPPED, WAITING_BYTES
 from valetkey.wire.flow import Paced
+from valetkey.wire.listening import Listening
 from valetkey.wire.request import Request
-
-if TYPE_CHECKING:
-    from valetkey.wire.listener import Listener
 
 Asked = TypeVar("Asked", bound=Request)
 
@@ -27,7 +25,7 @@ class Conversation(Paced, Generic[Asked]):
         "deadline", "peer",
     )  # fmt: skip
 
-    def __init__(self, listener: Listener, *, plain: bool = False) -> None:
+    def __init__(self, listener: Listening, *, plain: bool = False) -> None:
         """`plain`: it came without TLS to a port that speaks it, so whatever it asks is refused."""
         super().__init__()
         self._listener = listener

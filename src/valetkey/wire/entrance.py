@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from valetkey import syscalls
 from valetkey.wire.bounds import HEAD_SECONDS
 from valetkey.wire.http1 import Http1Connection
 from valetkey.wire.http2 import Http2Connection
 from valetkey.wire.http2_frames import PREFACE
-
-if TYPE_CHECKING:
-    from valetkey.wire.listener import Listener
+from valetkey.wire.listening import Listening
 
 
 class Entrance(asyncio.Protocol):
@@ -21,7 +19,7 @@ class Entrance(asyncio.Protocol):
 
     __slots__ = ("_listener", "_loop", "_plain", "_seen", "_transport", "deadline")
 
-    def __init__(self, listener: Listener, *, plain: bool = False) -> None:
+    def __init__(self, listener: Listening, *, plain: bool = False) -> None:
         """`plain`: it came without TLS to a port that speaks it, so whatever it asks is refused."""
         self._listener = listener
         self._plain = plain

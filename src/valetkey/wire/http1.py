@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from httptools import (
     HttpParserError,
@@ -29,10 +29,8 @@ from valetkey.wire.bounds import (
 from valetkey.wire.conversation import Conversation
 from valetkey.wire.http1_head import Ambiguous, origin_form
 from valetkey.wire.http1_request import Http1Request
+from valetkey.wire.listening import Listening
 from valetkey.wire.request import Fault
-
-if TYPE_CHECKING:
-    from valetkey.wire.listener import Listener
 
 MAX_UNPARSED = 65_536
 """Bytes of which the parser may make nothing: a field, a trailer, the extension of a chunk."""
@@ -54,7 +52,7 @@ class Http1Connection(Conversation[Http1Request]):
         "_parsing", "_unparsed", "_url",
     )  # fmt: skip
 
-    def __init__(self, listener: Listener, *, plain: bool = False) -> None:
+    def __init__(self, listener: Listening, *, plain: bool = False) -> None:
         super().__init__(listener, plain=plain)
         self._parser: Any = HttpRequestParser(self)
         self._current: Http1Request | None = None

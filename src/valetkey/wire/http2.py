@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from h2.errors import ErrorCodes
 from h2.events import (
@@ -32,10 +31,8 @@ from valetkey.wire.http2_frames import PREFACE, Frames, fields_of
 from valetkey.wire.http2_head import Head, read_head, trailers_are_sound
 from valetkey.wire.http2_request import Http2Request
 from valetkey.wire.http2_sending import Sending
+from valetkey.wire.listening import Listening
 from valetkey.wire.request import Fault, HeaderPairs
-
-if TYPE_CHECKING:
-    from valetkey.wire.listener import Listener
 
 _NEVER = float("inf")
 
@@ -45,7 +42,7 @@ class Http2Connection(Conversation[Http2Request]):
 
     __slots__ = ("_begun", "_due", "_frames", "_lingering", "_meter", "_requests", "_retired", "_sending")
 
-    def __init__(self, listener: Listener, *, plain: bool = False) -> None:
+    def __init__(self, listener: Listening, *, plain: bool = False) -> None:
         super().__init__(listener, plain=plain)
         self._frames = Frames()
         self._begun = False

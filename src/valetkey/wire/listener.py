@@ -11,14 +11,13 @@ import socket
 import ssl
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import Any
 
 from valetkey.wire.bounds import STALL_MS
-from valetkey.wire.conversation import Conversation
 from valetkey.wire.crowd import make_room, room
 from valetkey.wire.door import Door
 from valetkey.wire.entrance import Entrance
 from valetkey.wire.http2 import Http2Connection
+from valetkey.wire.listening import Connected
 from valetkey.wire.request import Request
 
 MAX_CONNECTIONS = 20_000
@@ -32,7 +31,6 @@ PROTOCOLS = ("h2", "http/1.1")
 _TCP_NOTSENT_LOWAT = 25
 
 Handler = Callable[[Request], None]
-AnyConnection = Entrance | Conversation[Any]
 
 
 class Listener:
@@ -57,7 +55,7 @@ class Listener:
         self.date = b""
         self._address = address
         self._port = port
-        self._connections: set[AnyConnection] = set()
+        self._connections: set[Connected] = set()
         self._tls = tls
         # A caller, the upstream of its call, and at a door one more who has not come in yet.
         self._most = room(MAX_CONNECTIONS, 2 if tls is None else 3)
@@ -125,7 +123,7 @@ class Listener:
         if self._timer is not None:
             self._timer.cancel()
 
-    def enter(self, connection: AnyConnection) -> None:
+    def enter(self, connection: Connected) -> None:
         """A connection has been made."""
         if len(self._connections) >= self._most:
             self._connections.difference_update(make_room(self._connections, self._most))
@@ -133,7 +131,7 @@ class Listener:
             connection.abort()
         self._connections.add(connection)
 
-    def leave(self, connection: AnyConnection) -> None:
+    def leave(self, connection: Connected) -> None:
         """It has ended."""
         self._connections.discard(connection)
 

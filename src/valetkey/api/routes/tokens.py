@@ -10,7 +10,7 @@ from litestar.params import Body
 
 from valetkey.api.answers import TokenPage
 from valetkey.api.parameters import Asking, IdInPath, ReplayToken, TheDesk, performs
-from valetkey.parties.tokens import (
+from valetkey.keys.tokens import (
     IssuedToken,
     IssueToken,
     TokenName,
