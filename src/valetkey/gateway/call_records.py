@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from valetkey.decision.call import Decision
 from valetkey.decision.restrictions.patterns import KNOWN_METHODS
 from valetkey.gateway.arrival import Arrival
 from valetkey.gateway.logged import header_text, masked, query_names
+from valetkey.gateway.node import Node
 from valetkey.journal.call_id import RANDOM_BYTES, call_id
 from valetkey.journal.randomness import RandomPool
 from valetkey.journal.records import Opened, Personal
-
-if TYPE_CHECKING:
-    from valetkey.gateway.node import Node
 
 
 class CallRecords:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
 from valetkey.decision.call import Call
 from valetkey.decision.codes import Code
@@ -19,9 +18,11 @@ from valetkey.gateway.counted import COUNTING_PAUSE, COUNTING_TRIES
 from valetkey.gateway.counters_file import CountersUnavailable
 from valetkey.gateway.credentials import Taken
 from valetkey.gateway.facts import SecretVersion
+from valetkey.gateway.node import Node
 from valetkey.gateway.outcome import Outcome
 from valetkey.gateway.refusal import problem
 from valetkey.gateway.refused_secret import is_about_our_key
+from valetkey.gateway.runtime import LiveNeedles, ServiceRuntime
 from valetkey.gateway.scrub import CodingRefused, Decoder, Scrubber, scrub_bytes
 from valetkey.gateway.spending import Spending
 from valetkey.gateway.turn import Step, nothing
@@ -32,10 +33,6 @@ from valetkey.services.origin import Origin
 from valetkey.services.placement import SecretRefused
 from valetkey.wire.request import CallerGone, Request
 from valetkey.wire.upstream import Answer, AnswerBroken, Body
-
-if TYPE_CHECKING:
-    from valetkey.gateway.node import Node
-    from valetkey.gateway.runtime import LiveNeedles, ServiceRuntime
 
 SMALL_BODY = 65_536
 """A body up to this many bytes is read whole before the call goes upstream: no half call, less work."""

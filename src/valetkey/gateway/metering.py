@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from valetkey.decision.call import Decision
 from valetkey.decision.codes import Code
 from valetkey.decision.counter_bytes import same_bytes
@@ -11,11 +9,8 @@ from valetkey.decision.decide import refuse
 from valetkey.decision.reservation import BeingCounted, LimitRefusal, Plan, Reserved
 from valetkey.gateway.counted import STILL_COUNTING, when_counted
 from valetkey.gateway.counters_file import CountersUnavailable
-from valetkey.gateway.node import refused_by_limit
+from valetkey.gateway.node import Node, refused_by_limit
 from valetkey.journal.records import End
-
-if TYPE_CHECKING:
-    from valetkey.gateway.node import Node
 
 
 class Meter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from valetkey.decision.call import Call, Decision, Now
 from valetkey.decision.codes import CODES, Code
@@ -18,6 +18,7 @@ from valetkey.gateway.counters_file import CountersUnavailable
 from valetkey.gateway.entries import KeyEntry
 from valetkey.gateway.exposed import ExposedKeys
 from valetkey.gateway.index import KeyIndex
+from valetkey.gateway.open_call import OpenCall
 from valetkey.gateway.pinned import PinnedKeys
 from valetkey.gateway.turn import Turn
 from valetkey.journal.disk import Room
@@ -25,9 +26,6 @@ from valetkey.journal.records import End
 from valetkey.journal.segment import SegmentWriter
 from valetkey.readiness import Missing
 from valetkey.settings import Settings
-
-if TYPE_CHECKING:
-    from valetkey.gateway.exchange import Exchange
 
 _HOST = re.compile(r"(\[[^\[\],]+\]|[^\[\]:,]+)(?::[0-9]+)?")
 """A host and perhaps a port (RFC 9110, section 7.2)."""
@@ -88,7 +86,7 @@ class Node:
         """Where every record of a call goes through."""
         self.exposed = ExposedKeys()
         self.pinned = PinnedKeys()
-        self.open: dict[str, set[Exchange]] = {}
+        self.open: dict[str, set[OpenCall]] = {}
         """Open exchanges by key id: what a revoke has to cut."""
 
     def answers_to(self, host: bytes) -> bool:
@@ -164,7 +162,7 @@ class Node:
             return decision, outcome
         return refused_by_limit(outcome, decision.endpoint), None
 
-    def enter(self, exchange: Exchange) -> None:
+    def enter(self, exchange: OpenCall) -> None:
         """Note an open exchange."""
         found = self.open.get(exchange.key_id)
         if found is None:
@@ -172,7 +170,7 @@ class Node:
         else:
             found.add(exchange)
 
-    def leave(self, exchange: Exchange) -> None:
+    def leave(self, exchange: OpenCall) -> None:
         """The exchange has ended."""
         found = self.open.get(exchange.key_id)
         if found is not None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from valetkey.decision.codes import Code
 from valetkey.gateway.node import Clock, milliseconds
+from valetkey.gateway.spending import Spending
 from valetkey.journal.records import Closed, End
-
-if TYPE_CHECKING:
-    from valetkey.gateway.spending import Spending
 
 
 class Outcome:

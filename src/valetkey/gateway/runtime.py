@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from valetkey.decision.call import Call
 from valetkey.decision.restrictions.patterns import EndpointPattern, PatternIndex
 from valetkey.gateway.credentials import Intake
+from valetkey.gateway.entries import ServiceEntry
 from valetkey.gateway.facts import SecretVersion
+from valetkey.gateway.node import Node
 from valetkey.gateway.scrub import Needles
 from valetkey.gateway.upstream import Upstream
 from valetkey.services.catalogue import load_preset
@@ -17,10 +18,6 @@ from valetkey.services.dialling import OwnListeners
 from valetkey.services.placement import Basic
 from valetkey.services.service import Service
 from valetkey.settings import Settings
-
-if TYPE_CHECKING:
-    from valetkey.gateway.entries import ServiceEntry
-    from valetkey.gateway.node import Node
 
 # Vendors say it in many words; a 403 that speaks of the credential as such is about ours, one that speaks of
 # a missing right is about the call.

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from valetkey.decision.reservation import Plan, Reserved
 from valetkey.gateway.metering import Meter
+from valetkey.gateway.node import Node
 from valetkey.log import note_failure
-
-if TYPE_CHECKING:
-    from valetkey.gateway.node import Node
 
 
 class Spending:
