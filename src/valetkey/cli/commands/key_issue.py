@@ -204,7 +204,7 @@ def _tell(client: Client, answer: dict[str, Any]) -> None:
         say(f"  Until {day_and_time(answer['expires'])}.")
     for warning in answer.get("warnings") or ():
         warn(warning)
-    commands = first_call(client, answer["service"])
+    commands = first_call(client, answer["service"], answer["id"])
     if commands:
         say()
         say("Use it:")
