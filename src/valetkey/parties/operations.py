@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Connection, insert, select
 
 from valetkey.access.operation import Unit, operation
+from valetkey.decision.restrictions.wording import MOST_COMPARED, nearest
 from valetkey.errors import Conflict, Invalid, NotFound
 from valetkey.journal.actions import AuditAction
 from valetkey.labels import refuse_keys
@@ -94,7 +95,11 @@ def get_party(connection: Connection, workspace: str, name: str) -> Party:
     """As `find_party`, but a missing one is an error. Raises `NotFound`."""
     party = find_party(connection, workspace, name)
     if party is None:
-        raise NotFound(f"There is no party named {name!r}.", "See: valetkey party list")
+        names = select(tables.parties.c.name).where(
+            tables.parties.c.workspace_id == workspace, tables.parties.c.removed.is_(None)
+        )
+        meant = nearest(name, connection.execute(names.limit(MOST_COMPARED)).scalars())
+        raise NotFound(f"There is no party named {name!r}.", f"{meant} See: valetkey party list".lstrip())
     return party
 
 

@@ -107,8 +107,14 @@ def _refuse_unknown(client: Client, service: str | None, holder: str | None) -> 
     """Raise `Failure` for a filter that names nothing: otherwise a slip of the pen looks like an empty list."""
     if service is not None:
         client.get(f"/services/{segment(service)}")
-    if holder is not None and holder not in {party["name"] for party in client.get("/parties")["items"]}:
-        raise Failure("There is no party with that name.", "See: valetkey party list")
+    if holder is not None:
+        names = {party["name"] for party in client.get("/parties")["items"]}
+        if holder not in names:
+            from difflib import get_close_matches
+
+            near = get_close_matches(holder, sorted(names), n=1)
+            meant = f"Did you mean {near[0]!r}? " if near else ""
+            raise Failure("There is no party with that name.", f"{meant}See: valetkey party list")
 
 
 @click.command(
