@@ -11,7 +11,7 @@ import click
 from valetkey.cli.client import Client, connect, segment
 from valetkey.cli.commands.key_view import life_of, show_key
 from valetkey.cli.failure import ExitCode, Failure
-from valetkey.cli.figures import relative
+from valetkey.cli.figures import end
 from valetkey.cli.grammar import Command, json_flag, paging, repeated
 from valetkey.cli.tables import Cell, Column, draw, state
 from valetkey.cli.terminal import hint, say, say_json
@@ -99,7 +99,7 @@ def _row(key: dict[str, Any], now: float) -> tuple[str | Cell, ...]:
         key["last4"],
         state(life),
         # What was revoked will not expire any more.
-        "-" if life == "revoked" else relative(key.get("expires"), now),
+        "-" if life == "revoked" else end(key.get("expires")),
     )
 
 
