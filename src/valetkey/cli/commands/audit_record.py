@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,14 @@ from valetkey.cli.client import Client, connect
 from valetkey.cli.failure import ExitCode, Failure, NoServer
 from valetkey.cli.figures import counted, rfc3339
 from valetkey.cli.grammar import Command, given, json_flag
-from valetkey.cli.terminal import hint, say, say_json, say_state, warn, working
+from valetkey.cli.terminal import hint, is_terminal, say, say_json, say_state, warn, working
+from valetkey.durations import is_span, parse_span
 
 if TYPE_CHECKING:
     from valetkey.journal.proof import Checked
 
+_ASKED_UNDER = 86_400
+"""Seconds: who keeps less than the last day of calls is asked whether that is meant."""
 _TIMES = ("time", "time_ms", "since")
 """Fields of records that are instants: seconds since the epoch, or milliseconds."""
 
@@ -163,8 +167,9 @@ def _shown(name: str, value: Any) -> str:
 )
 @click.option("--party", metavar="PARTY", help="Of all calls with keys of this party.")
 @click.option("--older-than", metavar="SPAN", help="Of all calls before that: 400d, 52w.")
+@click.option("--yes", is_flag=True, help="Do not ask, where less than a day would be kept.")
 @json_flag
-def erase(party: str | None, older_than: str | None, as_json: bool) -> None:
+def erase(party: str | None, older_than: str | None, yes: bool, as_json: bool) -> None:
     """Erase address, user agent, origin and referer of calls, for ever.
 
     The record still verifies. They are gone from every file of the data folder when this returns; not from backups.
@@ -174,6 +179,8 @@ def erase(party: str | None, older_than: str | None, as_json: bool) -> None:
         raise Failure(
             "It is not clear what is to be erased.", "Give one of --party and --older-than.", ExitCode.USAGE
         )
+    if older_than is not None and not yes:
+        _ask_whether(older_than)
     with working("Erasing"):
         answer = connect().post("/audit/erase", given(party=party, older_than=older_than), patience=None)
     if as_json:
@@ -187,3 +194,17 @@ def erase(party: str | None, older_than: str | None, as_json: bool) -> None:
             f"valetkey key unpin {key_id}"
         )
     hint("The record is still whole: valetkey audit verify")
+
+
+def _ask_whether(older_than: str) -> None:
+    """Raise `Failure` unless at least a day is kept, or the person at the terminal means it."""
+    if not is_span(older_than) or parse_span(older_than) >= _ASKED_UNDER:
+        return  # what is no span is refused by the server
+    if not sys.stdin or not is_terminal(sys.stdin):
+        raise Failure(
+            f"This erases at every call that is older than {older_than}, for ever.",
+            "If that is meant, give --yes.",
+            ExitCode.USAGE,
+        )
+    if not click.confirm(f"Erase at every call that is older than {older_than}, for ever?", err=True):
+        raise Failure("Nothing was erased.", "Name a longer span, such as 400d.")
