@@ -133,3 +133,25 @@ def test_an_erasure_that_keeps_a_day_is_not_asked_about(run: Run, api: FakeApi) 
     assert run("audit", "erase", "--older-than", "24h").code == 0
     api.refuse("POST", "/audit/erase", 400, "INVALID", "'soon' is no span of time.")
     assert "no span" in run("audit", "erase", "--older-than", "soon").err
+
+
+def test_a_proof_says_that_the_personal_fields_were_erased_or_left_out(
+    run: Run, api: FakeApi, tmp_path: Path
+) -> None:
+    vectors = json.loads(VECTORS.read_text())
+    said = {}
+    for number, about in enumerate(("a flood of refused calls", "the same, erased", "an audit entry")):
+        (proof,) = (case["proof"] for case in vectors["cases"] if case["about"] == about)
+        api.answer("POST", "/audit/proof", proof)
+        file = tmp_path / f"{number}.proof"
+        made = run("audit", "proof", CALL, "--out", str(file)).out
+        checked = run("audit", "proof", "--check", str(file), "--key", vectors["public_key"])
+        program = run("audit", "proof", "--check", str(file), "--key", vectors["public_key"], "--json")
+        (record,) = json.loads(program.out)["records"]
+        said[about] = ("erased" in made, "were erased" in checked.out, record["erased"])
+        assert ("were left out" in checked.out) == (about == "a flood of refused calls")
+    assert said == {
+        "a flood of refused calls": (False, False, False),
+        "the same, erased": (True, True, True),
+        "an audit entry": (False, False, False),
+    }

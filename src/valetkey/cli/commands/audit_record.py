@@ -77,6 +77,8 @@ def proof(
         return ExitCode.DONE
     number = len(made["records"])
     say(f"The proof of {counted(number, 'record', 'records')} stands in {out}.")
+    if any(one.get("erased") for one in made["records"]):
+        say("Its personal fields (address, user agent, origin, referer) were erased: the proof has none.")
     say(f"Whoever gets it also needs your public key, by another way: {made['public_key']}")
     hint(f"Check it: valetkey audit proof --check {out} --key {made['public_key']}")
     return ExitCode.DONE
@@ -150,6 +152,10 @@ def _tell(checked: Checked) -> None:
         for name, value in {**one.record, **(one.personal or {})}.items():
             if name not in ("seq", "kind", "personal"):
                 say(f"  {name}: {_shown(name, value)}")
+        if one.erased:
+            say("  address, user agent, origin and referer were erased, says who made the proof")
+        elif one.personal is None and one.record.get("personal"):
+            say("  address, user agent, origin and referer were left out")
 
 
 def _shown(name: str, value: Any) -> str:
