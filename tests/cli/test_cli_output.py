@@ -220,10 +220,11 @@ def test_calls_are_an_aligned_table(run: Run, api: FakeApi) -> None:
         "ADDRESS",
         "SENT",
         "END",
+        "CALL",
     ]
     assert first.index("ENDPOINT_DENIED") == second.index("VALID") == heading.index("CODE")
-    assert first.endswith("412 B  refused")
-    assert second.endswith("open")
+    assert first.endswith("412 B  refused  c1")
+    assert second.endswith("open     c1")
     assert "/" + "p" * 200 in second
 
 
@@ -429,3 +430,17 @@ def test_an_end_is_spelled_alike_wherever_it_is_shown_and_with_its_zone(
     finally:
         monkeypatch.undo()
         tzset()
+
+
+def test_lists_of_the_record_show_the_ids_that_a_proof_is_asked_for_by(run: Run, api: FakeApi) -> None:
+    call = "01997f3a-5c00-7abc-8def-0123456789ab"
+    api.answer("GET", "/events", {"items": [{**EVENT, "call": call}], "next": None})
+    entry = {"id": "aud_5snyvg35qdtqk76r", "time": NOW, "actor": "local-owner:x", "action": "key:issue",
+             "subject": "key:key_1", "outcome": "done", "details": {}}  # fmt: skip
+    api.answer("GET", "/audit", {"items": [entry], "next": None})
+    api.answer("GET", "/events/stream", Lines([{**EVENT, "call": call}]))
+    heading, row = run("events").out.splitlines()
+    assert heading.endswith("CALL")
+    assert row.endswith(call)
+    assert run("events", "--follow").out.splitlines()[-1].endswith(call)
+    assert entry["id"] in run("audit", "list").out

@@ -43,6 +43,7 @@ def list_audit(limit: int | None, cursor: str | None, as_json: bool) -> None:
     draw(
         (
             f"TIME ({zone(now)})",
+            Column("ID", 3),
             "ACTION",
             Column("SUBJECT", 0, 24),
             Column("ACTOR", 2, 8),
@@ -51,6 +52,7 @@ def list_audit(limit: int | None, cursor: str | None, as_json: bool) -> None:
         (
             (
                 clock(a["time"], now),
+                a.get("id") or "-",
                 a["action"],
                 a.get("subject") or "-",
                 a.get("actor") or "-",

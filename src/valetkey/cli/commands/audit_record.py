@@ -63,7 +63,7 @@ def proof(
     if record is None or public_key is not None:
         raise Failure(
             "It is not said what is to be proven." if record is None else "--key belongs to --check.",
-            "Name the id of a call or an audit entry; see: valetkey events --json",
+            "Name the id of a call or an audit entry; see: valetkey events, or valetkey audit list",
             ExitCode.USAGE,
         )
     if out is None and not as_json:
