@@ -56,8 +56,8 @@ def test_a_key_is_found_by_its_value_which_is_no_argument(run: Run, api: FakeApi
     assert PLAIN not in done.out + done.err
     wrong = run("key", "find", PLAIN)
     assert (wrong.code, PLAIN in wrong.err) == (2, False)
-    assert run("key", "find", stdin=b"").code == 2
-    assert run("key", "find", stdin=b"\xff\xfe").code == 2
+    assert run("key", "find", stdin=b"").code == 1
+    assert run("key", "find", stdin=b"\xff\xfe").code == 1
 
 
 def test_an_error_is_one_object_for_a_program(run: Run, api: FakeApi) -> None:

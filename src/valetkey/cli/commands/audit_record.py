@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,22 @@ from valetkey.durations import is_span, parse_span
 if TYPE_CHECKING:
     from valetkey.journal.proof import Checked
 
+_PUBLIC_KEY = re.compile("[0-9a-fA-F]{64}")
 _ASKED_UNDER = 86_400
 """Seconds: who keeps less than the last day of calls is asked whether that is meant."""
 _TIMES = ("time", "time_ms", "since")
 """Fields of records that are instants: seconds since the epoch, or milliseconds."""
+
+
+def checked_public_key(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """What --key says. Raises `Failure` (wrong usage)."""
+    if text is not None and not _PUBLIC_KEY.fullmatch(text.strip()):
+        raise Failure(
+            "That is not the public key of a journal.",
+            "It is 64 hex digits, which `valetkey audit verify` shows on the machine itself.",
+            ExitCode.USAGE,
+        )
+    return text
 
 
 @click.command(
@@ -40,7 +53,11 @@ _TIMES = ("time", "time_ms", "since")
 @click.option("--personal", is_flag=True, help="With address and user agent, as far as not erased.")
 @click.option("--check", metavar="FILE", help="Check a proof instead; needs no server and no data folder.")
 @click.option(
-    "--key", "public_key", metavar="PUBLICKEY", help="The key that you trust, as audit verify tells it."
+    "--key",
+    "public_key",
+    metavar="PUBLICKEY",
+    callback=checked_public_key,
+    help="The key that you trust, as audit verify tells it.",
 )
 @json_flag
 def proof(

@@ -10,7 +10,7 @@ import click
 
 from valetkey.cli.client import Client, connect, segment
 from valetkey.cli.commands.key_view import life_of, show_key
-from valetkey.cli.failure import ExitCode, Failure
+from valetkey.cli.failure import Failure
 from valetkey.cli.figures import end
 from valetkey.cli.grammar import Command, json_flag, paging, repeated
 from valetkey.cli.tables import Cell, Column, draw, state
@@ -145,5 +145,5 @@ def _key() -> str:
     content = sys.stdin.buffer.read(MAX_KEY + 1).strip()
     # An exception of a decoder would carry the key: look first.
     if not content or len(content) > MAX_KEY or not content.isascii():
-        raise Failure("No key came in.", "Give one key alone on standard input.", ExitCode.USAGE)
+        raise Failure("No key came in.", "Give one key alone on standard input.")
     return content.decode("ascii")
