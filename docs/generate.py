@@ -81,7 +81,12 @@ def commands() -> str:
         described(command, context)
         for _, command, context in walk(root, click.Context(root, info_name="valetkey"))
     ]
-    exits = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server, 4 not permitted, 130 interrupted."
+    exits = (
+        "Exit codes: 0 done; 1 refused or failed, also where a file or what comes in cannot be used, or where "
+        "`doctor`, `audit verify` or `audit proof --check` found something; 2 wrong usage: the command line itself, or "
+        "a `VALETKEY_…` variable, cannot be meant so, and nothing was done; 3 no server; 4 not permitted; 130 "
+        "interrupted."
+    )
     return page(
         "Commands",
         "All commands and options. `--json` answers one object on standard output and nothing else there; hints and "

@@ -118,7 +118,8 @@ def grammar(
     parts += [
         "## Times",
         "`--expires` takes a span from now (`30min`, `12h`, `90d`, `2w`, `1y`), a day (`2026-12-31`: its end, UTC) "
-        "or an RFC 3339 time. `key change --expires never` takes the end away.",
+        "or an RFC 3339 time (`2026-12-31T18:00+01:00`). A time without a zone is UTC. Ends are shown in the zone of "
+        "the machine that `valetkey` runs on, and say it. `key change --expires never` takes the end away.",
     ]
     return page(
         "Restrictions and limits",

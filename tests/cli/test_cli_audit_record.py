@@ -108,3 +108,50 @@ def test_an_erasure_says_how_much_it_was(run: Run, api: FakeApi) -> None:
     api.answer("POST", "/audit/erase", {**answer, "erased": 0})
     assert run("audit", "erase", "--older-than", "400d").out == "There was nothing to erase.\n"
     assert api.last.body == {"older_than": "400d"}
+
+
+@pytest.mark.parametrize("kept", ["0d", "23h", "59min"])
+def test_an_erasure_that_keeps_less_than_a_day_is_asked_about(
+    run: Run, api: FakeApi, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    api.answer("POST", "/audit/erase", {"id": "era_1", "party": None, "before": 1.0, "erased": 3})
+    for flags in ([], ["--json"]):
+        unasked = run("audit", "erase", "--older-than", kept, *flags)
+        assert (unasked.code, unasked.out, api.requests) == (2, "", [])
+        assert "--yes" in unasked.err
+    monkeypatch.setattr("valetkey.cli.commands.audit_record.is_terminal", lambda _: True)
+    for no in (b"n\n", b"\n"):
+        refused = run("audit", "erase", "--older-than", kept, stdin=no)
+        assert (refused.code, refused.out, api.requests) == (1, "", [])
+        assert "Nothing was erased." in refused.err
+    assert run("audit", "erase", "--older-than", kept, stdin=b"y\n").out == "Erased at 3 calls.\n"
+    assert run("audit", "erase", "--older-than", kept, "--yes").out == "Erased at 3 calls.\n"
+
+
+def test_an_erasure_that_keeps_a_day_is_not_asked_about(run: Run, api: FakeApi) -> None:
+    api.answer("POST", "/audit/erase", {"id": "era_1", "party": None, "before": 1.0, "erased": 3})
+    assert run("audit", "erase", "--older-than", "24h").code == 0
+    api.refuse("POST", "/audit/erase", 400, "INVALID", "'soon' is no span of time.")
+    assert "no span" in run("audit", "erase", "--older-than", "soon").err
+
+
+def test_a_proof_says_that_the_personal_fields_were_erased_or_left_out(
+    run: Run, api: FakeApi, tmp_path: Path
+) -> None:
+    vectors = json.loads(VECTORS.read_text())
+    said = {}
+    for number, about in enumerate(("a flood of refused calls", "the same, erased", "an audit entry")):
+        (proof,) = (case["proof"] for case in vectors["cases"] if case["about"] == about)
+        api.answer("POST", "/audit/proof", proof)
+        file = tmp_path / f"{number}.proof"
+        made = run("audit", "proof", CALL, "--out", str(file)).out
+        checked = run("audit", "proof", "--check", str(file), "--key", vectors["public_key"])
+        program = run("audit", "proof", "--check", str(file), "--key", vectors["public_key"], "--json")
+        (record,) = json.loads(program.out)["records"]
+        said[about] = ("erased" in made, "were erased" in checked.out, record["erased"])
+        assert ("were left out" in checked.out) == (about == "a flood of refused calls")
+    assert said == {
+        "a flood of refused calls": (False, False, False),
+        "the same, erased": (True, True, True),
+        "an audit entry": (False, False, False),
+    }

@@ -81,12 +81,12 @@ def test_a_token_file_that_others_can_read_is_warned_about(
 
 
 @pytest.mark.parametrize("content", [b"", b"two words", b"a\nb", b"\xff\xfe"])
-def test_a_token_file_that_holds_no_token_is_wrong_usage(
+def test_a_token_file_that_holds_no_token_is_a_failure(
     run: Run, remote_api: FakeApi, token_file: Path, content: bytes
 ) -> None:
     token_file.write_bytes(content)
     done = run("key", "list")
-    assert done.code == 2
+    assert done.code == 1
     assert remote_api.requests == []
 
 

@@ -56,8 +56,8 @@ def test_a_key_is_found_by_its_value_which_is_no_argument(run: Run, api: FakeApi
     assert PLAIN not in done.out + done.err
     wrong = run("key", "find", PLAIN)
     assert (wrong.code, PLAIN in wrong.err) == (2, False)
-    assert run("key", "find", stdin=b"").code == 2
-    assert run("key", "find", stdin=b"\xff\xfe").code == 2
+    assert run("key", "find", stdin=b"").code == 1
+    assert run("key", "find", stdin=b"\xff\xfe").code == 1
 
 
 def test_an_error_is_one_object_for_a_program(run: Run, api: FakeApi) -> None:
@@ -189,3 +189,9 @@ def test_help_is_grouped_and_sentences_are_whole(run: Run) -> None:
     assert "SERVICE" not in text.partition("Other:")[2].partition("Examples:")[0]
     assert " X " not in run("serve", "--help").out
     assert "--let-finish" not in run("key", "resume", "--help").out
+
+
+def test_a_holder_that_is_misspelt_is_guessed(run: Run, api: FakeApi) -> None:
+    api.answer("GET", "/keys", {"items": [], "next": None})
+    api.answer("GET", "/parties", {"items": [{"id": "pty_1", "name": "johanna", "kind": "person"}]})
+    assert "Did you mean 'johanna'?" in run("key", "list", "--holder", "johana").err

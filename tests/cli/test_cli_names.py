@@ -47,7 +47,7 @@ FLAGS = {
     "events": "--key --service --code --since --limit --cursor --follow --json",
     "audit verify": "--json",
     "audit proof": "--check --key --json",
-    "audit erase": "--party --older-than --json",
+    "audit erase": "--party --older-than --yes --json",
     "doctor": "--json",
 }
 HEAVY = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from time import tzset
 from typing import Any
 
 import pytest
@@ -65,7 +66,9 @@ def test_a_key_is_shown_as_sentences(run: Run, api: FakeApi) -> None:
 def test_a_key_past_its_end_is_called_expired(run: Run, api: FakeApi) -> None:
     api.answer("GET", "/keys", {"items": [{**KEY, "expires": NOW - 1}], "next": None})
     assert re.search(
-        r"key_1 +openai +ana +ci +private +aB3x +expired +1 s ago$", run("key", "list").out, re.MULTILINE
+        r"key_1 +openai +ana +ci +private +aB3x +expired +2027-01-1\d \d\d:59 UTC\S*$",
+        run("key", "list").out,
+        re.MULTILINE,
     )
 
 
@@ -217,10 +220,11 @@ def test_calls_are_an_aligned_table(run: Run, api: FakeApi) -> None:
         "ADDRESS",
         "SENT",
         "END",
+        "CALL",
     ]
     assert first.index("ENDPOINT_DENIED") == second.index("VALID") == heading.index("CODE")
-    assert first.endswith("412 B  refused")
-    assert second.endswith("open")
+    assert first.endswith("412 B  refused  c1")
+    assert second.endswith("open     c1")
     assert "/" + "p" * 200 in second
 
 
@@ -405,3 +409,38 @@ def test_an_interrupt_ends_with_130_and_no_traceback(
     done = run("status")
     assert (done.code, done.out) == (130, "")
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("zone_name", "spelled"),
+    [("UTC", "2027-01-16 08:00 UTC"), ("Asia/Kolkata", "2027-01-16 13:30 UTC+05:30")],
+)
+def test_an_end_is_spelled_alike_wherever_it_is_shown_and_with_its_zone(
+    run: Run, api: FakeApi, monkeypatch: pytest.MonkeyPatch, zone_name: str, spelled: str
+) -> None:
+    monkeypatch.setenv("TZ", zone_name)
+    tzset()
+    try:
+        api.answer("POST", "/keys", {**ISSUED, "expires": KEY["expires"]})
+        api.answer("GET", "/keys/key_1", KEY)
+        api.answer("GET", "/keys", {"items": [KEY], "next": None})
+        assert f"  Until {spelled}.\n" in run("key", "issue", "openai").out
+        assert f"  Expires in 1 d, {spelled}.\n" in run("key", "show", "key_1").out
+        assert spelled in run("key", "list").out
+    finally:
+        monkeypatch.undo()
+        tzset()
+
+
+def test_lists_of_the_record_show_the_ids_that_a_proof_is_asked_for_by(run: Run, api: FakeApi) -> None:
+    call = "01997f3a-5c00-7abc-8def-0123456789ab"
+    api.answer("GET", "/events", {"items": [{**EVENT, "call": call}], "next": None})
+    entry = {"id": "aud_5snyvg35qdtqk76r", "time": NOW, "actor": "local-owner:x", "action": "key:issue",
+             "subject": "key:key_1", "outcome": "done", "details": {}}  # fmt: skip
+    api.answer("GET", "/audit", {"items": [entry], "next": None})
+    api.answer("GET", "/events/stream", Lines([{**EVENT, "call": call}]))
+    heading, row = run("events").out.splitlines()
+    assert heading.endswith("CALL")
+    assert row.endswith(call)
+    assert run("events", "--follow").out.splitlines()[-1].endswith(call)
+    assert entry["id"] in run("audit", "list").out

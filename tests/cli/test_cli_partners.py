@@ -46,7 +46,7 @@ def test_a_file_that_is_no_agreement_is_told_why(
     file = tmp_path / "acme.toml"
     file.write_bytes(text.encode("latin-1"))
     done = run("partner", "add", "acme", "--agreement", str(file))
-    assert (done.code, done.out, api.requests) == (2, "", [])
+    assert (done.code, done.out, api.requests) == (1, "", [])
     assert said in done.err
     assert "Traceback" not in done.err
 

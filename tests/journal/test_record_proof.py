@@ -98,7 +98,9 @@ def test_personal_fields_are_shown_only_when_asked_for_and_not_erased(tmp_path: 
     assert checked.records[1].personal is None
     assert model.proof_holds(as_json(proof), PUBLIC_KEY)
     served.erase(party="ana")
-    assert check_proof(prove(served, call.call, personal=True), PUBLIC_KEY).records[0].personal is None
+    for personal in (True, False):
+        opened, closed = check_proof(prove(served, call.call, personal=personal), PUBLIC_KEY).records
+        assert (opened.personal, opened.erased, closed.erased) == (None, True, False)
     # A proof that was given out before still holds: what is out cannot be called back.
     assert check_proof(proof, PUBLIC_KEY).verdict == "ok"
 
@@ -324,6 +326,7 @@ def cases(folder: Path) -> dict[str, Any]:
         "cases": [
             {"about": "a flood of refused calls", "verdict": "ok", "proof": good},
             {"about": "the same with its personal fields", "verdict": "ok", "proof": personal},
+            {"about": "the same, erased", "verdict": "ok", "proof": changed(good, erased=True)},
             {"about": "an audit entry", "verdict": "ok", "proof": entry},
             {
                 "about": "another count in the record",
@@ -353,6 +356,16 @@ def cases(folder: Path) -> dict[str, Any]:
                     personal={**personal["records"][0]["personal"], "fields": '{"address":"192.0.2.1"}'},
                 ),
             },
+            {
+                "about": "personal fields beside the word that they are erased",
+                "verdict": "broken",
+                "proof": changed(personal, erased=True),
+            },
+            {
+                "about": "an audit entry, which has none, as erased",
+                "verdict": "broken",
+                "proof": changed(entry, erased=True),
+            },
             {"about": "no record", "verdict": "broken", "proof": {**good, "records": []}},
         ],
     }
@@ -375,5 +388,5 @@ def test_the_page_names_every_field() -> None:
     page = VECTORS.with_name("proof.md").read_text("utf-8")
     for field in ("format", "public_key", "records", "segment", "payload", "before", "after", "statement"):
         assert f"`{field}`" in page
-    for field in ("signature", "personal", "salt", "fields"):
+    for field in ("signature", "personal", "salt", "fields", "erased"):
         assert f"`{field}`" in page

@@ -142,6 +142,8 @@ def _record_holds(proof: dict[str, object], public_key: Ed25519PublicKey) -> boo
     except InvalidSignature:
         return False
     beside = proof.get("personal")
+    if proof.get("erased") and (beside is not None or "personal" not in json.loads(payload)):
+        return False
     if beside is None:
         return True
     assert isinstance(beside, dict)

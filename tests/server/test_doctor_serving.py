@@ -14,8 +14,8 @@ import pytest
 
 import valetkey
 from running_server import RunningServer
-from valetkey.doctor.server_rules import KNOWN_VARIABLES
 from valetkey.unix_http import UnixConnection
+from valetkey.variables import KNOWN
 
 
 def doctor(server: RunningServer) -> tuple[int, dict[str, Any]]:
@@ -57,4 +57,4 @@ def test_every_variable_that_the_source_reads_is_known_to_the_doctor() -> None:
         for path in source.rglob("*.py")
         for name in re.findall(r"\"(VALETKEY_[A-Z_]+)\"", path.read_text("utf-8"))
     }
-    assert read <= KNOWN_VARIABLES
+    assert read <= KNOWN

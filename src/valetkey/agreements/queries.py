@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, select
 from valetkey.agreements.agreement import Agreement, AgreementState, sentences, state_of, understand
 from valetkey.decision.limits import Limits
 from valetkey.decision.policy import Policy
+from valetkey.decision.restrictions.wording import MOST_COMPARED, nearest
 from valetkey.errors import Invalid, NotFound
 from valetkey.store import tables
 
@@ -46,7 +47,11 @@ def find_row(connection: Connection, workspace: str, name: str) -> Row | None:  
 def get_row(connection: Connection, workspace: str, name: str) -> Row:  # type: ignore[type-arg]
     row = find_row(connection, workspace, name)
     if row is None:
-        raise NotFound(f"There is no agreement with a partner named {name!r}.", "See: valetkey partner list")
+        names = [held.name for held in connection.execute(_select(workspace).limit(MOST_COMPARED))]
+        raise NotFound(
+            f"There is no agreement with a partner named {name!r}.",
+            f"{nearest(name, names)} See: valetkey partner list".lstrip(),
+        )
     return row
 
 

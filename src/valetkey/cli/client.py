@@ -329,13 +329,11 @@ def _read_token(file: Path) -> str:
         raise Failure(
             "The file that VALETKEY_TOKEN_FILE names cannot be read.",
             "Make one on the server: valetkey token issue PARTY",
-            ExitCode.USAGE,
         ) from None
     if not token or not token.isprintable() or " " in token:
         raise Failure(
             "The file that VALETKEY_TOKEN_FILE names holds no token.",
             "Put the token alone into it.",
-            ExitCode.USAGE,
         )
     if shared:
         from valetkey.cli.terminal import warn

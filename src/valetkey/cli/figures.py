@@ -48,8 +48,13 @@ def zone(instant: float) -> str:
 
 
 def day_and_time(instant: float) -> str:
-    """Local day and time to the minute, with the zone's offset."""
-    return f"{datetime.fromtimestamp(instant).astimezone():%Y-%m-%d %H:%M %z}"
+    """Local day and time to the minute, with its zone: ``2026-12-31 18:00 UTC+01:00``."""
+    return f"{datetime.fromtimestamp(instant).astimezone():%Y-%m-%d %H:%M} {zone(instant)}"
+
+
+def end(instant: float | None) -> str:
+    """An end in a table, spelled as everywhere else; a dash for never."""
+    return "-" if instant is None else day_and_time(instant)
 
 
 def rfc3339(instant: float) -> str:

@@ -11,7 +11,7 @@ from valetkey.cli.failure import Failure
 KEY_VARIABLE = "VALETKEY_KEY"
 
 
-def first_call(client: Client, service_name: str) -> list[str]:
+def first_call(client: Client, service_name: str, key_id: str) -> list[str]:
     """Commands for a shell, or nothing where the server does not tell enough: the key was issued all the same."""
     try:
         service = client.get(f"/services/{segment(service_name)}")
@@ -23,6 +23,7 @@ def first_call(client: Client, service_name: str) -> list[str]:
     if status.get("tls"):
         # The certificate is for the name that callers use.
         gateway = f"https://{status.get('public_name') or client.gateway_host}:{port}"
+    origin = _origin(client, key_id)
     if service.get("kind") == "own":
         return [
             f"valetkey service credential {service_name}",
@@ -30,14 +31,32 @@ def first_call(client: Client, service_name: str) -> list[str]:
         ]
     known = _preset(service)
     if known is None:
-        return _curl(service, f"{gateway}/{service_name}/", KEY_VARIABLE)
+        return _curl(service, f"{gateway}/{service_name}/", KEY_VARIABLE, origin)
     url = known.url(gateway, service_name)
     key = known.key[0]
     commands = [f"export {name}={shlex.quote(url)}" for name in known.base_url]
     commands.append(_read(key))
     if known.base_url:
-        return commands
-    return [*commands, f"# base URL: {url}", *_curl(service, f"{gateway}/{service_name}/", key)[1:]]
+        return [*commands, *_needs(origin)]
+    return [*commands, f"# base URL: {url}", *_curl(service, f"{gateway}/{service_name}/", key, origin)[1:]]
+
+
+def _origin(client: Client, key_id: str | None) -> str | None:
+    """One that the key lets in, where it lets in only pages of some: its own, else those of what it comes from."""
+    try:
+        while key_id is not None:
+            key = client.get(f"/keys/{segment(key_id)}")
+            for restriction in key["policy"]["restrictions"]:
+                if restriction["type"] == "origins":
+                    return str(restriction["allow"][0]).replace("//*.", "//www.")
+            key_id = key["parent"]
+    except (Failure, KeyError, TypeError):  # who issues may not be one who sees
+        pass
+    return None
+
+
+def _needs(origin: str | None) -> list[str]:
+    return [] if origin is None else [f"# each call must carry the header Origin: {origin}"]
 
 
 def _preset(service: dict[str, Any]) -> Any:
@@ -57,7 +76,7 @@ def _read(variable: str) -> str:
     return f"read -rs {variable} && export {variable}   # paste the key; nothing is shown"
 
 
-def _curl(service: dict[str, Any], url: str, variable: str) -> list[str]:
+def _curl(service: dict[str, Any], url: str, variable: str, origin: str | None) -> list[str]:
     """A call with curl, which reads the key from a pipe: arguments are seen by every user of the machine."""
     way, _, name = (service.get("auth") or "").partition(":")
     pipe = None
@@ -70,6 +89,8 @@ def _curl(service: dict[str, Any], url: str, variable: str) -> list[str]:
     elif way == "query" and name not in ("", "NAME"):
         pipe = (f'url = "{url}?{name}=%s"', "-K -")
     if pipe is None:
-        return [_read(variable), f"# base URL: {url}"]
+        return [_read(variable), f"# base URL: {url}", *_needs(origin)]
     text, arguments = pipe
+    if origin is not None:
+        arguments = f"-H {shlex.quote(f'Origin: {origin}')} {arguments}"
     return [_read(variable), f"""printf {shlex.quote(text)} "${variable}" | curl -sS {arguments}"""]

@@ -19,6 +19,7 @@ from valetkey.doctor.facts import (
 from valetkey.doctor.findings import Finding, Kind, found
 from valetkey.loopback import is_loopback
 from valetkey.settings import Settings
+from valetkey.variables import about_unknown, unknown_variables
 
 DAY = 86_400
 CLOCK_LAG = 60.0
@@ -32,12 +33,6 @@ CERTIFICATE_DAYS = 21
 BACKUP_DAYS = 7
 WIDE_PREFIX = {4: 16, 6: 32}
 """A proxy has an address, or a machine hall's worth of them; not more than these."""
-KNOWN_VARIABLES = frozenset(
-    ("VALETKEY_HOME", "VALETKEY_URL", "VALETKEY_TOKEN_FILE", "VALETKEY_CONTROL_PORT", "VALETKEY_GATEWAY_PORT",
-     "VALETKEY_ROOT_KEY_FILE", "VALETKEY_ROOT_KEY", "VALETKEY_DATABASE_URL", "VALETKEY_SHARED_URL",
-     "VALETKEY_DEBUG", "VALETKEY_KEY")
-)  # fmt: skip
-"""What anything of this product reads; a test holds it to the source."""
 
 
 def machine_findings(machine: MachineFacts) -> Iterator[Finding]:
@@ -120,11 +115,11 @@ def settings_findings(facts: SettingsFacts) -> Iterator[Finding]:
             None,
             ["allow_plain"],
         )
-    unknown = sorted(set(facts.variables) - KNOWN_VARIABLES)
+    unknown = unknown_variables(facts.variables)
     if unknown:
         yield found(
             Kind.VARIABLE_UNKNOWN,
-            f"Nothing reads the variable {unknown[0]}: it may be mistyped.",
+            about_unknown(unknown[0]),
             f"unset {unknown[0]}",
             unknown,
         )

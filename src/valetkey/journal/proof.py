@@ -48,6 +48,8 @@ class RecordProof(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     """The text of the checkpoint that is signed."""
     signature: str
     personal: PersonalProof | None = None
+    erased: bool = False
+    """Whether the personal fields were erased. Who made the proof says so; nothing of it is signed."""
 
 
 class Proof(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -65,6 +67,8 @@ class ProvenRecord(msgspec.Struct, frozen=True):
     seq: int
     record: dict[str, Any]
     personal: dict[str, Any] | None
+    erased: bool
+    """Whether its personal fields were erased, as who made the proof says."""
     checkpoint: int
     """Number of the checkpoint that signs it."""
     signed: float
@@ -137,6 +141,7 @@ def _check(proof: RecordProof, key: Ed25519PublicKey) -> ProvenRecord:
         seq,
         record,
         _personal(proof, payload, where),
+        proof.erased,
         checkpoint.number,
         checkpoint.time_ms / 1000,
     )
@@ -153,6 +158,8 @@ def _signed(proof: RecordProof, key: Ed25519PublicKey, where: str) -> Checkpoint
 
 
 def _personal(proof: RecordProof, payload: bytes, where: str) -> dict[str, Any] | None:
+    if proof.erased and (proof.personal is not None or commitment_of(payload) is None):
+        raise BadProof(f"{where}: it is said to be erased what is there, or never was.")
     if proof.personal is None:
         return None
     fields = proof.personal.fields.encode()

@@ -27,7 +27,7 @@ from valetkey.journal.chain import (
 )
 from valetkey.journal.checkpoint import signed_by, statement_of
 from valetkey.journal.errors import JournalError
-from valetkey.journal.personal import find_line
+from valetkey.journal.personal import PersonalLine, find_line
 from valetkey.journal.proof import FORMAT, PersonalProof, Proof, RecordProof, check_proof
 from valetkey.journal.records import UNREADABLE, Checkpoint, decode_record, time_of
 
@@ -205,6 +205,7 @@ def _prove(
         payload = found.payload.decode()
     except UnicodeDecodeError:
         raise NotProvable("The record cannot be read.") from None
+    beside = _personal_line(folder, found)
     return RecordProof(
         name,
         payload,
@@ -212,20 +213,24 @@ def _prove(
         tuple(after),
         statement_of(checkpoint).decode(),
         checkpoint.signature,
-        _personal(folder, found) if personal else None,
+        _personal_proof(beside) if personal and beside is not None else None,
+        beside is not None and beside.erased,
     )
 
 
-def _personal(folder: Path, found: _Found) -> PersonalProof | None:
+def _personal_line(folder: Path, found: _Found) -> PersonalLine | None:
     try:
         descriptor = os.open(personal_path(folder, found.segment), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        line = find_line(descriptor, found.seq)
+        return find_line(descriptor, found.seq)
     finally:
         os.close(descriptor)
-    if line is None or line.commitment is None:
+
+
+def _personal_proof(line: PersonalLine) -> PersonalProof | None:
+    if line.commitment is None:
         return None
     salt, _, fields = line.rest.partition(b" ")
     return PersonalProof(salt.decode(), fields.decode())

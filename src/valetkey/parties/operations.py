@@ -5,9 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from valetkey.access.operation import Unit, operation
+from valetkey.decision.restrictions.wording import MOST_COMPARED, nearest
 from valetkey.errors import Conflict, Invalid, NotFound
 from valetkey.journal.actions import AuditAction
 from valetkey.labels import refuse_keys
@@ -40,10 +41,10 @@ class Party(msgspec.Struct, frozen=True):
 
 
 def _check_name(name: str) -> None:
-    if not name or len(name) > 120 or not name.isprintable() or name != name.strip():
+    if not name or len(name) > 120 or not name.isprintable() or name != name.strip() or name[0] == "-":
         raise Invalid(
             "That cannot be a party's name.",
-            "Use 1 to 120 printable characters, such as ana or ci-runner.",
+            "Use 1 to 120 printable characters, not beginning with -, such as ana or ci-runner.",
             field="name",
         )
     refuse_keys("name", name)
@@ -62,8 +63,9 @@ def add_party(unit: Unit, request: AddParty) -> Party:
 
 
 def make_party(unit: Unit, name: str, kind: PartyKind) -> Party:
-    """Write a party's row, inside any operation that needs one."""
+    """Write a party's row, inside any operation that needs one. Raises `Conflict` beside a name spelled alike."""
     _check_name(name)
+    _refuse_twin(unit, name)
     party = Party(unit.new_id("pty"), name, kind)
     unit.connection.execute(
         insert(tables.parties).values(
@@ -77,6 +79,23 @@ def make_party(unit: Unit, name: str, kind: PartyKind) -> Party:
     )
     unit.touch("party", party.id)
     return party
+
+
+def _refuse_twin(unit: Unit, name: str) -> None:
+    """Two names that differ only in case are taken for each other by people."""
+    column = tables.parties.c.name
+    names = select(column).where(
+        tables.parties.c.workspace_id == unit.workspace, tables.parties.c.removed.is_(None)
+    )
+    if name.isascii():  # SQLite folds no other letters
+        names = names.where(func.lower(column) == name.lower())
+    for other in unit.connection.execute(names).scalars():
+        if other.casefold() == name.casefold():
+            raise Conflict(
+                f"There is a party named {other!r}, which differs from {name!r} only in case.",
+                f"Write {other!r}, or use another name.",
+                field="name",
+            )
 
 
 def find_party(connection: Connection, workspace: str, name: str) -> Party | None:
@@ -94,7 +113,11 @@ def get_party(connection: Connection, workspace: str, name: str) -> Party:
     """As `find_party`, but a missing one is an error. Raises `NotFound`."""
     party = find_party(connection, workspace, name)
     if party is None:
-        raise NotFound(f"There is no party named {name!r}.", "See: valetkey party list")
+        names = select(tables.parties.c.name).where(
+            tables.parties.c.workspace_id == workspace, tables.parties.c.removed.is_(None)
+        )
+        meant = nearest(name, connection.execute(names.limit(MOST_COMPARED)).scalars())
+        raise NotFound(f"There is no party named {name!r}.", f"{meant} See: valetkey party list".lstrip())
     return party
 
 

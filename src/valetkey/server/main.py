@@ -19,6 +19,7 @@ from valetkey.server.settings import load_settings
 from valetkey.server.supervisor import Supervisor
 from valetkey.server.tls import say, watched_pair
 from valetkey.settings import Settings
+from valetkey.variables import about_unknown, unknown_variables
 
 
 def init(home: Home) -> None:
@@ -40,6 +41,8 @@ def serve(
     os.umask(0o077)
     settings = load_settings(home, flags=flags)
     log.configure("supervisor", style=settings.log_format, level=settings.log_level)
+    for name in unknown_variables(os.environ):
+        log.warning("variable_unknown", about_unknown(name))
     _check_plain(settings)
     _check_certificate(settings)
     if settings.control_port == settings.gateway_port:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,10 @@ def load_settings(
     )
     unknown = sorted(set(values) - set(Settings.__struct_fields__))
     if unknown:
+        near = get_close_matches(unknown[0], Settings.__struct_fields__, n=1)
         raise Invalid(
-            f"There is no setting {unknown[0]}.",
-            f"Take it out of {home.config}; see docs/reference/settings.md.",
+            f"There is no setting {unknown[0]}.{f' Is {near[0]} meant?' if near else ''}",
+            f"Correct {home.config}; see docs/reference/settings.md.",
         )
     try:
         settings = msgspec.convert(values, Settings)

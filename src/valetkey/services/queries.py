@@ -6,6 +6,7 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from valetkey.decision.limits import money
+from valetkey.decision.restrictions.wording import MOST_COMPARED, nearest
 from valetkey.errors import NotFound
 from valetkey.services.placement import AnyPlacement
 from valetkey.services.service import Service
@@ -63,7 +64,15 @@ def get_service(connection: Connection, workspace: str, name: str) -> StoredServ
     """As `find_service`, but a missing one is an error. Raises `NotFound`."""
     found = find_service(connection, workspace, name)
     if found is None:
-        raise NotFound(f"There is no service named {name!r}.", "See: valetkey service list", field="service")
+        names = select(tables.services.c.name).where(
+            tables.services.c.workspace_id == workspace, tables.services.c.removed.is_(None)
+        )
+        meant = nearest(name, connection.execute(names.limit(MOST_COMPARED)).scalars())
+        raise NotFound(
+            f"There is no service named {name!r}.",
+            f"{meant} See: valetkey service list".lstrip(),
+            field="service",
+        )
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from valetkey.cli.failure import ExitCode, Failure
+from valetkey.cli.failure import Failure
 
 MAX_BYTES = 262_144
 _SEE = "docs/formats/agreement.md"
@@ -22,7 +22,7 @@ def read_agreement(file: str) -> dict[str, Any]:
             content = opened.read(MAX_BYTES + 1)
     except OSError as error:
         raise Failure(
-            f"{file} cannot be read ({error.strerror}).", "Name the file with the agreement.", ExitCode.USAGE
+            f"{file} cannot be read ({error.strerror}).", "Name the file with the agreement."
         ) from None
     try:
         if len(content) > MAX_BYTES:
@@ -104,4 +104,4 @@ def _wrong_values(value: Any, kind: Any, field: str) -> Iterator[tuple[str, str]
 
 
 def _wrong(sentence: str) -> Failure:
-    return Failure(sentence, f"See {_SEE} for one that is.", ExitCode.USAGE)
+    return Failure(sentence, f"See {_SEE} for one that is.")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from valetkey.cli.client import Client, connect
-from valetkey.cli.commands.audit_record import erase, proof
+from valetkey.cli.commands.audit_record import checked_public_key, erase, proof
 from valetkey.cli.failure import ExitCode, NoServer
 from valetkey.cli.figures import clock, zone
 from valetkey.cli.grammar import group, json_flag, paging, repeated
@@ -43,6 +43,7 @@ def list_audit(limit: int | None, cursor: str | None, as_json: bool) -> None:
     draw(
         (
             f"TIME ({zone(now)})",
+            Column("ID", 3),
             "ACTION",
             Column("SUBJECT", 0, 24),
             Column("ACTOR", 2, 8),
@@ -51,6 +52,7 @@ def list_audit(limit: int | None, cursor: str | None, as_json: bool) -> None:
         (
             (
                 clock(a["time"], now),
+                a.get("id") or "-",
                 a["action"],
                 a.get("subject") or "-",
                 a.get("actor") or "-",
@@ -86,6 +88,7 @@ def list_audit(limit: int | None, cursor: str | None, as_json: bool) -> None:
     "--key",
     "public_key",
     metavar="PUBLICKEY",
+    callback=checked_public_key,
     help="Prove a copy of the data folder's journal with this public key alone.",
 )
 @json_flag

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +15,28 @@ from valetkey.cli.client import Client, connect
 from valetkey.cli.failure import ExitCode, Failure, NoServer
 from valetkey.cli.figures import counted, rfc3339
 from valetkey.cli.grammar import Command, given, json_flag
-from valetkey.cli.terminal import hint, say, say_json, say_state, warn, working
+from valetkey.cli.terminal import hint, is_terminal, say, say_json, say_state, warn, working
+from valetkey.durations import is_span, parse_span
 
 if TYPE_CHECKING:
     from valetkey.journal.proof import Checked
 
+_PUBLIC_KEY = re.compile("[0-9a-fA-F]{64}")
+_ASKED_UNDER = 86_400
+"""Seconds: who keeps less than the last day of calls is asked whether that is meant."""
 _TIMES = ("time", "time_ms", "since")
 """Fields of records that are instants: seconds since the epoch, or milliseconds."""
+
+
+def checked_public_key(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """What --key says. Raises `Failure` (wrong usage)."""
+    if text is not None and not _PUBLIC_KEY.fullmatch(text.strip()):
+        raise Failure(
+            "That is not the public key of a journal.",
+            "It is 64 hex digits, which `valetkey audit verify` shows on the machine itself.",
+            ExitCode.USAGE,
+        )
+    return text
 
 
 @click.command(
@@ -36,7 +53,11 @@ _TIMES = ("time", "time_ms", "since")
 @click.option("--personal", is_flag=True, help="With address and user agent, as far as not erased.")
 @click.option("--check", metavar="FILE", help="Check a proof instead; needs no server and no data folder.")
 @click.option(
-    "--key", "public_key", metavar="PUBLICKEY", help="The key that you trust, as audit verify tells it."
+    "--key",
+    "public_key",
+    metavar="PUBLICKEY",
+    callback=checked_public_key,
+    help="The key that you trust, as audit verify tells it.",
 )
 @json_flag
 def proof(
@@ -59,7 +80,7 @@ def proof(
     if record is None or public_key is not None:
         raise Failure(
             "It is not said what is to be proven." if record is None else "--key belongs to --check.",
-            "Name the id of a call or an audit entry; see: valetkey events --json",
+            "Name the id of a call or an audit entry; see: valetkey events, or valetkey audit list",
             ExitCode.USAGE,
         )
     if out is None and not as_json:
@@ -73,6 +94,8 @@ def proof(
         return ExitCode.DONE
     number = len(made["records"])
     say(f"The proof of {counted(number, 'record', 'records')} stands in {out}.")
+    if any(one.get("erased") for one in made["records"]):
+        say("Its personal fields (address, user agent, origin, referer) were erased: the proof has none.")
     say(f"Whoever gets it also needs your public key, by another way: {made['public_key']}")
     hint(f"Check it: valetkey audit proof --check {out} --key {made['public_key']}")
     return ExitCode.DONE
@@ -146,6 +169,10 @@ def _tell(checked: Checked) -> None:
         for name, value in {**one.record, **(one.personal or {})}.items():
             if name not in ("seq", "kind", "personal"):
                 say(f"  {name}: {_shown(name, value)}")
+        if one.erased:
+            say("  address, user agent, origin and referer were erased, says who made the proof")
+        elif one.personal is None and one.record.get("personal"):
+            say("  address, user agent, origin and referer were left out")
 
 
 def _shown(name: str, value: Any) -> str:
@@ -163,8 +190,9 @@ def _shown(name: str, value: Any) -> str:
 )
 @click.option("--party", metavar="PARTY", help="Of all calls with keys of this party.")
 @click.option("--older-than", metavar="SPAN", help="Of all calls before that: 400d, 52w.")
+@click.option("--yes", is_flag=True, help="Do not ask, where less than a day would be kept.")
 @json_flag
-def erase(party: str | None, older_than: str | None, as_json: bool) -> None:
+def erase(party: str | None, older_than: str | None, yes: bool, as_json: bool) -> None:
     """Erase address, user agent, origin and referer of calls, for ever.
 
     The record still verifies. They are gone from every file of the data folder when this returns; not from backups.
@@ -174,6 +202,8 @@ def erase(party: str | None, older_than: str | None, as_json: bool) -> None:
         raise Failure(
             "It is not clear what is to be erased.", "Give one of --party and --older-than.", ExitCode.USAGE
         )
+    if older_than is not None and not yes:
+        _ask_whether(older_than)
     with working("Erasing"):
         answer = connect().post("/audit/erase", given(party=party, older_than=older_than), patience=None)
     if as_json:
@@ -187,3 +217,17 @@ def erase(party: str | None, older_than: str | None, as_json: bool) -> None:
             f"valetkey key unpin {key_id}"
         )
     hint("The record is still whole: valetkey audit verify")
+
+
+def _ask_whether(older_than: str) -> None:
+    """Raise `Failure` unless at least a day is kept, or the person at the terminal means it."""
+    if not is_span(older_than) or parse_span(older_than) >= _ASKED_UNDER:
+        return  # what is no span is refused by the server
+    if not sys.stdin or not is_terminal(sys.stdin):
+        raise Failure(
+            f"This erases at every call that is older than {older_than}, for ever.",
+            "If that is meant, give --yes.",
+            ExitCode.USAGE,
+        )
+    if not click.confirm(f"Erase at every call that is older than {older_than}, for ever?", err=True):
+        raise Failure("Nothing was erased.", "Name a longer span, such as 400d.")

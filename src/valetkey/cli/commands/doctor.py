@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import groupby
 from typing import Any
 
@@ -10,7 +11,8 @@ import click
 from valetkey.cli.client import Client, connect
 from valetkey.cli.failure import ExitCode, NoServer
 from valetkey.cli.grammar import Command, json_flag
-from valetkey.cli.terminal import say, say_json, say_state, working
+from valetkey.cli.terminal import say, say_json, say_state, warn, working
+from valetkey.variables import about_unknown, unknown_variables
 
 SHOWN = 5
 """Names of what a finding is about that a person is shown; `--json` has more."""
@@ -28,6 +30,9 @@ def doctor(as_json: bool) -> int:
     client = connect()
     with working("Looking around"):
         report = _examine(client)
+    if report["server"] == "running":  # it has looked at its own environment, not at ours
+        for name in unknown_variables(os.environ):
+            warn(about_unknown(name))
     if as_json:
         say_json(report)
     else:

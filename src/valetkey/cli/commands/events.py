@@ -21,15 +21,16 @@ MOST_BEFORE = 1000
 """Earlier calls that --follow --since shows before the live ones."""
 _COLUMNS = (
     (Column("CODE"), 23),
-    (Column("METHOD", 5), 6),
+    (Column("METHOD", 6), 6),
     (Column("PATH", 0, 12), 40),
-    (Column("STATUS", 6), 6),
-    (Column("SERVICE", 4, 8), 12),
+    (Column("STATUS", 7), 6),
+    (Column("SERVICE", 5, 8), 12),
     (Column("HOLDER", 3, 8), 12),
     (Column("KEY"), 20),
-    (Column("ADDRESS", 7), 15),
+    (Column("ADDRESS", 8), 15),
     (Column("SENT", 1), 7),
     (Column("END", 2), 13),
+    (Column("CALL", 4), 36),
 )
 """After the time: each with its width where lines come one by one."""
 _CLOCK = 12
@@ -64,7 +65,9 @@ def _known_code(text: str | None) -> str | None:
 @click.option("--key", metavar="ID", help="Calls with this key.")
 @click.option("--service", metavar="S", help="Calls of this service.")
 @click.option("--code", metavar="C", help="Calls that were answered so, such as VALID or RATE_LIMITED.")
-@click.option("--since", metavar="WHEN", help="Calls from then on: 1h ago, a day or an RFC 3339 time.")
+@click.option(
+    "--since", metavar="WHEN", help="Calls from then on: 1h ago, a day or RFC 3339 time (UTC without zone)."
+)
 @paging
 @click.option("--follow", is_flag=True, help="Go on as calls come, until interrupted.")
 @json_flag
@@ -141,6 +144,7 @@ def _row(event: dict[str, Any], now: float) -> tuple[str | Cell, ...]:
         event.get("address") or "-",
         number(size(event.get("bytes_out"))),
         state(event.get("end") or "open"),
+        event["call"],
     )
 
 

@@ -72,7 +72,9 @@ def show(key_id: str, value: bool, as_json: bool) -> None:
 @click.option("--host", metavar="NAME", help="Which of the service's hosts it goes to.")
 @click.option("--listener", metavar="ADDRESS[:PORT]", help="Which address of the gateway it calls.")
 @click.option("--bytes", "size", type=click.IntRange(0), metavar="N", help="How long its body is.")
-@click.option("--at", metavar="TIME", help="When, as an RFC 3339 time; now, when not said.")
+@click.option(
+    "--at", metavar="TIME", help="When, as an RFC 3339 time, in UTC without a zone; now, when not said."
+)
 @json_flag
 def check(
     key_id: str,

@@ -16,6 +16,7 @@ from valetkey.cli.first_call import first_call
 from valetkey.cli.grammar import Command, given, json_flag
 from valetkey.cli.terminal import hint, say, say_json, warn
 
+_UNTIL = ", 2026-12-31 or 2026-12-31T18:00+01:00; without a zone it is UTC"
 MAX_IDEMPOTENCY_KEY = 128
 """What the API takes."""
 
@@ -46,7 +47,7 @@ MAX_IDEMPOTENCY_KEY = 128
 @click.option("--label", metavar="L", help="Tells keys of one holder apart.")
 @click.option("--environment", metavar="E", help="Which environment (production).")
 @click.option("--secret", metavar="NAME", help="Which of the service's secrets it uses (default).")
-@click.option("--expires", metavar="WHEN", help="Until when: 1h, 30d or 2026-12-31.")
+@click.option("--expires", metavar="WHEN", help=f"Until when: 1h, 30d{_UNTIL}.")
 @terms_flags
 @session_flags
 @click.option("--idempotency-key", metavar="TEXT", help="The same text again issues no second key.")
@@ -97,7 +98,7 @@ def issue(
 @click.argument("key_id", metavar="ID")
 @click.option("--holder", metavar="PARTY", help="Who it is for (who holds the key that it comes from).")
 @click.option("--label", metavar="L", help="Tells keys of one holder apart.")
-@click.option("--expires", metavar="WHEN", help="Until when: 1h, 30d or 2026-12-31 (1h).")
+@click.option("--expires", metavar="WHEN", help=f"Until when: 1h, 30d{_UNTIL} (1h).")
 @terms_flags
 @session_flags
 @click.option("--idempotency-key", metavar="TEXT", help="The same text again derives no second key.")
@@ -144,7 +145,7 @@ def derive(
 )
 @click.argument("key_id", metavar="ID")
 @click.option("--label", metavar="L", help="Tells keys of one holder apart.")
-@click.option("--expires", metavar="WHEN", help="Until when: 1h, 30d, 2026-12-31 or never.")
+@click.option("--expires", metavar="WHEN", help=f"Until when: never, 1h, 30d{_UNTIL}.")
 @terms_flags
 @click.option("--clear", multiple=True, type=click.Choice(CLEARABLE), help="Take this away. Repeatable.")
 @json_flag
@@ -204,7 +205,7 @@ def _tell(client: Client, answer: dict[str, Any]) -> None:
         say(f"  Until {day_and_time(answer['expires'])}.")
     for warning in answer.get("warnings") or ():
         warn(warning)
-    commands = first_call(client, answer["service"])
+    commands = first_call(client, answer["service"], answer["id"])
     if commands:
         say()
         say("Use it:")

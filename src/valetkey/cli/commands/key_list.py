@@ -10,8 +10,8 @@ import click
 
 from valetkey.cli.client import Client, connect, segment
 from valetkey.cli.commands.key_view import life_of, show_key
-from valetkey.cli.failure import ExitCode, Failure
-from valetkey.cli.figures import relative
+from valetkey.cli.failure import Failure
+from valetkey.cli.figures import end
 from valetkey.cli.grammar import Command, json_flag, paging, repeated
 from valetkey.cli.tables import Cell, Column, draw, state
 from valetkey.cli.terminal import hint, say, say_json
@@ -99,7 +99,7 @@ def _row(key: dict[str, Any], now: float) -> tuple[str | Cell, ...]:
         key["last4"],
         state(life),
         # What was revoked will not expire any more.
-        "-" if life == "revoked" else relative(key.get("expires"), now),
+        "-" if life == "revoked" else end(key.get("expires")),
     )
 
 
@@ -107,8 +107,14 @@ def _refuse_unknown(client: Client, service: str | None, holder: str | None) -> 
     """Raise `Failure` for a filter that names nothing: otherwise a slip of the pen looks like an empty list."""
     if service is not None:
         client.get(f"/services/{segment(service)}")
-    if holder is not None and holder not in {party["name"] for party in client.get("/parties")["items"]}:
-        raise Failure("There is no party with that name.", "See: valetkey party list")
+    if holder is not None:
+        names = {party["name"] for party in client.get("/parties")["items"]}
+        if holder not in names:
+            from difflib import get_close_matches
+
+            near = get_close_matches(holder, sorted(names), n=1)
+            meant = f"Did you mean {near[0]!r}? " if near else ""
+            raise Failure("There is no party with that name.", f"{meant}See: valetkey party list")
 
 
 @click.command(
@@ -139,5 +145,5 @@ def _key() -> str:
     content = sys.stdin.buffer.read(MAX_KEY + 1).strip()
     # An exception of a decoder would carry the key: look first.
     if not content or len(content) > MAX_KEY or not content.isascii():
-        raise Failure("No key came in.", "Give one key alone on standard input.", ExitCode.USAGE)
+        raise Failure("No key came in.", "Give one key alone on standard input.")
     return content.decode("ascii")

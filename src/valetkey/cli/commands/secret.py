@@ -10,7 +10,7 @@ import click
 
 from valetkey.cli.client import connect, segment
 from valetkey.cli.failure import ExitCode, Failure
-from valetkey.cli.figures import relative
+from valetkey.cli.figures import end, relative
 from valetkey.cli.grammar import given, group, json_flag
 from valetkey.cli.tables import Column, draw, number, state
 from valetkey.cli.terminal import hint, say, say_json, warn
@@ -44,7 +44,7 @@ def secret() -> None:
 @click.option("--name", metavar="N", help="Name of the secret (default).")
 @_ENVIRONMENT
 @click.option("--key-file", metavar="F", help="Read the value from this file; - is standard input.")
-@click.option("--expires", metavar="WHEN", help="When the vendor ends it: 90d or 2026-12-31.")
+@click.option("--expires", metavar="WHEN", help="When the vendor ends it: 90d, 2026-12-31 or a time (UTC).")
 @click.option("--risk", type=click.Choice(("low", "medium", "high")), help="How much harm its leak would do.")
 @click.option("--strict", is_flag=True, help="Refuse a value that would only be warned about.")
 @json_flag
@@ -105,7 +105,7 @@ def list_secrets(service: str | None, as_json: bool) -> None:
                 number(s["version"]),
                 s["risk"],
                 relative(s["created"], now),
-                relative(s.get("expires"), now),
+                end(s.get("expires")),
             )
             for s in answer["items"]
         ),
@@ -136,7 +136,7 @@ def versions(secret_name: str, environment: str | None, as_json: bool) -> None:
                 number(v["version"]),
                 state(v["state"]),
                 relative(v["created"], now),
-                relative(v.get("expires"), now),
+                end(v.get("expires")),
                 relative(v.get("retired"), now),
             )
             for v in answer["items"]

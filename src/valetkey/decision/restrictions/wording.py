@@ -23,6 +23,10 @@ def quoted(text: str) -> str:
     return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
 
 
+MOST_COMPARED = 1000
+"""Stored names among which the nearest is looked for: an error must not keep the server busy."""
+
+
 def nearest(text: str, choices: Iterable[str]) -> str:
     """A hint that names the choice spelled most like `text`, or nothing."""
     by_folded = {choice.casefold(): choice for choice in sorted(choices)}
