@@ -76,6 +76,8 @@ class Exchange:
     ) -> None:
         self._node = node
         self._runtime = runtime
+        # From now on, not only once it is carried: a service that changes meanwhile must not close its way upstream.
+        runtime.use()
         self._needles = needles
         self.key_id = key_id
         self.call = call
@@ -149,7 +151,6 @@ class Exchange:
         """Carry the call, now that its record stands."""
         if self._request.answered:
             self.caller_gone()
-        self._runtime.use()
         self._request.watch(self)
         self.body_came(self._request.complete)
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -159,6 +160,7 @@ class Exchange:
         self._call_id = ""
         self._spending.give_back()
         self._node.leave(self)
+        self._runtime.leave()
         self._request.answer(problem(refuse(Code.NOT_READY), None))
 
     def break_off(self) -> None:
