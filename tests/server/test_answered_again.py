@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from one_process import OneProcess
 from valetkey.access import permissions
 from valetkey.access.actor import Actor, ActorKind
-from valetkey.errors import NotPermitted
+from valetkey.errors import Conflict, NotPermitted
 from valetkey.journal.actions import AuditAction
 from valetkey.parties.operations import AddParty, PartyKind, add_party
 from valetkey.server.home import Home
+from valetkey.server.replays import REPLAY_SECONDS, Replays
+from valetkey.store import tables
 
 BOB = AddParty("bob", PartyKind.PERSON)
 PROGRAM = Actor(ActorKind.TOKEN, "program")
@@ -59,3 +62,30 @@ def test_who_may_not_do_it_any_more_is_not_told_what_was_answered(
     with pytest.raises(NotPermitted):
         server.run(add_bob(server))
     assert server.run(server.desk.audit_list())["items"][0]["outcome"] == "refused"
+
+
+def test_an_idempotency_key_is_forgotten_after_a_day_and_no_sooner(server: OneProcess) -> None:
+    begun, wall = 1_790_000_000.0, [1_790_000_000.0]
+    replays = Replays(server.frame.workspace, server.index_key, lambda: wall[0])
+    store, carol = server.frame.store, msgspec.structs.replace(BOB, name="carol")
+
+    def find(request: AddParty = BOB) -> Any:
+        with store.read() as connection:
+            return replays.find(connection, add_party, request, PROGRAM, "one-word")
+
+    def remember(request: AddParty, token: str = "one-word") -> None:
+        with store.write() as connection:
+            replays.remember(connection, add_party, request, PROGRAM, token, {"name": request.name})
+
+    remember(BOB)
+    wall[0] = begun + REPLAY_SECONDS - 1
+    assert find() == {"name": "bob", "replayed": True}
+    with pytest.raises(Conflict):
+        find(carol)
+    wall[0] = begun + REPLAY_SECONDS
+    assert find() is None and find(carol) is None
+    remember(carol)
+    assert find(carol) == {"name": "carol", "replayed": True}, "its place is free for another request"
+    with store.read() as connection:
+        assert len(connection.execute(tables.replays.select()).all()) == 1, "what is over is not kept"
+    assert REPLAY_SECONDS == 24 * 3600
