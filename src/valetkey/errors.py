@@ -25,6 +25,12 @@ class Invalid(ValetkeyError):
     """The request itself is wrong."""
 
 
+class WrongUsage(Invalid):
+    """A command line, or a variable of ours, that cannot be meant so."""
+
+    code = "USAGE"
+
+
 class NotFound(ValetkeyError):
     """What the request names does not exist here."""
 

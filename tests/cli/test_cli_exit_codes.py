@@ -1,7 +1,8 @@
-"""One table of exit codes for all commands: 2 is the command line itself, 1 what it names or what was refused."""
+"""One table of exit codes: 2 is the command line or a variable itself, 1 what they name or what was refused."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,39 @@ def test_a_wrong_command_line_and_a_useless_file_end_apart(
     done = run(*words)
     assert (done.code, done.out) == (code, "")
     assert done.err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("variables", "file", "line", "code"),
+    [
+        ({"CONTROL_PORT": "abc"}, "", "serve", ExitCode.USAGE),
+        ({"CONTROL_PORT": "abc"}, "", "init", ExitCode.USAGE),
+        ({"GATEWAY_PORT": "99999"}, "", "serve", ExitCode.USAGE),
+        ({"DATABASE_URL": "nonsense"}, "", "serve", ExitCode.USAGE),
+        ({"DATABASE_URL": "nonsense"}, "", "init", ExitCode.USAGE),
+        ({"CONTROL_PORT": "8300"}, "", "serve", ExitCode.USAGE),
+        ({}, "", "serve --trusted-proxy nope", ExitCode.USAGE),
+        ({}, "", "serve --tls-cert x", ExitCode.USAGE),
+        ({}, "", "serve --control-port 8200 --gateway-port 8200", ExitCode.USAGE),
+        ({}, "", "serve --control-port abc", ExitCode.USAGE),
+        ({}, "", "serve --log-format json --trusted-proxy nope", ExitCode.USAGE),
+        ({}, "control_port = 8300", "serve --gateway-port 8300", ExitCode.FAILED),
+        ({}, "control_port = 8201", "serve --gateway-port 8201", ExitCode.USAGE),
+        ({}, 'trusted_proxy = ["nope"]', "serve", ExitCode.FAILED),
+        ({}, 'database_url = "nonsense"', "serve", ExitCode.FAILED),
+        ({}, "this is no setting", "serve", ExitCode.FAILED),
+    ],
+)
+def test_a_server_that_cannot_be_meant_so_and_one_that_cannot_start_end_apart(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], file: str, line: str,
+    code: ExitCode,
+) -> None:  # fmt: skip
+    for name, value in variables.items():
+        monkeypatch.setenv(f"VALETKEY_{name}", value)
+    if file:
+        (home / "config.toml").write_text(f"{file}\n")
+    monkeypatch.setattr(os, "umask", lambda _: 0)
+    done = run(*line.split())
+    assert (done.code, done.out) == (code, ""), done.err
+    assert "error" in done.err and "Traceback" not in done.err
+    assert [path.name for path in home.iterdir()] == (["config.toml"] if file else []), "nothing was made"

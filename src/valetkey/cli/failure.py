@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from valetkey.errors import NotAuthenticated, NotPermitted, ValetkeyError, WrongUsage
+
 
 class ExitCode(IntEnum):
     """What the shell sees."""
@@ -15,6 +17,13 @@ class ExitCode(IntEnum):
     NO_SERVER = 3
     NOT_PERMITTED = 4
     INTERRUPTED = 130
+
+
+def exit_code_of(error: ValetkeyError) -> ExitCode:
+    """How a command ends that this error ended."""
+    if isinstance(error, WrongUsage):
+        return ExitCode.USAGE
+    return ExitCode.NOT_PERMITTED if isinstance(error, (NotPermitted, NotAuthenticated)) else ExitCode.FAILED
 
 
 class Failure(Exception):

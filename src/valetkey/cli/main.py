@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import click
 
-from valetkey.cli.failure import ExitCode, Failure
+from valetkey.cli.failure import ExitCode, Failure, exit_code_of
 from valetkey.cli.grammar import Entry, LazyGroup
 from valetkey.cli.terminal import complain, harmless
-from valetkey.errors import NotAuthenticated, NotPermitted, ValetkeyError
+from valetkey.errors import ValetkeyError
 
 _ROOM = "valetkey.cli.commands"
 
@@ -111,8 +111,7 @@ def _end(error: BaseException, *, as_json: bool) -> int:
         return ExitCode.USAGE
     if isinstance(error, ValetkeyError):
         complain(error.sentence, error.next_step, error.code if as_json else None)
-        refused = isinstance(error, (NotPermitted, NotAuthenticated))
-        return ExitCode.NOT_PERMITTED if refused else ExitCode.FAILED
+        return exit_code_of(error)
     complain(
         f"Something went wrong that valetkey does not know ({type(error).__name__}).",
         "Set VALETKEY_DEBUG=1 to see where, and report it.",

@@ -19,6 +19,8 @@ from valetkey.server.settings import load_settings
 from valetkey.server.supervisor import Supervisor
 from valetkey.server.tls import say, watched_pair
 from valetkey.settings import Settings
+from valetkey.store.failures import StoreError
+from valetkey.store.place import read_url
 from valetkey.variables import about_unknown, unknown_variables
 
 
@@ -26,10 +28,11 @@ def init(home: Home) -> None:
     """Make a home without serving. Raises `ValetkeyError`."""
     harden()
     os.umask(0o077)
+    settings = load_settings(home, check=_check_database)
     home.prepare()
     lock = home.lock()
     try:
-        open_home(home, load_settings(home)).store.close()
+        open_home(home, settings).store.close()
     finally:
         os.close(lock)
 
@@ -39,18 +42,12 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or an interrupt. Raises `ValetkeyError` when the server cannot start."""
     os.umask(0o077)
-    settings = load_settings(home, flags=flags)
+    settings = load_settings(home, flags=flags, check=_check_together)
     log.configure("supervisor", style=settings.log_format, level=settings.log_level)
     for name in unknown_variables(os.environ):
         log.warning("variable_unknown", about_unknown(name))
     _check_plain(settings)
     _check_certificate(settings)
-    if settings.control_port == settings.gateway_port:
-        raise Invalid(
-            f"Both ports are {settings.control_port}.",
-            "Give the gateway and the control API a port each.",
-            field="gateway_port",
-        )
     # Before anything is made: a start that must fail leaves nothing behind.
     for port in (settings.control_port, settings.gateway_port):
         _check_port(settings.listen, port)
@@ -86,6 +83,26 @@ def _announce(home: Home, settings: Settings) -> None:
         control=control,
         data=str(home.folder),
     )
+
+
+def _check_database(settings: Settings) -> None:
+    """Before anything is made, and as what it is: a setting that cannot be meant so."""
+    if settings.database_url is None:
+        return
+    try:
+        read_url(settings.database_url)
+    except StoreError as error:
+        raise Invalid(error.sentence, error.next_step, field="database_url") from None
+
+
+def _check_together(settings: Settings) -> None:
+    if settings.control_port == settings.gateway_port:
+        raise Invalid(
+            f"Both ports are {settings.control_port}.",
+            "Give the gateway and the control API a port each.",
+            field="gateway_port",
+        )
+    _check_database(settings)
 
 
 def _check_plain(settings: Settings) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from valetkey.errors import Invalid
+from valetkey.errors import Invalid, WrongUsage
 from valetkey.server.home import Home
 from valetkey.settings import Settings, is_url
 
@@ -22,10 +22,31 @@ _FROM_ENVIRONMENT = {
 }
 
 
+def anything(_settings: Settings) -> None:
+    """Nothing more is asked of settings."""
+
+
 def load_settings(
-    home: Home, environment: Mapping[str, str] = os.environ, flags: Mapping[str, Any] | None = None
+    home: Home,
+    environment: Mapping[str, str] = os.environ,
+    flags: Mapping[str, Any] | None = None,
+    check: Callable[[Settings], None] = anything,
 ) -> Settings:
-    """Flags over environment over file over defaults. Raises `Invalid` naming the setting at fault."""
+    """Flags over environment over file over defaults; `check` raises `Invalid` for what more is asked of them.
+
+    Raises `Invalid` naming the setting at fault: `WrongUsage` where the file alone could be used.
+    """
+    try:
+        return _load(home, environment, flags or {}, check)
+    except Invalid as error:
+        # Where the file is at fault, this says so.
+        _load(home, {}, {}, check)
+        raise WrongUsage(error.sentence, error.next_step, field=error.field) from None
+
+
+def _load(
+    home: Home, environment: Mapping[str, str], flags: Mapping[str, Any], check: Callable[[Settings], None]
+) -> Settings:
     values: dict[str, Any] = {}
     if home.config.exists():
         try:
@@ -39,7 +60,7 @@ def load_settings(
     values.update(
         {
             name: value
-            for name, value in (flags or {}).items()
+            for name, value in flags.items()
             if value is not None and value is not False and value != ()
         }
     )
@@ -63,6 +84,7 @@ def load_settings(
                 f"The witness {place} lies in the data folder: who changes the journal can change it too.",
                 "Name a file on another disk, or a URL of another machine.",
             )
+    check(settings)
     return settings
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import click
 import msgspec
 
-from valetkey.cli.failure import ExitCode
+from valetkey.cli.failure import ExitCode, exit_code_of
 from valetkey.cli.grammar import Command, given, json_flag
 from valetkey.cli.terminal import hint, say, say_json
 from valetkey.errors import ValetkeyError
@@ -112,7 +112,7 @@ def _serve(**flags: Any) -> int:
         if log.current().style != "json":
             raise
         log.error("start_refused", error.sentence, code=error.code, next_step=error.next_step)
-        return ExitCode.FAILED
+        return exit_code_of(error)
     log.current().flush()
     log.current().announce("stopped", ("Stopped.",))
     return ExitCode.DONE
