@@ -20,7 +20,18 @@ def test_a_name_that_looks_like_an_option_is_refused(server: RunningServer) -> N
         assert "not beginning with -" in refused.value.problem["next_step"]
 
 
-@pytest.mark.parametrize(("there", "twin"), [("marlene", "Marlene"), ("Zoë", "ZOË"), ("Jürgen", "jÜrgen")])
+@pytest.mark.parametrize(
+    ("there", "twin"),
+    [
+        ("marlene", "Marlene"),
+        ("Zoë", "ZOË"),
+        ("Jürgen", "jÜrgen"),
+        ("straßen", "STRASSEN"),
+        ("STRASSE", "straße"),
+        ("\N{KELVIN SIGN}arl", "karl"),
+        ("kurt", "\N{KELVIN SIGN}urt"),
+    ],
+)
 def test_a_name_that_differs_only_in_case_is_refused_and_says_from_which(
     server: RunningServer, there: str, twin: str
 ) -> None:

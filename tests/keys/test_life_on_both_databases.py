@@ -28,7 +28,9 @@ def filled(store: Store) -> Store:
         connection.execute(insert(tables.environments).values(id="e", workspace_id="w", name="production"))
         service = {"id": "svc_a", "name": "a", "definition": "{}", "locked": 0, "block": 1, **own}
         connection.execute(insert(tables.services).values(service))
-        connection.execute(insert(tables.parties).values(id="p", name="acme", kind="partner", block=2, **own))
+        connection.execute(
+            insert(tables.parties).values(id="p", name="acme", folded="acme", kind="partner", block=2, **own)
+        )
         document = '{"restrictions":[],"limits":{}}'
         connection.execute(
             insert(tables.policies).values(id="pol", workspace_id="w", digest=b"d", document=document)

@@ -18,7 +18,10 @@ def test_agreements_that_end_all_at_once_are_noted_a_thousand_at_a_time(tmp_path
     with frame.store.write() as connection:
         connection.execute(
             insert(tables.parties),
-            [own | {"id": f"pty_{n}", "name": f"p{n}", "kind": "partner", "block": n} for n in numbers],
+            [
+                own | {"id": f"pty_{n}", "name": f"p{n}", "folded": f"p{n}", "kind": "partner", "block": n}
+                for n in numbers
+            ],
         )
         terms = own | {"document": "", "policies": "{}", "limits": "{}", "ends": WALL}
         connection.execute(

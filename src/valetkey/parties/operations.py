@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 import msgspec
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, insert, select
 
 from valetkey.access.operation import Unit, operation
 from valetkey.decision.restrictions.wording import MOST_COMPARED, nearest
@@ -72,6 +72,7 @@ def make_party(unit: Unit, name: str, kind: PartyKind) -> Party:
             id=party.id,
             workspace_id=unit.workspace,
             name=name,
+            folded=name.casefold(),
             kind=kind.value,
             block=next_block(unit.connection),
             created=unit.wall,
@@ -83,19 +84,20 @@ def make_party(unit: Unit, name: str, kind: PartyKind) -> Party:
 
 def _refuse_twin(unit: Unit, name: str) -> None:
     """Two names that differ only in case are taken for each other by people."""
-    column = tables.parties.c.name
-    names = select(column).where(
-        tables.parties.c.workspace_id == unit.workspace, tables.parties.c.removed.is_(None)
-    )
-    if name.isascii():  # SQLite folds no other letters
-        names = names.where(func.lower(column) == name.lower())
-    for other in unit.connection.execute(names).scalars():
-        if other.casefold() == name.casefold():
-            raise Conflict(
-                f"There is a party named {other!r}, which differs from {name!r} only in case.",
-                f"Write {other!r}, or use another name.",
-                field="name",
-            )
+    table = tables.parties
+    other = unit.connection.execute(
+        select(table.c.name).where(
+            table.c.workspace_id == unit.workspace,
+            table.c.folded == name.casefold(),
+            table.c.removed.is_(None),
+        )
+    ).scalar()
+    if other is not None:
+        raise Conflict(
+            f"There is a party named {other!r}, which differs from {name!r} only in case.",
+            f"Write {other!r}, or use another name.",
+            field="name",
+        )
 
 
 def find_party(connection: Connection, workspace: str, name: str) -> Party | None:

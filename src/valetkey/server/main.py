@@ -26,9 +26,9 @@ from valetkey.variables import about_unknown, unknown_variables
 
 def init(home: Home) -> None:
     """Make a home without serving. Raises `ValetkeyError`."""
+    settings = load_settings(home, check=_check_database)
     harden()
     os.umask(0o077)
-    settings = load_settings(home, check=_check_database)
     home.prepare()
     lock = home.lock()
     try:

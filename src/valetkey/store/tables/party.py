@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, LargeBinary, Table, Text, UniqueConstraint
+from sqlalchemy import Column, ForeignKey, Index, LargeBinary, Table, Text, UniqueConstraint
 
 from valetkey.store.tables.columns import Whole, id_column, metadata, time_column, workspace_column
 
@@ -12,11 +12,14 @@ parties = Table(
     id_column(),
     workspace_column(),
     Column("name", Text, nullable=False),
+    # The name with case folded as Unicode says: no database folds more than ASCII by itself.
+    Column("folded", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("block", Whole, nullable=False),
     time_column("created"),
     time_column("removed", nullable=True),
     UniqueConstraint("workspace_id", "name"),
+    Index("ix_parties_workspace_id_folded", "workspace_id", "folded"),
     sqlite_strict=True,
 )
 

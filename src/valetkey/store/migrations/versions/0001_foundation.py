@@ -150,6 +150,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("workspace_id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("folded", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("block", WHOLE, nullable=False),
         sa.Column("created", INSTANT, nullable=False),
@@ -159,6 +160,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("workspace_id", "name", name=op.f("uq_parties_workspace_id_name")),
         sqlite_strict=True,
     )
+    op.create_index("ix_parties_workspace_id_folded", "parties", ["workspace_id", "folded"], unique=False)
     op.create_table(
         "policies",
         sa.Column("id", sa.Text(), nullable=False),
