@@ -124,6 +124,7 @@ def _add_holders(frame: Frame, count: int) -> list[str]:
                 "id": new_id("pty", os.urandom),
                 "workspace_id": frame.workspace,
                 "name": f"holder {number}",
+                "folded": f"holder {number}",
                 "kind": PartyKind.APPLICATION.value,
                 "block": block + number,
                 "created": time.time(),
