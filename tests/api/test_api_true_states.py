@@ -455,7 +455,7 @@ def test_looking_for_dead_derived_keys_reads_no_others(owner: Owner) -> None:
 def test_a_field_in_a_wrong_place_is_told_its_right_one(owner: Owner, body: Any, meant: str | None) -> None:
     root = owner.issue("ana")["id"]
     detail = owner("POST", f"/keys/{root}/derive", body, 400)["detail"]
-    assert (f"Is {meant} meant?" in detail) if meant else "meant" not in detail
+    assert (f"Did you mean {meant!r}?" in detail) if meant else "mean" not in detail
 
 
 def test_a_key_that_was_over_is_in_nobodys_way_also_when_the_clock_is_set_back(owner: Owner) -> None:

@@ -92,8 +92,8 @@ def test_where_the_server_knows_no_step_the_command_gives_an_example(run: Run, a
     [
         ("events --key", "See: valetkey events --help"),
         ("key issue openai --rate", "See: valetkey key issue --help"),
-        ("key issue openai --rat 5/s", "There is no option --rat. Did you mean --rate?"),
-        ("key issue openai --budgt 5", "Did you mean --budget?"),
+        ("key issue openai --rat 5/s", "There is no option --rat. Did you mean '--rate'?"),
+        ("key issue openai --budgt 5", "Did you mean '--budget'?"),
         ("key list --nonsense", "There is no option --nonsense.\nSee: valetkey key list --help"),
         ("events --code NOTHING", "See: valetkey events --help"),
     ],

@@ -209,7 +209,7 @@ def test_a_client_command_imports_neither_server_nor_store() -> None:
 def test_a_mistyped_command_gets_a_suggestion(run: Run, typed: str, meant: str) -> None:
     done = run(*typed.split())
     assert done.code == 2
-    assert f"Did you mean: valetkey {meant}\n" in done.err
+    assert f"Did you mean 'valetkey {meant}'?\n" in done.err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

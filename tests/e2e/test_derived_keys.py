@@ -154,8 +154,8 @@ def test_bad_derivations_are_told_why(server: RunningServer, body: str, status: 
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ('{"endpoints": ["GET /a"]}', "Is terms.endpoints meant?"),
-        ('{"terms": {"endpoint": ["GET /a"]}}', "Is terms.endpoints meant?"),
+        ('{"endpoints": ["GET /a"]}', "Did you mean 'terms.endpoints'?"),
+        ('{"terms": {"endpoint": ["GET /a"]}}', "Did you mean 'terms.endpoints'?"),
         ('{"expires": 5}', "The field expires has a wrong value"),
         ("[1", "The request has a wrong value"),
     ],

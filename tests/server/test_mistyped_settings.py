@@ -39,7 +39,7 @@ def test_a_setting_that_does_not_exist_stops_the_start_and_names_the_nearest(tmp
     home.config.write_text('listten = "127.0.0.1"\n')
     with pytest.raises(Invalid) as refused:
         load_settings(home, {})
-    assert refused.value.sentence == "There is no setting listten. Is listen meant?"
+    assert refused.value.sentence == "There is no setting listten. Did you mean 'listen'?"
     home.config.write_text("zzzzzz = 1\n")
     with pytest.raises(Invalid) as refused:
         load_settings(home, {})

@@ -8,8 +8,8 @@ from sqlalchemy import Connection, Row, select
 from valetkey.agreements.agreement import Agreement, AgreementState, sentences, state_of, understand
 from valetkey.decision.limits import Limits
 from valetkey.decision.policy import Policy
-from valetkey.decision.restrictions.wording import MOST_COMPARED, nearest
 from valetkey.errors import Invalid, NotFound
+from valetkey.nearest import MOST_COMPARED, did_you_mean
 from valetkey.store import tables
 
 
@@ -50,7 +50,7 @@ def get_row(connection: Connection, workspace: str, name: str) -> Row:  # type: 
         names = [held.name for held in connection.execute(_select(workspace).limit(MOST_COMPARED))]
         raise NotFound(
             f"There is no agreement with a partner named {name!r}.",
-            f"{nearest(name, names)} See: valetkey partner list".lstrip(),
+            f"{did_you_mean(name, names)} See: valetkey partner list".lstrip(),
         )
     return row
 

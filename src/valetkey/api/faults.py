@@ -50,7 +50,7 @@ def unknown_field(kind: Any, within: list[str] | None = None, body: bytes = b"{}
     """The sentence for a field that nobody reads. `within`: names of the fields around it. Of `body` only the
     names are looked at, for what they may have been meant as."""
     meant = _meant(kind, body)
-    guess = f" Is {meant} meant?" if meant is not None else ""
+    guess = f" Did you mean {meant!r}?" if meant is not None else ""
     if within:
         field = ".".join(within)
         return Invalid(f"The request has a field within {field} that is not known.{guess}", _SEE, field=field)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from valetkey.cli.failure import ExitCode, Failure
+from valetkey.nearest import did_you_mean
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -87,19 +88,15 @@ class _Spoken(click.Command):
             raise
 
     def _no_such_option(self, ctx: click.Context, typed: str) -> str:
-        from difflib import get_close_matches
-
         if not _OPTION_NAME.fullmatch(typed):
             return "There is no such option."
-        names = sorted(
+        names = {
             name
             for parameter in self.get_params(ctx)
             if isinstance(parameter, click.Option) and not parameter.hidden
             for name in (*parameter.opts, *parameter.secondary_opts)
-        )
-        begins = [name for name in names if name.startswith(typed)]
-        meant = begins[:1] or get_close_matches(typed, names, n=1, cutoff=0.6)
-        return f"There is no option {typed}." + (f" Did you mean {meant[0]}?" if meant else "")
+        }
+        return f"There is no option {typed}. {did_you_mean(typed, names)}".rstrip()
 
 
 class Command(_Spoken):
@@ -136,10 +133,8 @@ class Group(_Spoken, click.Group):
             ) from None
 
     def _suggestion(self, ctx: click.Context, name: str) -> str:
-        from difflib import get_close_matches
-
-        close = get_close_matches(name, self.list_commands(ctx), n=1, cutoff=0.5)
-        return f"Did you mean: {ctx.command_path} {close[0]}" if close else f"See: {ctx.command_path} --help"
+        meant = did_you_mean(name, self.list_commands(ctx), f"{ctx.command_path} ")
+        return meant or f"See: {ctx.command_path} --help"
 
 
 class Entry(NamedTuple):

@@ -8,10 +8,10 @@ import msgspec
 from sqlalchemy import Connection, insert, select
 
 from valetkey.access.operation import Unit, operation
-from valetkey.decision.restrictions.wording import MOST_COMPARED, nearest
 from valetkey.errors import Conflict, Invalid, NotFound
 from valetkey.journal.actions import AuditAction
 from valetkey.labels import refuse_keys
+from valetkey.nearest import MOST_COMPARED, did_you_mean
 from valetkey.store import tables
 from valetkey.store.blocks import next_block
 
@@ -115,10 +115,13 @@ def get_party(connection: Connection, workspace: str, name: str) -> Party:
     """As `find_party`, but a missing one is an error. Raises `NotFound`."""
     party = find_party(connection, workspace, name)
     if party is None:
-        names = select(tables.parties.c.name).where(
-            tables.parties.c.workspace_id == workspace, tables.parties.c.removed.is_(None)
+        table = tables.parties
+        names = (
+            select(table.c.name)
+            .where(table.c.workspace_id == workspace, table.c.removed.is_(None))
+            .order_by(table.c.name)
         )
-        meant = nearest(name, connection.execute(names.limit(MOST_COMPARED)).scalars())
+        meant = did_you_mean(name, connection.execute(names.limit(MOST_COMPARED)).scalars())
         raise NotFound(f"There is no party named {name!r}.", f"{meant} See: valetkey party list".lstrip())
     return party
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from valetkey.errors import Invalid, WrongUsage
+from valetkey.nearest import did_you_mean
 from valetkey.server.home import Home
 from valetkey.settings import Settings, is_url
 
@@ -66,9 +66,8 @@ def _load(
     )
     unknown = sorted(set(values) - set(Settings.__struct_fields__))
     if unknown:
-        near = get_close_matches(unknown[0], Settings.__struct_fields__, n=1)
         raise Invalid(
-            f"There is no setting {unknown[0]}.{f' Is {near[0]} meant?' if near else ''}",
+            f"There is no setting {unknown[0]}. {did_you_mean(unknown[0], Settings.__struct_fields__)}".rstrip(),
             f"Correct {home.config}; see docs/reference/settings.md.",
         )
     try:

@@ -6,8 +6,8 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from valetkey.decision.limits import money
-from valetkey.decision.restrictions.wording import MOST_COMPARED, nearest
 from valetkey.errors import NotFound
+from valetkey.nearest import MOST_COMPARED, did_you_mean
 from valetkey.services.placement import AnyPlacement
 from valetkey.services.service import Service
 from valetkey.store import tables
@@ -64,10 +64,13 @@ def get_service(connection: Connection, workspace: str, name: str) -> StoredServ
     """As `find_service`, but a missing one is an error. Raises `NotFound`."""
     found = find_service(connection, workspace, name)
     if found is None:
-        names = select(tables.services.c.name).where(
-            tables.services.c.workspace_id == workspace, tables.services.c.removed.is_(None)
+        table = tables.services
+        names = (
+            select(table.c.name)
+            .where(table.c.workspace_id == workspace, table.c.removed.is_(None))
+            .order_by(table.c.name)
         )
-        meant = nearest(name, connection.execute(names.limit(MOST_COMPARED)).scalars())
+        meant = did_you_mean(name, connection.execute(names.limit(MOST_COMPARED)).scalars())
         raise NotFound(
             f"There is no service named {name!r}.",
             f"{meant} See: valetkey service list".lstrip(),

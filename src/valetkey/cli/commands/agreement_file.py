@@ -55,12 +55,12 @@ def in_words_of_the_file(file: str, written: dict[str, Any], refused: Failure) -
 
 
 def _faults(table: dict[str, Any], struct: Any, before: str) -> Iterator[tuple[str, str]]:
-    from valetkey.decision.restrictions.wording import nearest
+    from valetkey.nearest import did_you_mean
 
     hints = get_type_hints(struct)
     for name in table.keys() - hints.keys():
         shown = name if name.isprintable() and len(name) <= 40 else "a name"
-        guess = nearest(name, hints).strip() or f"There are: {', '.join(hints)}."
+        guess = did_you_mean(name, hints) or f"There are: {', '.join(hints)}."
         yield f"the field {before}{shown} is not known.", guess
     for name in struct.__struct_fields__[: len(hints) - len(struct.__struct_defaults__)]:
         if name not in table:

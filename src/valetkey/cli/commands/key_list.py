@@ -15,6 +15,7 @@ from valetkey.cli.figures import end
 from valetkey.cli.grammar import Command, json_flag, paging, repeated
 from valetkey.cli.tables import Cell, Column, draw, state
 from valetkey.cli.terminal import hint, say, say_json
+from valetkey.nearest import did_you_mean
 
 MAX_KEY = 1000
 """Bytes that are read as a key: ten times the longest."""
@@ -110,11 +111,8 @@ def _refuse_unknown(client: Client, service: str | None, holder: str | None) -> 
     if holder is not None:
         names = {party["name"] for party in client.get("/parties")["items"]}
         if holder not in names:
-            from difflib import get_close_matches
-
-            near = get_close_matches(holder, sorted(names), n=1)
-            meant = f"Did you mean {near[0]!r}? " if near else ""
-            raise Failure("There is no party with that name.", f"{meant}See: valetkey party list")
+            meant = did_you_mean(holder, names)
+            raise Failure("There is no party with that name.", f"{meant} See: valetkey party list".lstrip())
 
 
 @click.command(

@@ -22,10 +22,10 @@ from valetkey.decision.restrictions.wording import (
     NAME,
     checked_entries,
     listed,
-    nearest,
     quoted,
     without_repetition,
 )
+from valetkey.nearest import did_you_mean
 
 _RUN_OF_SLASHES = re.compile(r"(?:/|%2F)+")
 
@@ -181,9 +181,10 @@ def _resolve(entries: tuple[str, ...], context: CompileContext) -> list[Endpoint
             patterns.extend(EndpointPattern(text) for text in context.endpoints[entry])
         else:
             hint = (
-                nearest(entry, context.endpoints) or " Write a pattern with a path, as in 'GET /v1/models'."
+                did_you_mean(entry, context.endpoints)
+                or "Write a pattern with a path, as in 'GET /v1/models'."
             )
-            raise InvalidRestriction(f"The service has no endpoint named {quoted(entry)}.{hint}")
+            raise InvalidRestriction(f"The service has no endpoint named {quoted(entry)}. {hint}")
     for pattern in patterns:
         if pattern.slash_inside and not context.encoded_slash:
             raise InvalidRestriction(

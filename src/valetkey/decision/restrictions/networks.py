@@ -18,10 +18,10 @@ from valetkey.decision.restrictions.wording import (
     NAME,
     checked_entries,
     listed,
-    nearest,
     quoted,
     without_repetition,
 )
+from valetkey.nearest import did_you_mean
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Prefixes: TypeAlias = tuple[tuple[int, frozenset[int]], ...]
@@ -55,10 +55,10 @@ class Networks(Restriction, frozen=True, tag="networks", forbid_unknown_fields=T
                 listeners.append(parse_listener(context.listeners[entry]))
             else:
                 hint = (
-                    nearest(entry, {*context.networks, *context.listeners})
-                    or " Add it with 'valetkey network add'."
+                    did_you_mean(entry, {*context.networks, *context.listeners})
+                    or "Add it with 'valetkey network add'."
                 )
-                raise InvalidRestriction(f"There is no network named {quoted(entry)}.{hint}")
+                raise InvalidRestriction(f"There is no network named {quoted(entry)}. {hint}")
         version_4, version_6 = _prefixes(networks, 4), _prefixes(networks, 6)
 
         def judge(call: Call, wall: float) -> bool:

@@ -13,7 +13,8 @@ from typing import TypeAlias
 from valetkey.decision.path import PathRefused, judge_path
 from valetkey.decision.restrictions.base import InvalidRestriction
 from valetkey.decision.restrictions.hosts import parse_host
-from valetkey.decision.restrictions.wording import nearest, quoted
+from valetkey.decision.restrictions.wording import quoted
+from valetkey.nearest import did_you_mean
 
 METHODS: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """Methods that are known; no pattern matches another."""
@@ -238,9 +239,9 @@ def _parse_methods(words: str, text: str) -> tuple[str, frozenset[str]]:
     given = {word.strip().upper() for word in words.split(",")}
     for word in sorted(given):
         if word not in METHODS:
-            hint = nearest(word, METHODS) or f" Use '*' or some of {', '.join(METHODS)}."
+            hint = did_you_mean(word, METHODS) or f"Use '*' or some of {', '.join(METHODS)}."
             raise InvalidRestriction(
-                f"The endpoint {quoted(text)} has an unknown method {quoted(word)}.{hint}"
+                f"The endpoint {quoted(text)} has an unknown method {quoted(word)}. {hint}"
             )
     methods = given | {"HEAD"} if "GET" in given else given
     return ",".join(method for method in METHODS if method in given), frozenset(methods)

@@ -20,10 +20,10 @@ from valetkey.decision.restrictions.base import CompileContext, InvalidRestricti
 from valetkey.decision.restrictions.wording import (
     checked_entries,
     listed,
-    nearest,
     quoted,
     without_repetition,
 )
+from valetkey.nearest import did_you_mean
 
 DAYS: tuple[str, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -100,8 +100,8 @@ def _parse_days(text: str) -> frozenset[int]:
 
 def _parse_day(text: str) -> int:
     if text not in DAYS:
-        hint = nearest(text, DAYS) or f" Write some of {', '.join(DAYS)}."
-        raise InvalidRestriction(f"There is no day {quoted(text)}.{hint}")
+        hint = did_you_mean(text, DAYS) or f"Write some of {', '.join(DAYS)}."
+        raise InvalidRestriction(f"There is no day {quoted(text)}. {hint}")
     return DAYS.index(text)
 
 
@@ -131,9 +131,10 @@ def _parse_zone(text: str) -> str:
             pass  # said below, with the nearest spelling
     choices = [zone for zone in available_timezones() if zone not in _MACHINE_ZONES]
     hint = (
-        nearest(text, choices) or " Write a name of the time zone database, such as 'Europe/Berlin' or 'UTC'."
+        did_you_mean(text, choices)
+        or "Write a name of the time zone database, such as 'Europe/Berlin' or 'UTC'."
     )
-    raise InvalidRestriction(f"There is no time zone {quoted(text)}.{hint}")
+    raise InvalidRestriction(f"There is no time zone {quoted(text)}. {hint}")
 
 
 def _spell(days: frozenset[int], begin: int, end: int, zone: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 
 from valetkey.decision.restrictions.base import InvalidRestriction
 
@@ -21,17 +20,6 @@ NAME = re.compile(r"[a-z][a-z0-9._-]*")
 def quoted(text: str) -> str:
     """`text` as an error may repeat it: cut, and harmless to a terminal."""
     return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
-
-
-MOST_COMPARED = 1000
-"""Stored names among which the nearest is looked for: an error must not keep the server busy."""
-
-
-def nearest(text: str, choices: Iterable[str]) -> str:
-    """A hint that names the choice spelled most like `text`, or nothing."""
-    by_folded = {choice.casefold(): choice for choice in sorted(choices)}
-    found = get_close_matches(text.casefold(), by_folded, n=1, cutoff=0.5)
-    return f" Did you mean {by_folded[found[0]]!r}?" if found else ""
 
 
 def listed(entries: Sequence[str], joint: str = "or") -> str:
