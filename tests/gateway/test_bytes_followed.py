@@ -74,12 +74,15 @@ def test_a_call_that_ends_while_it_is_counted_is_left_to_its_record(counters: Ke
 
 
 @pytest.mark.parametrize("held", [True, False])
-def test_a_call_that_is_given_back_counts_nothing(counters: KeptCounters, held: bool) -> None:
+def test_a_call_that_is_given_back_counts_nothing_though_it_is_settled_in_its_end(
+    counters: KeptCounters, held: bool
+) -> None:
     call = unlimited()
     if held:
         counters.hold(0, [DAY], NOON)
     counters.follow(call, plan_of("2KB/day"), 1300, now())
     counters.give_back(call, now())
+    counters.settle(call, None, 1400)
     if held:
         lift(counters, 10)
     assert counted(counters) == (10 if held else 0)

@@ -114,8 +114,9 @@ def test_base_urls_are_what_each_package_expects(name: str, url: str) -> None:
     ],
 )
 def test_shapes_know_their_keys(name: str, fits: str, other: str) -> None:
-    assert load_preset(name).fits(fits)
-    assert not load_preset(name).fits(other)
+    shape = re.compile(load_preset(name).shape.regex)
+    assert shape.fullmatch(fits)
+    assert not shape.fullmatch(other)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -25,7 +25,7 @@ class DoorSettings(Protocol):
         """Largest body of a call to any service, in megabytes."""
 
 
-class Outcome(Protocol):
+class InForce(Protocol):
     """What a management action did, and who had taken note of it when it returned."""
 
     @property
@@ -59,10 +59,10 @@ class Desk(Protocol):
         *,
         let_finish: bool = False,
         replay_token: str | None = None,
-    ) -> Outcome:
+    ) -> InForce:
         """Permission, operation, audit entry, and every worker told."""
 
-    async def accept_clock(self, actor: Actor) -> Outcome:
+    async def accept_clock(self, actor: Actor) -> InForce:
         """Take the clock as right, in every worker before this returns."""
 
     async def rewrap_vault(self, actor: Actor, file: str | None) -> Any:

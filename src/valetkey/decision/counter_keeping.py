@@ -36,10 +36,11 @@ def read(cells: memoryview, block: int) -> tuple[int, ...]:
 
 
 def hold(cells: memoryview, block: int, offsets: Iterable[int], wall: float) -> None:
-    """Let nothing be reserved at these cells (`USES`, quotas, budgets) until `raise_to` says what they count.
+    """Let nothing be reserved at these cells (`USES`, quotas, budgets, bytes) until `raise_to` says what they count.
 
     To a call that looks at it such a cell is full, in every window to come: so holding costs other calls
-    nothing, and whoever dies meanwhile leaves it shut.
+    nothing, and whoever dies meanwhile leaves it shut. What open calls have moved until then is kept beside a cell of
+    bytes, and begins with nothing here.
     """
     first = FIRST_BLOCK + block * BLOCK_CELLS
     numbers = window_numbers(wall)

@@ -1,4 +1,4 @@
-"""What one allowed call has reserved: metered while it runs, then settled or given back, once."""
+"""What one allowed call has reserved: metered while it runs, then given back or settled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from valetkey.log import note_failure
 
 
 class Spending:
-    """Of one call. Counters that fail keep no call from its record and its answer: then it stays spent."""
+    """Of one call. Counters that fail keep no call from its record and its answer: then it stays spent.
+
+    Every call is settled in its end, also one that was given back before: what it had reserved is open no more by
+    then (`Reserved.open`), so settling changes nothing. One that could not be given back is settled then.
+    """
 
     __slots__ = ("_cost", "_node", "_reserved", "_started_ns", "given_back", "meter")
 

@@ -38,7 +38,7 @@ from valetkey.server.examining import examine_serving
 from valetkey.server.facts import FactLoader
 from valetkey.server.home import Home
 from valetkey.server.housekeeping import Housekeeping
-from valetkey.server.performing import Outcome, Performer
+from valetkey.server.performing import InForce, Performer
 from valetkey.server.pinning import note_pins
 from valetkey.server.record import Recorder
 from valetkey.server.replays import Replays
@@ -108,13 +108,13 @@ class Desk:
         *,
         let_finish: bool = False,
         replay_token: str | None = None,
-    ) -> Outcome:
+    ) -> InForce:
         """Do it, record it, put it in force everywhere. Raises `ValetkeyError`."""
         return await self._performer.perform(
             operation, request, actor, let_finish=let_finish, replay_token=replay_token
         )
 
-    async def accept_clock(self, actor: Actor) -> Outcome:
+    async def accept_clock(self, actor: Actor) -> InForce:
         """The clock is right, whatever records say; in force in every worker when this returns."""
         await self._recorder.catch_up()  # what names a later instant by now is meant, and nothing after it
         outcome = await self.perform(accept_clock, AcceptClock(), actor)

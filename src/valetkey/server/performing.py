@@ -20,7 +20,7 @@ from valetkey.server.replays import Replays
 from valetkey.server.workers import Settled, Workers
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class InForce(msgspec.Struct, frozen=True):
     """What an operation answered, and how it was put in force."""
 
     answer: Any
@@ -61,7 +61,7 @@ class Performer:
         *,
         let_finish: bool = False,
         replay_token: str | None = None,
-    ) -> Outcome:
+    ) -> InForce:
         """Do it, record it, put it in force everywhere. Raises `ValetkeyError`."""
         # Whoever hangs up meanwhile does not keep what is committed from being in force.
         return await asyncio.shield(self._carry_out(operation, request, actor, let_finish, replay_token))
@@ -73,7 +73,7 @@ class Performer:
         actor: Actor,
         let_finish: bool,
         replay_token: str | None,
-    ) -> Outcome:
+    ) -> InForce:
         loop = asyncio.get_running_loop()
         async with self._workers.joining:
             answer, facts, begun, failed = await loop.run_in_executor(
@@ -87,7 +87,7 @@ class Performer:
             await self._counting.lift(begun)
         if failed is not None:
             raise failed
-        return Outcome(answer, settled.acknowledged, settled.fenced, settled.cut)
+        return InForce(answer, settled.acknowledged, settled.fenced, settled.cut)
 
     async def spread(self, change: Callable[[Connection], list[tuple[str, str]]]) -> int:
         """Change rows of one's own accord, and tell every worker; how many rows changed."""

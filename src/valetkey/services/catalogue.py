@@ -115,10 +115,6 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Patterns that no wildcard opens: wide ones and those that answer with credentials."""
         return tuple(pattern for closed in (*self.wide, *self.credentials) for pattern in closed.patterns)
 
-    def fits(self, key: str) -> bool:
-        """Whether a value looks like one of this vendor's keys."""
-        return re.fullmatch(self.shape.regex, key) is not None
-
     def service(
         self,
         name: str,
