@@ -197,3 +197,21 @@ def test_who_may_not_call_may_not_derive(server: RunningServer) -> None:
     assert ask_gateway(server, "vk_prv_nobody").code == "UNKNOWN_KEY"
     assert server.call("POST", "/v1/derive").code == "MALFORMED"
     assert server.call("GET", "/v1/derive", suspended).code == "METHOD_REFUSED"
+
+
+def test_a_holder_learns_no_name_of_a_network_that_its_key_does_not_name(server: RunningServer) -> None:
+    server.manage("POST", "/networks", {"name": "headquarters", "blocks": ["127.0.0.0/8"]})
+    server.manage("POST", "/networks", {"name": "warroom-berlin", "blocks": ["127.0.0.0/8"]})
+    service = server.open_service("secret-of-networks", base_url="http://127.0.0.1:1")
+    root = server.issue(service, networks=["headquarters"])
+
+    def said(network: str) -> str:
+        answer = ask_gateway(server, root, {"terms": {"networks": [network]}})
+        return "made" if answer.status == 201 else answer.body.decode()
+
+    assert said("headquarters") == said("127.0.0.1") == "made"
+    there, not_there = said("warroom-berlin"), said("warroom-munich")
+    assert "There is no network named 'warroom-berlin'" in there
+    assert "There is no network named 'warroom-munich'" in not_there
+    assert "warroom-berlin" not in said("warroom-berlim")
+    assert "Did you mean 'headquarters'?" in said("hedquarters")
