@@ -66,7 +66,9 @@ def _known_code(text: str | None) -> str | None:
 @click.option("--service", metavar="S", help="Calls of this service.")
 @click.option("--code", metavar="C", help="Calls that were answered so, such as VALID or RATE_LIMITED.")
 @click.option(
-    "--since", metavar="WHEN", help="Calls from then on: 1h ago, a day or RFC 3339 time (UTC without zone)."
+    "--since",
+    metavar="WHEN",
+    help="From when on: a span back from now such as 1h, a day, or RFC 3339 time (UTC without zone).",
 )
 @paging
 @click.option("--follow", is_flag=True, help="Go on as calls come, until interrupted.")
