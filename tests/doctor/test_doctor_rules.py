@@ -165,6 +165,7 @@ CASES: dict[Kind, Installation] = {
     Kind.RECORD_BROKEN: record(problems=("w0 record 7: changed",)),
     Kind.RECORD_UNSIGNED: record(checkpoint=None),
     Kind.CHECKPOINT_OLD: record(checkpoint=WALL - 66),
+    Kind.WITNESS_UNDELIVERED: record(witnesses=("The witness /mnt/w gets no checkpoints since today.",)),
     Kind.BACKUP_INSIDE_HOME: folder(backups=("/srv/keys/old.tar.gz",)),
     Kind.BACKUP_UNKNOWN: backup(noted=None),
     Kind.BACKUP_OLD: backup(noted=WALL - 8 * DAY),

@@ -139,6 +139,8 @@ class RecordFacts(msgspec.Struct, frozen=True):
     newest_record: float | None
     checkpoint: float | None
     problems: tuple[str, ...] = ()
+    witnesses: tuple[str, ...] = ()
+    """Why witnesses lack checkpoints, as far as a server runs: a sentence each."""
 
 
 class BackupFacts(msgspec.Struct, frozen=True):

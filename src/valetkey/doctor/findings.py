@@ -101,6 +101,7 @@ class Kind(StrEnum):
     RECORD_BROKEN = "record-broken"
     RECORD_UNSIGNED = "record-unsigned"
     CHECKPOINT_OLD = "checkpoint-old"
+    WITNESS_UNDELIVERED = "witness-undelivered"
 
     BACKUP_INSIDE_HOME = "backup-inside-home"
     BACKUP_UNKNOWN = "backup-unknown"
@@ -177,6 +178,7 @@ ABOUT: dict[Kind, About] = {
     Kind.RECORD_BROKEN: About(Area.RECORD, _S, "The server has met records that do not fit."),
     Kind.RECORD_UNSIGNED: About(Area.RECORD, _S, "There are records and no signed checkpoint."),
     Kind.CHECKPOINT_OLD: About(Area.RECORD, _W, "The newest records are not signed."),
+    Kind.WITNESS_UNDELIVERED: About(Area.RECORD, _W, "A witness outside gets no checkpoints."),
     Kind.BACKUP_INSIDE_HOME: About(Area.BACKUP, _W, "What looks like a backup lies in the data folder."),
     Kind.BACKUP_UNKNOWN: About(Area.BACKUP, _I, "No backup was noted."),
     Kind.BACKUP_OLD: About(Area.BACKUP, _W, "The last noted backup is more than a week old."),

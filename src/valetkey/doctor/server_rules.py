@@ -219,6 +219,8 @@ def record_findings(record: RecordFacts, wall: float) -> Iterator[Finding]:
             "valetkey audit verify",
             record.problems,
         )
+    for trouble in record.witnesses:
+        yield found(Kind.WITNESS_UNDELIVERED, trouble)
     if record.newest_record is None:
         return
     if record.checkpoint is None:

@@ -59,6 +59,7 @@ def examine_serving(
     signed_by: Ed25519PublicKey,
     admission: Admission,
     problems: tuple[str, ...],
+    witnesses: tuple[str, ...],
     wall: float,
 ) -> Report:
     """Look at the installation whose control process this is."""
@@ -69,6 +70,7 @@ def examine_serving(
         held = holdings(connection, workspace, wall)
         newest = read_newest(connection)
     record = _record(home, signed_by, admission, newest, problems)
+    record = msgspec.structs.replace(record, witnesses=witnesses)
     return examine(
         _installation(home, settings, key, wall, look.own_process(), held=held, record=record, running=True)
     )
