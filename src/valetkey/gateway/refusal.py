@@ -29,7 +29,7 @@ def problem(
     `own`: Valetkey itself was asked, which is by POST alone.
     """
     info = CODES[decision.code]
-    next_step = POST_ONLY if own and decision.code is Code.METHOD_REFUSED else info.next_step
+    next_step = POST_ONLY if own and decision.code is Code.METHOD_REFUSED else decision.next_step
     status = status or info.status
     document: dict[str, Any] = {
         "type": f"{PROBLEM_TYPES}{decision.code.lower()}",
