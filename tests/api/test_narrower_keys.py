@@ -145,3 +145,21 @@ def test_living_keys_that_stay_pinned_are_those_of_the_party(owner: Owner) -> No
     owner("POST", f"/keys/{keys[1]}/revoke")
     with owner.frame.store.read() as connection:
         assert pinned_keys(connection, owner.frame.workspace, "ana") == (keys[0],)
+
+
+def test_a_key_that_ends_before_it_was_asked_to_says_so(owner: Owner) -> None:
+    def said(made: dict[str, Any]) -> list[str]:
+        return [one for one in made["warnings"] if one.startswith("It ends")]
+
+    owner.partner("acme", ends="2099-12-31")
+    assert said(owner.issue("acme", kind="partner", label="long", expires="2100-06-01")) == [
+        "It ends with the agreement, on 2100-01-01 00:00 UTC, and not on 2100-06-02 00:00 UTC as asked."
+    ]
+    for asked in ("2099-12-31", None):
+        assert said(owner.issue("acme", kind="partner", label=f"until {asked}", expires=asked)) == []
+    parent = owner.issue("ana", expires="2099-01-01T12:00Z")["id"]
+    assert said(owner.derive(parent, expires="2099-01-01T13:00Z")) == [
+        "It ends with the key that it comes from, on 2099-01-01 12:00 UTC, "
+        "and not on 2099-01-01 13:00 UTC as asked."
+    ]
+    assert said(owner.derive(parent, expires="5d")) == []
