@@ -440,7 +440,7 @@ def _derivation() -> str:
             ),
             "A key that may not call here may not derive: it gets the [code](codes.md) that a call would get. Then the "
             "[errors of the API](codes.md#errors-of-the-api): `INVALID` for a body that is wrong, `CONFLICT` for a key "
-            "that has too many below it or is two deep. All carry `code`, `detail`, `next_step`, `call` and `error`, and "
+            "that has too many below it or is two deep. All carry `code`, `detail`, `next_step`, `call`, `error`, and "
             f"the header `x-valetkey-code`. `Idempotency-Key` is answered 400 {code(NOT_REPEATED.code)}: what is sent "
             "twice makes two keys.",
         )

@@ -29,7 +29,7 @@ _COLUMNS = (
     (Column("KEY"), 20),
     (Column("ADDRESS", 8), 15),
     (Column("SENT", 1), 7),
-    (Column("END", 2), 13),
+    (Column("END", 2, 15), 44),
     (Column("CALL", 4), 36),
 )
 """After the time: each with its width where lines come one by one."""
@@ -145,9 +145,16 @@ def _row(event: dict[str, Any], now: float) -> tuple[str | Cell, ...]:
         event.get("key_id") or "-",
         event.get("address") or "-",
         number(size(event.get("bytes_out"))),
-        state(event.get("end") or "open"),
+        _end(event),
         event["call"],
     )
+
+
+def _end(event: dict[str, Any]) -> Cell:
+    """How it ended; of an upstream that failed also why."""
+    ended = state(event.get("end") or "open")
+    cause = event.get("cause")
+    return ended._replace(text=f"{ended.text}: {cause}") if cause else ended
 
 
 def _follow(client: Client, query: dict[str, Any], as_json: bool) -> None:
