@@ -200,7 +200,7 @@ def test_a_client_command_imports_neither_server_nor_store() -> None:
         capture_output=True, text=True, check=True, env={"VALETKEY_HOME": "/nonexistent/valetkey"},
     )  # fmt: skip
     assert done.stdout == "[]\n"
-    assert done.stderr.count("No valetkey server is running for /nonexistent/valetkey.") == 4
+    assert done.stderr.count("There is no data folder at /nonexistent/valetkey.") == 4
 
 
 @pytest.mark.parametrize(
