@@ -275,3 +275,16 @@ def test_a_root_key_that_opens_nothing_is_named_with_what_mends_it() -> None:
     assert "--root-key-file" in finding.sentence
     assert finding.mend is not None
     assert "VALETKEY_ROOT_KEY_FILE" in finding.mend
+
+
+def test_a_root_key_on_the_same_disk_is_moved_by_a_command_that_exists() -> None:
+    (finding,) = examine(CASES[Kind.ROOT_KEY_SAME_DISK]).items
+    assert finding.mend == "valetkey vault rewrap --to FILE-ON-ANOTHER-DISK"
+
+
+def test_systemd_is_asked_only_for_a_unit_that_is_installed() -> None:
+    (without,) = examine(process(user=0)).items
+    assert without.mend is None
+    assert "docs/how-to/run-under-systemd.md" in without.sentence
+    (installed,) = examine(process(user=0, unit=True)).items
+    assert installed.mend == "systemctl enable --now valetkey"

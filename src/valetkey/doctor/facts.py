@@ -71,6 +71,8 @@ class ProcessFacts(msgspec.Struct, frozen=True):
     dumpable: bool | None = None
     ptrace_scope: int | None = None
     """kernel.yama.ptrace_scope; None where the kernel has no such thing."""
+    unit: bool = False
+    """Whether systemd knows a unit of ours, which would run it with a user of its own."""
 
 
 class CertificateFacts(msgspec.Struct, frozen=True):

@@ -101,7 +101,7 @@ def examine_home(home: Home, environment: Mapping[str, str] = os.environ) -> Rep
             if isinstance(error, StoreError):
                 refused = f"{error.sentence} {error.next_step}"
         owner = home.folder.stat().st_uid
-        process = ProcessFacts(owner, ptrace_scope=look.ptrace_scope())
+        process = ProcessFacts(owner, ptrace_scope=look.ptrace_scope(), unit=look.unit())
         return examine(
             _installation(
                 home, settings, key, wall, process,
