@@ -22,7 +22,7 @@ VERBS = {
     "init": "", "serve": "", "demo": "", "status": "", "doctor": "", "events": "", "usage": "", "completion": "",
     "help": "",
     "service": "add list show change lock unlock remove credential credentials", "secret": "set list versions retire",
-    "network": "add list", "party": "add list",
+    "network": "add list remove", "party": "add list",
     "key": "issue derive list find show check change suspend resume revoke unpin",
     "audit": "list verify proof erase", "token": "issue list revoke", "limit": "change list", "clock": "accept",
     "vault": "rewrap",
