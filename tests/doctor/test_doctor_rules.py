@@ -155,6 +155,7 @@ CASES: dict[Kind, Installation] = {
     Kind.KEY_HOLDER_GONE: key(holder_gone=True),
     Kind.KEY_UNUSED: key(created=WALL - 200 * DAY, last_used=WALL - 91 * DAY),
     Kind.PUBLIC_KEY_WIDE: key(kind="public", wide="every endpoint"),
+    Kind.BUDGET_WITHOUT_PRICE: key(unpriced="openai"),
     Kind.SERVICE_WITHOUT_SECRET: replace(
         GOOD, holdings=HoldingsFacts((KEY,), (SECRET,), services_without_secret=("stripe",))
     ),

@@ -113,6 +113,8 @@ class KeyFacts(msgspec.Struct, frozen=True):
     holder_gone: bool = False
     wide: str | None = None
     """Of a public key: in what way it is wide."""
+    unpriced: str | None = None
+    """Of a key with a budget: its service, where that has no price."""
 
 
 class SecretFacts(msgspec.Struct, frozen=True):

@@ -91,6 +91,7 @@ class Kind(StrEnum):
     KEY_HOLDER_GONE = "key-holder-gone"
     KEY_UNUSED = "key-unused"
     PUBLIC_KEY_WIDE = "public-key-wide"
+    BUDGET_WITHOUT_PRICE = "budget-without-price"
 
     SERVICE_WITHOUT_SECRET = "service-without-secret"  # noqa: S105 - the name of a finding
     SECRET_EXPIRED = "secret-expired"  # noqa: S105
@@ -170,6 +171,9 @@ ABOUT: dict[Kind, About] = {
     Kind.KEY_HOLDER_GONE: About(Area.KEYS, _W, "Keys live whose holder was removed."),
     Kind.KEY_UNUSED: About(Area.KEYS, _W, "Keys were not used for 90 days."),
     Kind.PUBLIC_KEY_WIDE: About(Area.KEYS, _W, "Public keys open more than a page needs."),
+    Kind.BUDGET_WITHOUT_PRICE: About(
+        Area.KEYS, _W, "Keys have a budget where no call has a price: every call is refused."
+    ),
     Kind.SERVICE_WITHOUT_SECRET: About(Area.SECRETS, _W, "A service has no real key to put in."),
     Kind.SECRET_EXPIRED: About(Area.SECRETS, _S, "The newest real key of a service has expired."),
     Kind.SECRET_ENDS_SOON: About(Area.SECRETS, _W, "A real key expires within two weeks."),
