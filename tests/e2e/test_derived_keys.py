@@ -156,7 +156,11 @@ def test_bad_derivations_are_told_why(server: RunningServer, body: str, status: 
     [
         ('{"endpoints": ["GET /a"]}', "Is terms.endpoints meant?"),
         ('{"terms": {"endpoint": ["GET /a"]}}', "Is terms.endpoints meant?"),
-        ('{"expires": 5}', "The field expires has a wrong value"),
+        (
+            '{"expires": 5}',
+            "The field expires has a wrong value: expected text or nothing, got a whole number.",
+        ),
+        ('{"holder": "ben"}', "The request has a field that is not known: holder."),
         ("[1", "The request has a wrong value"),
     ],
 )
@@ -169,7 +173,27 @@ def test_a_derivation_is_told_its_fields_and_nothing_of_the_other_port(
     assert said in answer.json["detail"]
     assert "/api/" not in answer.body.decode() and str(server.control_port) not in answer.body.decode()
     assert "label, expires, terms" in answer.json["next_step"]
+    assert answer.header("x-valetkey-code") == "INVALID"
+    assert answer.header("x-should-retry") == "false"
+    assert answer.json["error"] == {
+        "code": "INVALID",
+        "message": f"{answer.json['detail']} {answer.json['next_step']}",
+        "type": "valetkey",
+    }
     assert "deny_endpoints, schedule" in answer.json["next_step"]
+
+
+def test_who_counts_on_an_idempotency_key_gets_none_of_two_keys(server: RunningServer) -> None:
+    service = server.open_service("secret-of-repeats", base_url="http://127.0.0.1:1")
+    root = server.issue(service)
+    answer = server.call("POST", "/v1/derive", root, headers={"Idempotency-Key": "once"}, body="{}")
+    assert (answer.status, answer.code) == (400, "MALFORMED")
+    assert "Idempotency-Key is not taken here" in answer.json["detail"]
+    assert "valetkey key derive" in answer.json["next_step"]
+    assert answer.json["call"] == server.closed_events(root, 1)[0]["call"]
+    assert not [
+        key for key in server.manage("GET", "/keys?limit=200")["items"] if key.get("parent") == root.id
+    ]
 
 
 def test_what_was_pasted_into_a_derivation_is_not_repeated(server: RunningServer) -> None:

@@ -18,7 +18,7 @@ from valetkey.errors import Conflict, Invalid
 from valetkey.journal.actions import AuditAction
 from valetkey.keys.drafting import Terms, draft_policy
 from valetkey.keys.kinds import KeyKind
-from valetkey.keys.making import IssuedKey, asked_end, holder_named, make_key
+from valetkey.keys.making import IssuedKey, asked_end, ends_earlier, holder_named, make_key
 from valetkey.keys.queries import KeyView, get_key
 from valetkey.keys.sessions import SessionProcess, tied_session
 from valetkey.labels import check_label
@@ -110,7 +110,8 @@ def derive_key(unit: Unit, request: DeriveKey) -> IssuedKey:
         for above in _held_to(unit, line, holder.name, stored.id)
         for said in narrower(policy, above, context, unsaid=False)
     ]
-    return msgspec.structs.replace(issued, warnings=(*issued.warnings, *surprises))
+    earlier = ends_earlier(unit, request.expires, issued.expires, "the key that it comes from")
+    return msgspec.structs.replace(issued, warnings=(*issued.warnings, *earlier, *surprises))
 
 
 def _networks_known(unit: Unit, parent: KeyView) -> tuple[str, ...] | None:
