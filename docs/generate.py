@@ -125,7 +125,7 @@ def codes() -> str:
         table(("code", "status", "what happened", "what to do", "does waiting help?"), rows),
         "## Errors of the API\n\nManagement at `/api/v1`, and `POST /v1/derive` at the gateway once the call itself is "
         "allowed, answer errors in the same form. `detail` and `next_step` say what is wrong with this request; at "
-        "the gateway `call` is the id of the call.",
+        "the gateway `call` is the id of the call, and the header and `error` are there too.",
         table(("code", "status", "what happened"), errors),
     )
 
@@ -387,6 +387,63 @@ def http() -> str:
         table(("what", "at most", "beyond it"), shared),
         "## In HTTP/2",
         table(("what", "at most", "beyond it"), second),
+        "## POST /v1/derive",
+        _derivation(),
+    )
+
+
+DERIVED = {
+    "id": "of the new key",
+    "key": "its value, shown this once",
+    "kind": "`temporary`",
+    "service": "that it opens",
+    "holder": "the holder of the key that it comes from",
+    "environment": "as of that key",
+    "label": "as asked",
+    "last4": "the last four characters of its value",
+    "expires": "its end, in seconds since the epoch; null: none",
+    "sentences": "what it may do, in words",
+    "parent": "id of the key that it comes from",
+    "holder_made": "always false here",
+    "replayed": "always false here",
+    "warnings": "what will surprise, in words: that it ends earlier than asked, or that the other key allows less",
+}
+"""What each field of the answer is; a field without its line fails."""
+
+
+def _derivation() -> str:
+    from valetkey.gateway.derive import MAX_BODY, NOT_REPEATED
+    from valetkey.keys.derivation import Derivation
+    from valetkey.keys.drafting import Terms
+    from valetkey.keys.making import IssuedKey
+
+    asked = {
+        "label": "a text of your own; left out: none",
+        "expires": "a span, a day or an RFC 3339 time, never later than the key that it comes from; left out: as for "
+        "temporary keys",
+        "terms": "an object of "
+        + ", ".join(code(name) for name in Terms.__struct_fields__ if name != "clear")
+        + ", each as the flag of its name takes it ([restrictions and limits](restrictions-and-limits.md)); left "
+        "out: as for temporary keys",
+    }
+    return "\n\n".join(
+        (
+            "Makes a temporary key from the one that the call carries, as for an agent "
+            f"([how](../how-to/derive-a-key.md)). The body is a JSON object of at most {MAX_BODY:,} bytes, or nothing:",
+            table(
+                ("field", "what it says"),
+                [(code(name), asked[name]) for name in Derivation.__struct_fields__],
+            ),
+            "The answer is 201 with:",
+            table(
+                ("field", "what it is"), [(code(name), DERIVED[name]) for name in IssuedKey.__struct_fields__]
+            ),
+            "A key that may not call here may not derive: it gets the [code](codes.md) that a call would get. Then the "
+            "[errors of the API](codes.md#errors-of-the-api): `INVALID` for a body that is wrong, `CONFLICT` for a key "
+            "that has too many below it or is two deep. All carry `code`, `detail`, `next_step`, `call`, `error`, and "
+            f"the header `x-valetkey-code`. `Idempotency-Key` is answered 400 {code(NOT_REPEATED.code)}: what is sent "
+            "twice makes two keys.",
+        )
     )
 
 

@@ -60,3 +60,8 @@ def parse_instant(text: str, wall: float) -> float:
 def as_day(instant: float) -> str:
     """The day that an instant falls on, UTC."""
     return f"{datetime.fromtimestamp(instant, UTC):%Y-%m-%d}"
+
+
+def as_minute(instant: float) -> str:
+    """Day and time to the minute: ``2026-12-31 18:00 UTC``."""
+    return f"{datetime.fromtimestamp(instant, UTC):%Y-%m-%d %H:%M} UTC"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 PREFIX = "VALETKEY_"
 KNOWN = frozenset(
     ("VALETKEY_HOME", "VALETKEY_URL", "VALETKEY_TOKEN_FILE", "VALETKEY_CONTROL_PORT", "VALETKEY_GATEWAY_PORT",
-     "VALETKEY_ROOT_KEY_FILE", "VALETKEY_ROOT_KEY", "VALETKEY_DATABASE_URL", "VALETKEY_SHARED_URL",
+     "VALETKEY_ROOT_KEY_FILE", "VALETKEY_DATABASE_URL",
      "VALETKEY_DEBUG", "VALETKEY_KEY")
 )  # fmt: skip
 """What anything of this product reads; a test holds it to the source."""
@@ -22,9 +22,11 @@ def about_unknown(name: str) -> str:
     """One sentence on a variable that nothing reads, with the one that may be meant. Never with its value."""
     from difflib import get_close_matches
 
+    from valetkey.keys.format import mask_keys
+
     rests = [known.removeprefix(PREFIX) for known in sorted(KNOWN)]
     near = get_close_matches(name.removeprefix(PREFIX), rests, n=1)
     meant = (
         f"{PREFIX}{near[0]} may be meant" if near else "docs/reference/settings.md names those that are read"
     )
-    return f"Nothing reads the variable {name}; {meant}."
+    return f"Nothing reads the variable {mask_keys(name.encode()).decode()}; {meant}."

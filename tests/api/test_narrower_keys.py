@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import select
 from test_api_true_states import Owner
 
 from valetkey.access.actor import SYSTEM, Actor, ActorKind
@@ -15,6 +16,7 @@ from valetkey.decision.restrictions.patterns import EndpointPattern, covers, ove
 from valetkey.keys.kinds import KeyKind
 from valetkey.keys.operations import IssueKey, PinKey, issue_key, pin_key
 from valetkey.parties.erasure import pinned_keys
+from valetkey.store import tables
 
 
 @pytest.fixture
@@ -135,6 +137,45 @@ def test_a_network_that_keeps_nobody_out_is_warned_of_and_so_is_a_key_on_it(
         assert [warned in said for said in answer["warnings"]] == ([True] if warned else [])
 
 
+def test_a_network_that_is_named_anew_says_what_it_was(owner: Owner) -> None:
+    first = owner("POST", "/networks", {"name": "office", "blocks": ["203.0.113.0/24"]})
+    again = owner("POST", "/networks", {"name": "office", "blocks": ["203.0.113.0/24"]})
+    other = owner("POST", "/networks", {"name": "office", "listener": "10.0.0.1"})
+    last = owner("POST", "/networks", {"name": "office", "blocks": ["10.0.0.0/8"]})
+    assert (first["before"], again["before"]) == (None, None)
+    assert other["before"] == {"blocks": ["203.0.113.0/24"], "interface": None, "listener": None}
+    assert last["before"] == {"blocks": [], "interface": None, "listener": "10.0.0.1"}
+
+
+def test_a_network_goes_when_no_key_and_no_agreement_names_it(owner: Owner) -> None:
+    for name in ("office", "office-2"):
+        owner("POST", "/networks", {"name": name, "blocks": ["203.0.113.0/24"]})
+    owner.partner("acme", networks=["office"])
+    key = owner.issue("ana", terms={"networks": ["10.0.0.0/8", "office"]})["id"]
+    # Neither an endpoint of that name nor a longer name is the network.
+    owner.issue("ben", terms={"networks": ["office-2"], "endpoints": ["GET /office"]}, label="office")
+    refused = owner("DELETE", "/networks/office", status=409)
+    assert refused["detail"] == f"office is named by 1 key ({key}) and by 1 agreement (acme)."
+    owner("PATCH", f"/keys/{key}", {"terms": {"networks": ["10.0.0.0/8"]}})
+    refused = owner("DELETE", "/networks/office", status=409)
+    assert refused["detail"] == "office is named by 1 agreement (acme)."
+    assert owner.issue("cem", terms={"networks": ["office"]}, label="still there")["id"]
+    owner("POST", "/partners/acme/end")
+    assert "by 1 key" in owner("DELETE", "/networks/office", status=409)["detail"]
+    for key in [one["id"] for one in owner("GET", "/keys?holder=cem")["items"]]:
+        owner("POST", f"/keys/{key}/revoke")
+    assert owner("DELETE", "/networks/office")["blocks"] == ["203.0.113.0/24"]
+    assert [one["name"] for one in owner("GET", "/networks")["items"]] == ["office-2"]
+    with owner.frame.store.read() as connection:
+        audit = tables.audit.c
+        done = connection.execute(select(audit.subject).where(audit.action == "network:remove")).scalars()
+        assert list(done) == ["network:office"]
+    missing = owner("DELETE", "/networks/offce-2", status=404)
+    assert "Did you mean 'office-2'?" in missing["next_step"]
+    owner("POST", "/networks", {"name": "office", "blocks": ["10.0.0.0/8"]})
+    assert owner.issue("dan", terms={"networks": ["office"]})["id"]
+
+
 def test_living_keys_that_stay_pinned_are_those_of_the_party(owner: Owner) -> None:
     keys = [
         owner.issue(holder, label=str(n), terms={"sticky": True})["id"]
@@ -145,3 +186,21 @@ def test_living_keys_that_stay_pinned_are_those_of_the_party(owner: Owner) -> No
     owner("POST", f"/keys/{keys[1]}/revoke")
     with owner.frame.store.read() as connection:
         assert pinned_keys(connection, owner.frame.workspace, "ana") == (keys[0],)
+
+
+def test_a_key_that_ends_before_it_was_asked_to_says_so(owner: Owner) -> None:
+    def said(made: dict[str, Any]) -> list[str]:
+        return [one for one in made["warnings"] if one.startswith("It ends")]
+
+    owner.partner("acme", ends="2099-12-31")
+    assert said(owner.issue("acme", kind="partner", label="long", expires="2100-06-01")) == [
+        "It ends with the agreement, on 2100-01-01 00:00 UTC, and not on 2100-06-02 00:00 UTC as asked."
+    ]
+    for asked in ("2099-12-31", None):
+        assert said(owner.issue("acme", kind="partner", label=f"until {asked}", expires=asked)) == []
+    parent = owner.issue("ana", expires="2099-01-01T12:00Z")["id"]
+    assert said(owner.derive(parent, expires="2099-01-01T13:00Z")) == [
+        "It ends with the key that it comes from, on 2099-01-01 12:00 UTC, "
+        "and not on 2099-01-01 13:00 UTC as asked."
+    ]
+    assert said(owner.derive(parent, expires="5d")) == []

@@ -33,8 +33,15 @@ def test_without_a_server_the_exit_code_is_3_and_the_sentence_names_the_home(run
 
 
 def test_a_home_that_was_never_made_is_no_server_either(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VALETKEY_HOME", "/nonexistent/" + "x" * 120)
-    assert run("status").code == 3
+    home = "/nonexistent/" + "x" * 120
+    monkeypatch.setenv("VALETKEY_HOME", home)
+    for command in (["status"], ["doctor"], ["audit", "verify"]):
+        done = run(*command)
+        assert (done.code, done.out) == (3, "")
+        assert done.err == (
+            f"error: There is no data folder at {home}.\n"
+            "Correct VALETKEY_HOME, or make a new one there: valetkey serve\n"
+        )
 
 
 def test_a_socket_nobody_listens_on_is_no_server(run: Run, home: Path) -> None:

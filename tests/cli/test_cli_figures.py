@@ -78,5 +78,6 @@ def test_there_are_never_more_than_24_bars_and_a_call_is_never_lost(counts: list
 
 def test_since_is_a_span_a_day_or_a_time() -> None:
     assert parse_since("1h", 10_000) == 6400
+    assert parse_since("1h ago", 10_000) == 6400
     assert parse_since("2026-01-01", 0) == 1_767_225_600
     assert parse_since("2026-01-01T01:00:00+01:00", 0) == 1_767_225_600

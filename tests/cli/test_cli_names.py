@@ -22,7 +22,7 @@ VERBS = {
     "init": "", "serve": "", "demo": "", "status": "", "doctor": "", "events": "", "usage": "", "completion": "",
     "help": "",
     "service": "add list show change lock unlock remove credential credentials", "secret": "set list versions retire",
-    "network": "add list", "party": "add list",
+    "network": "add list remove", "party": "add list",
     "key": "issue derive list find show check change suspend resume revoke unpin",
     "audit": "list verify proof erase", "token": "issue list revoke", "limit": "change list", "clock": "accept",
     "vault": "rewrap",
@@ -200,7 +200,7 @@ def test_a_client_command_imports_neither_server_nor_store() -> None:
         capture_output=True, text=True, check=True, env={"VALETKEY_HOME": "/nonexistent/valetkey"},
     )  # fmt: skip
     assert done.stdout == "[]\n"
-    assert done.stderr.count("No valetkey server is running for /nonexistent/valetkey.") == 4
+    assert done.stderr.count("There is no data folder at /nonexistent/valetkey.") == 4
 
 
 @pytest.mark.parametrize(

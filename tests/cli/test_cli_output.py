@@ -444,3 +444,11 @@ def test_lists_of_the_record_show_the_ids_that_a_proof_is_asked_for_by(run: Run,
     assert row.endswith(call)
     assert run("events", "--follow").out.splitlines()[-1].endswith(call)
     assert entry["id"] in run("audit", "list").out
+
+
+def test_why_an_upstream_failed_stands_beside_how_the_call_ended(run: Run, api: FakeApi) -> None:
+    failed = {**EVENT, "end": "upstream_failed", "cause": "it refused the connection"}
+    api.answer("GET", "/events", {"items": [failed], "next": None})
+    api.answer("GET", "/events/stream", Lines([failed]))
+    for command in (["events"], ["events", "--follow"]):
+        assert "upstream_failed: it refused the connection " in run(*command).out.splitlines()[1]

@@ -68,6 +68,7 @@ ASKED = [
      {"name": "office", "blocks": ["203.0.113.0/24", "2001:db8::/48"]}),
     ("network add here --interface lo", "POST", "/networks", None),
     ("network list", "GET", "/networks", None),
+    ("network remove office", "DELETE", "/networks/office", None),
     ("party add ana", "POST", "/parties", {"name": "ana", "kind": "person"}),
     ("party add ci --kind machine", "POST", "/parties", {"name": "ci", "kind": "machine"}),
     ("party list", "GET", "/parties", None),

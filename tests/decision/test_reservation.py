@@ -253,7 +253,8 @@ def test_an_unknown_price_is_refused_under_a_budget_and_passes_without_one() -> 
         LocalCounters().reserve(plan_of(Limits(budgets=(parse_budget("5/month"),))), None, at(0))
     )
     assert refusal.code is Code.BUDGET_EXCEEDED
-    assert "not known" in refusal.sentence
+    assert "has no price" in refusal.sentence
+    assert refusal.next_step is not None
     taken(LocalCounters().reserve(plan_of(Limits(uses=1)), None, at(0)))
 
 

@@ -155,6 +155,7 @@ CASES: dict[Kind, Installation] = {
     Kind.KEY_HOLDER_GONE: key(holder_gone=True),
     Kind.KEY_UNUSED: key(created=WALL - 200 * DAY, last_used=WALL - 91 * DAY),
     Kind.PUBLIC_KEY_WIDE: key(kind="public", wide="every endpoint"),
+    Kind.BUDGET_WITHOUT_PRICE: key(unpriced="openai"),
     Kind.SERVICE_WITHOUT_SECRET: replace(
         GOOD, holdings=HoldingsFacts((KEY,), (SECRET,), services_without_secret=("stripe",))
     ),
@@ -165,6 +166,7 @@ CASES: dict[Kind, Installation] = {
     Kind.RECORD_BROKEN: record(problems=("w0 record 7: changed",)),
     Kind.RECORD_UNSIGNED: record(checkpoint=None),
     Kind.CHECKPOINT_OLD: record(checkpoint=WALL - 66),
+    Kind.WITNESS_UNDELIVERED: record(witnesses=("The witness /mnt/w gets no checkpoints since today.",)),
     Kind.BACKUP_INSIDE_HOME: folder(backups=("/srv/keys/old.tar.gz",)),
     Kind.BACKUP_UNKNOWN: backup(noted=None),
     Kind.BACKUP_OLD: backup(noted=WALL - 8 * DAY),
@@ -274,3 +276,16 @@ def test_a_root_key_that_opens_nothing_is_named_with_what_mends_it() -> None:
     assert "--root-key-file" in finding.sentence
     assert finding.mend is not None
     assert "VALETKEY_ROOT_KEY_FILE" in finding.mend
+
+
+def test_a_root_key_on_the_same_disk_is_moved_by_a_command_that_exists() -> None:
+    (finding,) = examine(CASES[Kind.ROOT_KEY_SAME_DISK]).items
+    assert finding.mend == "valetkey vault rewrap --to FILE-ON-ANOTHER-DISK"
+
+
+def test_systemd_is_asked_only_for_a_unit_that_is_installed() -> None:
+    (without,) = examine(process(user=0)).items
+    assert without.mend is None
+    assert "docs/how-to/run-under-systemd.md" in without.sentence
+    (installed,) = examine(process(user=0, unit=True)).items
+    assert installed.mend == "systemctl enable --now valetkey"

@@ -122,6 +122,7 @@ def test_without_its_root_key_nothing_opens_and_no_other_is_made(kept: Kept) -> 
         for verb in ("serve", "init"):
             assert refusal(server, verb).startswith(
                 f"There is no root key at {server.root_key}; without it nothing sealed in this home can be opened.\n"
+                "Put the key back, or name its place in VALETKEY_ROOT_KEY_FILE."  # it is its owner who asks
             )
         assert findings(server)["root-key-missing"]["severity"] == "serious"
         assert not server.root_key.exists()

@@ -156,7 +156,11 @@ def test_bad_derivations_are_told_why(server: RunningServer, body: str, status: 
     [
         ('{"endpoints": ["GET /a"]}', "Did you mean 'terms.endpoints'?"),
         ('{"terms": {"endpoint": ["GET /a"]}}', "Did you mean 'terms.endpoints'?"),
-        ('{"expires": 5}', "The field expires has a wrong value"),
+        (
+            '{"expires": 5}',
+            "The field expires has a wrong value: expected text or nothing, got a whole number.",
+        ),
+        ('{"holder": "ben"}', "The request has a field that is not known: holder."),
         ("[1", "The request has a wrong value"),
     ],
 )
@@ -169,7 +173,27 @@ def test_a_derivation_is_told_its_fields_and_nothing_of_the_other_port(
     assert said in answer.json["detail"]
     assert "/api/" not in answer.body.decode() and str(server.control_port) not in answer.body.decode()
     assert "label, expires, terms" in answer.json["next_step"]
+    assert answer.header("x-valetkey-code") == "INVALID"
+    assert answer.header("x-should-retry") == "false"
+    assert answer.json["error"] == {
+        "code": "INVALID",
+        "message": f"{answer.json['detail']} {answer.json['next_step']}",
+        "type": "valetkey",
+    }
     assert "deny_endpoints, schedule" in answer.json["next_step"]
+
+
+def test_who_counts_on_an_idempotency_key_gets_none_of_two_keys(server: RunningServer) -> None:
+    service = server.open_service("secret-of-repeats", base_url="http://127.0.0.1:1")
+    root = server.issue(service)
+    answer = server.call("POST", "/v1/derive", root, headers={"Idempotency-Key": "once"}, body="{}")
+    assert (answer.status, answer.code) == (400, "MALFORMED")
+    assert "Idempotency-Key is not taken here" in answer.json["detail"]
+    assert "valetkey key derive" in answer.json["next_step"]
+    assert answer.json["call"] == server.closed_events(root, 1)[0]["call"]
+    assert not [
+        key for key in server.manage("GET", "/keys?limit=200")["items"] if key.get("parent") == root.id
+    ]
 
 
 def test_what_was_pasted_into_a_derivation_is_not_repeated(server: RunningServer) -> None:
@@ -197,3 +221,21 @@ def test_who_may_not_call_may_not_derive(server: RunningServer) -> None:
     assert ask_gateway(server, "vk_prv_nobody").code == "UNKNOWN_KEY"
     assert server.call("POST", "/v1/derive").code == "MALFORMED"
     assert server.call("GET", "/v1/derive", suspended).code == "METHOD_REFUSED"
+
+
+def test_a_holder_learns_no_name_of_a_network_that_its_key_does_not_name(server: RunningServer) -> None:
+    server.manage("POST", "/networks", {"name": "headquarters", "blocks": ["127.0.0.0/8"]})
+    server.manage("POST", "/networks", {"name": "warroom-berlin", "blocks": ["127.0.0.0/8"]})
+    service = server.open_service("secret-of-networks", base_url="http://127.0.0.1:1")
+    root = server.issue(service, networks=["headquarters"])
+
+    def said(network: str) -> str:
+        answer = ask_gateway(server, root, {"terms": {"networks": [network]}})
+        return "made" if answer.status == 201 else answer.body.decode()
+
+    assert said("headquarters") == said("127.0.0.1") == "made"
+    there, not_there = said("warroom-berlin"), said("warroom-munich")
+    assert "There is no network named 'warroom-berlin'" in there
+    assert "There is no network named 'warroom-munich'" in not_there
+    assert "warroom-berlin" not in said("warroom-berlim")
+    assert "Did you mean 'headquarters'?" in said("hedquarters")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from running_server import Answer, RunningServer, ValetKey
+from valetkey.decision.reservation import SET_PRICE
 
 pytestmark = pytest.mark.real
 
@@ -156,6 +157,17 @@ def test_a_cost_over_the_budget_is_refused_and_spends_nothing(billing: OwnServic
     assert billing.code(key, cost="0.400001") == "BUDGET_EXCEEDED"
     assert billing.code(key, cost="0.4") == "VALID"
     assert billing.code(key, cost="0.000001") == "BUDGET_EXCEEDED"
+
+
+def test_a_budget_where_nothing_has_a_price_is_not_called_spent(billing: OwnService) -> None:
+    key = billing.server.issue(NAME, budgets=["1.00/month"])
+    said = billing.verdict(key)
+    assert said["code"] == "BUDGET_EXCEEDED"
+    assert "has no price" in said["sentence"]
+    assert "spent" not in said["sentence"]
+    assert said["next_step"] == SET_PRICE
+    checked = billing.server.manage("POST", f"/keys/{key.id}/check", {"method": "GET", "path": "/"})
+    assert (checked["sentence"], checked["next_step"]) == (said["sentence"], SET_PRICE)
 
 
 @pytest.mark.parametrize("cost", [-1, "-0.01", "NaN", "Infinity", "a lot", 1e300])

@@ -55,6 +55,11 @@ def test_the_witness_finds_what_was_cut_off(tmp_path: Path) -> None:
         eventually(path.exists)
         # A witness that cannot be reached is told, and nothing else suffers.
         assert str(lost) in eventually(lambda: server.status()["degraded"])[0]
+        weak = [
+            item for item in server.manage("GET", "/doctor")["items"] if item["id"] == "witness-undelivered"
+        ]
+        assert [(item["severity"], str(lost) in item["sentence"]) for item in weak] == [("weak", True)]
+        assert "witness_undelivered" in server.errors
         assert server.status()["ready"]
         assert server.call("GET", "/readyz").status == 200
         code, report = verify(server, "--witness", str(path))
@@ -80,7 +85,7 @@ def test_the_witness_finds_what_was_cut_off(tmp_path: Path) -> None:
         shutil.copytree(server.home / "journal", copy / "journal")
         key = report["public_key"]
         assert verify(server, "--witness", str(path), "--key", key, home=copy)[0] == 0
-        assert verify(server, "--key", "12", home=copy)[0] == 1
+        assert verify(server, "--key", "12", home=copy)[0] == 2
         # Whoever has the folder goes back to where the journal was at some checkpoint: all is well but for the witness.
         control = max(name for name in segments_in(copy / "journal") if name.control)
         lines = segment_path(copy / "journal", control).read_bytes().splitlines(keepends=True)

@@ -127,7 +127,17 @@ def test_the_same_key_in_both_of_anthropics_headers_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "query", [b"_method=DELETE", b"a=1&_METHOD=x", b"%5fmethod=x", b"+_method=x", b".method=x", b"_method"]
+    "query",
+    [
+        b"_method=DELETE",
+        b"a=1&_METHOD=x",
+        b"%5fmethod=x",
+        b"+_method=x",
+        b".method=x",
+        b"_method",
+        b"_method%00=x",
+        b"_method%00x=y",
+    ],
 )
 def test_a_query_that_changes_the_method_is_refused_before_the_key_is_looked_at(query: bytes) -> None:
     with pytest.raises(MethodRefused) as caught:

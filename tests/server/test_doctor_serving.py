@@ -50,11 +50,12 @@ def test_a_running_server_is_asked_and_its_folder_is_read_when_it_is_gone() -> N
         server.start()
 
 
-def test_every_variable_that_the_source_reads_is_known_to_the_doctor() -> None:
+def test_the_variables_that_the_source_reads_are_those_that_doctor_knows() -> None:
     source = Path(valetkey.__file__).parent
+    elsewhere = {source / "variables.py", source / "vault" / "root_key.py"}
     read = {
         name
-        for path in source.rglob("*.py")
+        for path in set(source.rglob("*.py")) - elsewhere
         for name in re.findall(r"\"(VALETKEY_[A-Z_]+)\"", path.read_text("utf-8"))
     }
-    assert read <= KNOWN
+    assert read == KNOWN

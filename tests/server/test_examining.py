@@ -185,6 +185,7 @@ FAULTS: dict[Kind, Callable[[House], Any]] = {
         time.time() - 2 * DAY,
     ),
     Kind.KEY_WITHOUT_END: lambda house: issue(house),
+    Kind.BUDGET_WITHOUT_PRICE: lambda house: issue(house, kind="temporary", budgets=("5/month",)),
 }
 """Faults that can be made in a folder; those of the machine are judged from facts in test_doctor_rules.py."""
 

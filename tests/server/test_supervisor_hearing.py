@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,20 +35,58 @@ def test_the_end_of_a_control_process_ends_the_hearing_and_nothing_else(tmp_path
     assert asyncio.run(hear()) == {"control": 1}
 
 
-@pytest.mark.parametrize(("said", "alive"), [("", True), ('{"ready": true, "ports": {}}\n', False)])
-def test_one_that_serves_and_falls_silent_stands_still_and_one_that_begins_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, alive: bool
+@pytest.mark.parametrize("said", ["", '{"ready": true, "ports": {}}\n'], ids=["that begins", "that serves"])
+def test_one_that_falls_silent_stands_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
-    monkeypatch.setattr(supervising, "SILENT_SECONDS", 0.05)
+    monkeypatch.setattr(supervising, "SILENT_SECONDS" if said else "BEGINNING_SECONDS", 0.05)
 
     async def hear() -> bool:
         reader = asyncio.StreamReader()
         reader.feed_data(said.encode())
         # Much later than it may be silent.
-        asyncio.get_running_loop().call_later(1.0, reader.feed_eof)
+        asyncio.get_running_loop().call_later(5.0, reader.feed_eof)
         return await Supervisor(Home(tmp_path), Settings())._listen(reader)
 
-    assert asyncio.run(hear()) is alive
+    assert asyncio.run(hear()) is False
+
+
+STANDS_STILL = """
+import os, sys, time
+os.write(int(sys.argv[1]), sys.argv[2].encode())
+time.sleep(60)
+"""
+
+
+@pytest.mark.real
+def test_one_that_stands_still_is_killed_and_another_started_also_before_it_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SILENT_SECONDS", "BEGINNING_SECONDS"):
+        monkeypatch.setattr(supervising, name, 0.5)
+    start = asyncio.create_subprocess_exec
+    started: list[asyncio.subprocess.Process] = []
+
+    async def start_stand_in(*arguments: str, **options: Any) -> asyncio.subprocess.Process:
+        """The first says that it serves, those after it nothing."""
+        supervisor = arguments[arguments.index("--supervisor-fd") + 1]
+        said = "" if started else '{"ready": true, "ports": {}}\n'
+        started.append(await start(sys.executable, "-c", STANDS_STILL, supervisor, said, **options))
+        return started[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start_stand_in)
+
+    async def keep() -> list[int | None]:
+        supervisor = Supervisor(Home(tmp_path), Settings())
+        keeping = asyncio.create_task(supervisor._keep_control())
+        async with asyncio.timeout(30):
+            while len(started) < 3:
+                await asyncio.sleep(0.01)
+        await supervisor.stop()
+        await keeping
+        return [process.returncode for process in started[:2]]
+
+    assert asyncio.run(keep()) == [-signal.SIGKILL, -signal.SIGKILL]
 
 
 def test_after_a_sleep_of_the_whole_machine_it_is_given_its_turn(

@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from running_server import eventually
+from valetkey import log
 from valetkey.errors import Invalid
 from valetkey.journal.checkpoint import sign
 from valetkey.journal.records import Checkpoint
@@ -121,6 +122,40 @@ def test_a_file_that_cannot_be_written_is_told_and_gets_all_when_it_can(tmp_path
     eventually(lambda: not witnesses.troubles)
     assert len(path.read_bytes().splitlines()) == 5
     witnesses.close()
+
+
+def test_the_log_says_once_that_a_witness_fails_and_once_that_it_has_all_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(log, "_log", log.Log("control", write=lines.append))
+    monkeypatch.setattr(log, "WINDOW_SECONDS", 0.0)  # else the log itself would hold back what is said again
+    path = tmp_path / "away" / "witness"
+    place = Counted(path)
+    deliverer = Deliverer(place, lambda _: None)
+    deliverer.offer(checkpoint(1))
+    eventually(lambda: place.tries > 3)
+    assert len(lines) == 1
+    assert (
+        "warning control witness_undelivered: It gets no checkpoints: no such file or directory." in lines[0]
+    )
+    assert f"witness={path}" in lines[0]
+    path.parent.mkdir()
+    eventually(lambda: len(lines) > 1)
+    deliverer.offer(checkpoint(2))
+    deliverer.close()
+    deliverer.join(5)
+    assert [line.split()[3] for line in lines] == ["witness_undelivered:", "witness_recovered"]
+
+
+class Counted(FilePlace):
+    """Knows how often it was tried."""
+
+    tries = 0
+
+    def deliver(self, lines: list[bytes]) -> None:
+        self.tries += 1
+        super().deliver(lines)
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])

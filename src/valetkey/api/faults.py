@@ -1,4 +1,5 @@
-"""Words for requests of the wrong shape. They name fields of ours and never quote what was sent."""
+"""Words for requests of the wrong shape. They name fields of ours, and of what was sent at most a plain
+word as the name of a field."""
 
 from __future__ import annotations
 
@@ -21,6 +22,18 @@ _HARMLESS = re.compile(
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _PLACE = re.compile(r" - at `(?:key in )?\$([^`]*)`\Z")
 _NAME_IN_PLACE = re.compile(r"[A-Za-z_]\w*")
+_UNKNOWN = re.compile(r"Object contains unknown field `([a-z][a-z_-]{0,23})`")
+"""A name that may be said again: what was pasted, a key above all, does not look like this."""
+_TYPES = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "nothing",
+}
+"""What JSON calls things, in plain words."""
 
 
 def wrong_body(error: msgspec.ValidationError, kind: Any, body: bytes = b"{}") -> Invalid:
@@ -37,7 +50,8 @@ def wrong_body(error: msgspec.ValidationError, kind: Any, body: bytes = b"{}") -
         field = ".".join([*steps, missing[1]])
         return Invalid(f"The field {field} is missing.", "Add it to the request.", field=field)
     if what.startswith("Object contains unknown field"):
-        return unknown_field(kind, steps, body)
+        named = _UNKNOWN.fullmatch(what)
+        return unknown_field(kind, steps, body, None if named is None else named[1])
     field = ".".join(steps)
     subject = f"The field {field}" if field else "The request"
     if _HARMLESS.fullmatch(what):
@@ -46,18 +60,21 @@ def wrong_body(error: msgspec.ValidationError, kind: Any, body: bytes = b"{}") -
     return Invalid(f"{subject} has a value that is not accepted.", _SEE, field=field or None)
 
 
-def unknown_field(kind: Any, within: list[str] | None = None, body: bytes = b"{}") -> Invalid:
+def unknown_field(
+    kind: Any, within: list[str] | None = None, body: bytes = b"{}", name: str | None = None
+) -> Invalid:
     """The sentence for a field that nobody reads. `within`: names of the fields around it. Of `body` only the
     names are looked at, for what they may have been meant as."""
     meant = _meant(kind, body)
     guess = f" Did you mean {meant!r}?" if meant is not None else ""
+    guess = f"{'.' if name is None else f': {name}.'}{guess}"
     if within:
         field = ".".join(within)
-        return Invalid(f"The request has a field within {field} that is not known.{guess}", _SEE, field=field)
+        return Invalid(f"The request has a field within {field} that is not known{guess}", _SEE, field=field)
     struct = struct_of(kind)
     names = () if struct is None else struct.__struct_encode_fields__
     known = f"Known ones: {', '.join(names)}." if names else "Leave the body out."
-    return Invalid(f"The request has a field that is not known.{guess}", known)
+    return Invalid(f"The request has a field that is not known{guess}", known)
 
 
 def _meant(kind: Any, body: bytes) -> str | None:
@@ -136,4 +153,8 @@ def field_names(annotation: Any) -> frozenset[str]:
 
 
 def _lower(text: str) -> str:
-    return text[0].lower() + text[1:].replace("`", "")
+    return re.sub(r"`([a-z| ]+)`", _plainly, text[0].lower() + text[1:])
+
+
+def _plainly(found: re.Match[str]) -> str:
+    return " or ".join(_TYPES.get(name, name) for name in found[1].split(" | "))

@@ -48,6 +48,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Only of `/readyz`: in coarse words, what the server is not ready for want of."""
     call: str | None = None
     """Only at the gateway: the id of the call, as the record has it."""
+    error: dict[str, str] | None = None
+    """Only at the gateway: code and sentences again, where the official packages of vendors look for them."""
 
 
 class MethodRefused(ValetkeyError):
@@ -138,17 +140,22 @@ _encode = msgspec.json.Encoder().encode
 
 def problem(error: ValetkeyError, call: str | None = None) -> tuple[int, HeaderPairs, bytes]:
     """Status, headers and body of an error. `call`: the id of the call at the gateway that it answers."""
+    detail = _shown(error.sentence)
+    next_step = _shown(error.next_step or "See what the request should be at /api/v1/openapi.json")
     body = _encode(
         Problem(
             type=f"{PROBLEM_TYPES}{error.code.lower()}",
             title=TITLES.get(error.code, "The request was refused"),
             status=error.status,
             code=error.code,
-            detail=_shown(error.sentence),
-            next_step=_shown(error.next_step or "See what the request should be at /api/v1/openapi.json"),
+            detail=detail,
+            next_step=next_step,
             field=error.field,
             missing=error.missing if isinstance(error, NotReady) else None,
             call=call,
+            error=None
+            if call is None
+            else {"code": error.code, "message": f"{detail} {next_step}", "type": "valetkey"},
         )
     )
     headers: HeaderPairs = [

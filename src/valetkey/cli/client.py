@@ -192,6 +192,11 @@ class Client:
                     f"The valetkey server of {self.home.folder} (process {holder}) does not answer.",
                     "Read its messages: it may be starting, or be kept from it.",
                 )
+            if os.environ.get("VALETKEY_HOME") and not self.home.folder.exists():
+                return NoServer(
+                    f"There is no data folder at {self.home.folder}.",
+                    "Correct VALETKEY_HOME, or make a new one there: valetkey serve",
+                )
             return NoServer(
                 f"No valetkey server is running for {self.home.folder}.", "Start one: valetkey serve"
             )

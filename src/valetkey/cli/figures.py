@@ -103,12 +103,12 @@ def counted(number: int, one: str, many: str) -> str:
 
 
 def parse_since(text: str, now: float) -> float:
-    """Seconds since the epoch of ``1h`` ago, of a day's begin (UTC) or of an RFC 3339 time.
+    """Seconds since the epoch of ``1h`` or ``1h ago``, of a day's begin (UTC) or of an RFC 3339 time.
 
     Raises `Failure` (wrong usage).
     """
     try:
-        return now - parse_span(text)
+        return now - parse_span(text.strip().removesuffix(" ago").rstrip())
     except Invalid:
         return parse_moment(
             text, "--since", "a span such as 1h, a day such as 2026-12-31, or an RFC 3339 time"

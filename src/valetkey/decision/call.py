@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from valetkey.decision.codes import Code
+from valetkey.decision.codes import CODES, Code
 
 if TYPE_CHECKING:
     from valetkey.decision.address import Address
@@ -69,6 +69,13 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     """Seconds after which the same call may pass, where waiting helps."""
     rate: RateState | None = None
     """The rate that refused, for the RateLimit headers."""
+    own_next_step: str | None = None
+    """What to do, where that is not what the code says."""
+
+    @property
+    def next_step(self) -> str:
+        """What to do about it."""
+        return self.own_next_step or CODES[self.code].next_step
 
     @property
     def allowed(self) -> bool:

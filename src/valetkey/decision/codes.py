@@ -138,7 +138,9 @@ CODES: dict[Code, CodeInfo] = {
         403, "The key's quota for this period is spent.", "Wait for the next period or ask for more."
     ),
     Code.BUDGET_EXCEEDED: CodeInfo(
-        403, "The key's budget for this period is spent.", "Wait for the next period or ask for more."
+        403,
+        "The key's budget for this period does not cover this call.",
+        "Wait for the next period or ask for more.",
     ),
     Code.VALID: CodeInfo(200, "The call is allowed.", "Nothing to do."),
     Code.SECRET_UNAVAILABLE: CodeInfo(

@@ -1,4 +1,4 @@
-"""Counters of one process, in memory: for the SDK, ``key check`` and tests."""
+"""Counters of one process, in memory: what the rules of limits are tried with, without a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from valetkey.decision.reservation import LimitRefusal, Plan, Reserved
 
 
 class LocalCounters:
-    """Counters of one process, safe for its threads: for the SDK, ``key check`` and tests."""
+    """Counters of one process, safe for its threads."""
 
     def __init__(self, *, address_key: bytes = b"local") -> None:
         """`address_key`: random where strangers are limited by address, so that none can aim at another."""

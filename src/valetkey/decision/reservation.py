@@ -30,6 +30,10 @@ CONCURRENCY_RETRY: Final = 1.0
 """Seconds: nobody knows when one ends. Short for a person, long for a loop."""
 
 
+UNPRICED: Final = (
+    "This service has no price, so what a call costs is not known and the budget cannot be counted."
+)
+SET_PRICE: Final = "Ask whoever runs the gateway to set a price: valetkey service change NAME --price P."
 PINNED: Final = "It is pinned to the address that used it first"
 """Why a sticky key refuses a call from elsewhere."""
 
@@ -49,6 +53,8 @@ class LimitRefusal(msgspec.Struct, frozen=True, gc=False):
     retry_after: float | None = None
     """Seconds, where waiting helps."""
     rate: RateState | None = None
+    next_step: str | None = None
+    """What to do, where that is not what the code says; then the sentence stands for the code's, too."""
 
 
 class Level(msgspec.Struct, frozen=True):
@@ -274,10 +280,9 @@ def over_bytes(level: Level, window: int) -> LimitRefusal:
 def over_budget(level: Level, window: int, cost_micros: int | None) -> LimitRefusal:
     """The call would cost more than this window has left, or nobody knows what it costs."""
     budget = next(budget for budget in level.limits.budgets if budget.window is WINDOWS[window])
-    sentence = None
     if cost_micros is None:
-        sentence = f"What this call may cost is not known, and the {level.name}'s budget is {budget.words()}."
-    return _refusal(Code.BUDGET_EXCEEDED, level, budget.words(), sentence)
+        return LimitRefusal(Code.BUDGET_EXCEEDED, level.name, budget.words(), UNPRICED, next_step=SET_PRICE)
+    return _refusal(Code.BUDGET_EXCEEDED, level, budget.words())
 
 
 def _refusal(

@@ -71,6 +71,8 @@ class ProcessFacts(msgspec.Struct, frozen=True):
     dumpable: bool | None = None
     ptrace_scope: int | None = None
     """kernel.yama.ptrace_scope; None where the kernel has no such thing."""
+    unit: bool = False
+    """Whether systemd knows a unit of ours, which would run it with a user of its own."""
 
 
 class CertificateFacts(msgspec.Struct, frozen=True):
@@ -111,6 +113,8 @@ class KeyFacts(msgspec.Struct, frozen=True):
     holder_gone: bool = False
     wide: str | None = None
     """Of a public key: in what way it is wide."""
+    unpriced: str | None = None
+    """Of a key with a budget: its service, where that has no price."""
 
 
 class SecretFacts(msgspec.Struct, frozen=True):
@@ -139,6 +143,8 @@ class RecordFacts(msgspec.Struct, frozen=True):
     newest_record: float | None
     checkpoint: float | None
     problems: tuple[str, ...] = ()
+    witnesses: tuple[str, ...] = ()
+    """Why witnesses lack checkpoints, as far as a server runs: a sentence each."""
 
 
 class BackupFacts(msgspec.Struct, frozen=True):

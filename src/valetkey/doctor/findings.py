@@ -91,6 +91,7 @@ class Kind(StrEnum):
     KEY_HOLDER_GONE = "key-holder-gone"
     KEY_UNUSED = "key-unused"
     PUBLIC_KEY_WIDE = "public-key-wide"
+    BUDGET_WITHOUT_PRICE = "budget-without-price"
 
     SERVICE_WITHOUT_SECRET = "service-without-secret"  # noqa: S105 - the name of a finding
     SECRET_EXPIRED = "secret-expired"  # noqa: S105
@@ -101,6 +102,7 @@ class Kind(StrEnum):
     RECORD_BROKEN = "record-broken"
     RECORD_UNSIGNED = "record-unsigned"
     CHECKPOINT_OLD = "checkpoint-old"
+    WITNESS_UNDELIVERED = "witness-undelivered"
 
     BACKUP_INSIDE_HOME = "backup-inside-home"
     BACKUP_UNKNOWN = "backup-unknown"
@@ -169,6 +171,9 @@ ABOUT: dict[Kind, About] = {
     Kind.KEY_HOLDER_GONE: About(Area.KEYS, _W, "Keys live whose holder was removed."),
     Kind.KEY_UNUSED: About(Area.KEYS, _W, "Keys were not used for 90 days."),
     Kind.PUBLIC_KEY_WIDE: About(Area.KEYS, _W, "Public keys open more than a page needs."),
+    Kind.BUDGET_WITHOUT_PRICE: About(
+        Area.KEYS, _W, "Keys have a budget where no call has a price: every call is refused."
+    ),
     Kind.SERVICE_WITHOUT_SECRET: About(Area.SECRETS, _W, "A service has no real key to put in."),
     Kind.SECRET_EXPIRED: About(Area.SECRETS, _S, "The newest real key of a service has expired."),
     Kind.SECRET_ENDS_SOON: About(Area.SECRETS, _W, "A real key expires within two weeks."),
@@ -177,6 +182,7 @@ ABOUT: dict[Kind, About] = {
     Kind.RECORD_BROKEN: About(Area.RECORD, _S, "The server has met records that do not fit."),
     Kind.RECORD_UNSIGNED: About(Area.RECORD, _S, "There are records and no signed checkpoint."),
     Kind.CHECKPOINT_OLD: About(Area.RECORD, _W, "The newest records are not signed."),
+    Kind.WITNESS_UNDELIVERED: About(Area.RECORD, _W, "A witness outside gets no checkpoints."),
     Kind.BACKUP_INSIDE_HOME: About(Area.BACKUP, _W, "What looks like a backup lies in the data folder."),
     Kind.BACKUP_UNKNOWN: About(Area.BACKUP, _I, "No backup was noted."),
     Kind.BACKUP_OLD: About(Area.BACKUP, _W, "The last noted backup is more than a week old."),

@@ -64,6 +64,15 @@ def key_findings(holdings: HoldingsFacts, wall: float) -> Iterator[Finding]:
             f"valetkey key change {wide[0].id} --endpoint 'GET /PATH'",
             [key.id for key in wide],
         )
+    unpriced = [key for key in keys if key.unpriced is not None]
+    if unpriced:
+        yield found(
+            Kind.BUDGET_WITHOUT_PRICE,
+            f"{_keys([key.id for key in unpriced])} a budget at a service without a price, as {unpriced[0].unpriced}: "
+            "calls are refused as BUDGET_EXCEEDED.",
+            f"valetkey service change {unpriced[0].unpriced} --price AMOUNT",
+            [key.id for key in unpriced],
+        )
 
 
 def secret_findings(holdings: HoldingsFacts, wall: float) -> Iterator[Finding]:

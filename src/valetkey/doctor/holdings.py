@@ -29,10 +29,18 @@ def holdings(connection: Connection, workspace: str, wall: float) -> HoldingsFac
     secrets = _secrets(connection, workspace, {id_: one.name for id_, one in services.items()})
     having = {name.partition("/")[0] for name in (secret.name for secret in secrets)}
     bare = [one.name for one in services.values() if one.kind is not Kind.OWN and one.name not in having]
-    return HoldingsFacts(_keys(connection, workspace, wall), secrets, tuple(bare))
+    # A service of one's own says what each call costs.
+    unpriced = {
+        id_: one.name
+        for id_, one in services.items()
+        if one.price_micros is None and one.kind is not Kind.OWN
+    }
+    return HoldingsFacts(_keys(connection, workspace, wall, unpriced), secrets, tuple(bare))
 
 
-def _keys(connection: Connection, workspace: str, wall: float) -> tuple[KeyFacts, ...]:
+def _keys(
+    connection: Connection, workspace: str, wall: float, unpriced: dict[str, str]
+) -> tuple[KeyFacts, ...]:
     keys, use = tables.keys, tables.rollups
     newest = (
         select(use.c.key_id, func.max(use.c.hour).label("hour"))
@@ -44,6 +52,7 @@ def _keys(connection: Connection, workspace: str, wall: float) -> tuple[KeyFacts
         select(
             keys.c.id,
             keys.c.kind,
+            keys.c.service_id,
             keys.c.created,
             keys.c.expires,
             keys.c.review,
@@ -71,6 +80,7 @@ def _keys(connection: Connection, workspace: str, wall: float) -> tuple[KeyFacts
             last_used=None if row.hour is None else float(row.hour + HOUR),
             holder_gone=row.removed is not None,
             wide=wide(msgspec.json.decode(row.document, type=Policy)) if row.kind == KeyKind.PUBLIC else None,
+            unpriced=unpriced.get(row.service_id) if _has_budget(row.document) else None,
         )
         for row in rows
     )
@@ -94,6 +104,10 @@ def _secrets(connection: Connection, workspace: str, services: dict[str, str]) -
             name = service if row.name == "default" else f"{service}/{row.name}"
             newest[row.id] = SecretFacts(name, row.number, row.created, row.expires)
     return tuple(sorted(newest.values(), key=lambda one: one.name))
+
+
+def _has_budget(document: str) -> bool:
+    return '"budgets"' in document and bool(msgspec.json.decode(document, type=Policy).limits.budgets)
 
 
 def wide(policy: Policy) -> str | None:

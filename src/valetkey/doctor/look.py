@@ -19,6 +19,8 @@ MOST_PARTS = 20_000
 SMALL = 1024
 """Bytes; a root key's file has 89."""
 ROOT_KEY_BEGINS = b"vkroot1:"
+UNIT_FOLDERS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
+"""Where unit files lie that were put there by hand or by a package."""
 BACKUP_NAMES = ("*.tar", "*.tar.*", "*.tgz", "*.zip", "*.bak", "*.old", "*.dump", "*.sql", "*.db.*", "*~")
 _CONNECTED = "03"
 """State of a connected socket in /proc/net/unix."""
@@ -120,7 +122,12 @@ def own_process() -> ProcessFacts:
     """How this process runs, which is the server's."""
     limit = resource.getrlimit(resource.RLIMIT_CORE)[0]
     dumpable = ctypes.CDLL(None, use_errno=True).prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)
-    return ProcessFacts(os.geteuid(), limit, dumpable == 1, ptrace_scope())
+    return ProcessFacts(os.geteuid(), limit, dumpable == 1, ptrace_scope(), unit())
+
+
+def unit() -> bool:
+    """Whether the unit file is installed."""
+    return any(Path(folder, "valetkey.service").exists() for folder in UNIT_FOLDERS)
 
 
 def ptrace_scope() -> int | None:

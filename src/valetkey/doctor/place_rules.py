@@ -48,7 +48,7 @@ def root_key_findings(key: RootKeyFacts, home: Place, user: int) -> Iterator[Fin
         yield found(
             Kind.ROOT_KEY_SAME_DISK,
             f"The root key {key.path} lies on the same disk as the data: who takes the disk has both.",
-            "VALETKEY_ROOT_KEY_FILE=FILE-ON-ANOTHER-DISK valetkey serve",
+            "valetkey vault rewrap --to FILE-ON-ANOTHER-DISK",
         )
 
 

@@ -73,8 +73,9 @@ def process_findings(process: ProcessFacts, *, running: bool) -> Iterator[Findin
         )
         yield found(
             Kind.RUNS_AS_ROOT,
-            f"{said}: a fault in it would be a fault in everything. It needs no right of root.",
-            "systemctl enable --now valetkey",
+            f"{said}: a fault in it would be a fault in everything. It needs no right of root."
+            + ("" if process.unit else " A user of its own: docs/how-to/run-under-systemd.md."),
+            "systemctl enable --now valetkey" if process.unit else None,
         )
     if process.core_limit:
         yield found(
@@ -219,6 +220,8 @@ def record_findings(record: RecordFacts, wall: float) -> Iterator[Finding]:
             "valetkey audit verify",
             record.problems,
         )
+    for trouble in record.witnesses:
+        yield found(Kind.WITNESS_UNDELIVERED, trouble)
     if record.newest_record is None:
         return
     if record.checkpoint is None:

@@ -314,7 +314,8 @@ def _field_name(piece: bytes) -> bytes:
         name = unquote_to_bytes(
             name.replace(b"+", b" ")
         )  # once: what is decoded twice is the upstream's fault
-    name = name.strip().translate(_FOLD)
+    # At a NUL a name is over, to what is written in C.
+    name = name.partition(b"\0")[0].strip().translate(_FOLD)
     return name.partition(b"[")[0] if b"[" in name else name  # `key[]` is `key` to PHP and Rails
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from valetkey.decision.call import Call, Decision
 from valetkey.decision.codes import Code
 from valetkey.decision.decide import UNKNOWN, refuse
@@ -17,7 +19,7 @@ from valetkey.gateway.client_address import address_bytes
 from valetkey.gateway.counted import STILL_COUNTING, when_counted
 from valetkey.gateway.entries import KeyEntry
 from valetkey.gateway.node import Node, milliseconds
-from valetkey.gateway.refusal import problem
+from valetkey.gateway.refusal import NO_RETRY, problem
 from valetkey.journal.records import Closed, End, Opened, Personal
 from valetkey.log import note_failure
 from valetkey.wire.request import CallerGone, Request, WholeAnswer
@@ -32,6 +34,19 @@ MAX_BODY = 65_536
 BODY_SECONDS = 10.0
 ANSWER_SECONDS = 10.0
 """Longest wait for the control process, which itself waits until every worker knows the key or is fenced: 2.5 s."""
+
+NOT_REPEATED = Decision(
+    Code.MALFORMED,
+    "Idempotency-Key is not taken here: what is sent twice makes two keys.",
+    own_next_step="Leave it out, or have whoever runs the gateway derive: valetkey key derive --idempotency-key TEXT.",
+)
+"""Who sends that header counts on it."""
+
+
+class _Told(msgspec.Struct):
+    """What is read of a refusal of the control process."""
+
+    code: str
 
 
 async def nobody_to_ask(key_id: str, call: str, body: bytes) -> tuple[int, bytes]:
@@ -121,7 +136,11 @@ class Derive:
                 node.counters.give_back(arrival.reserved, arrival.now)
             return request.answer(problem(refuse(Code.NOT_READY), None))
         end, code = End.COMPLETE, None
-        answer = await self._asked(entry.id, opened.call, body)
+        answer: WholeAnswer | None
+        if request.joined(b"idempotency-key"):
+            answer = problem(NOT_REPEATED, opened.call, status=400, title="The request is wrong")
+        else:
+            answer = await self._asked(entry.id, opened.call, body)
         if answer is None:
             end, code = End.INTERRUPTED, Code.NOT_READY
             answer = problem(refuse(Code.NOT_READY), opened.call)
@@ -159,8 +178,13 @@ class Derive:
         except Exception as error:
             note_failure(error)
             return None
-        kind = b"application/json" if status < 400 else b"application/problem+json"
-        return status, [(b"content-type", kind), (b"cache-control", b"no-store")], told
+        if status < 400:
+            return status, [(b"content-type", b"application/json"), (b"cache-control", b"no-store")], told
+        headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
+        headers.append((b"x-valetkey-code", msgspec.json.decode(told, type=_Told).code.encode()))
+        if status < 500:
+            headers += NO_RETRY
+        return status, headers, told
 
     async def _recorded(self, opened: Opened, personal: Personal) -> bool:
         stands: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -228,9 +228,10 @@ def refused_by_limit(refusal: LimitRefusal, endpoint: str | None) -> Decision:
     """The decision that a limit's refusal makes."""
     return Decision(
         refusal.code,
-        f"{CODES[refusal.code].sentence} {refusal.sentence}",
+        refusal.sentence if refusal.next_step else f"{CODES[refusal.code].sentence} {refusal.sentence}",
         endpoint,
         refusal.limit or None,
         refusal.retry_after,
         refusal.rate,
+        refusal.next_step,
     )

@@ -17,23 +17,30 @@ from valetkey.wire.request import HeaderPairs, WholeAnswer
 _encode = msgspec.json.Encoder().encode
 
 _ALLOW = ", ".join(METHODS).encode()
+NO_RETRY: HeaderPairs = [(b"x-should-retry", b"false"), (b"stripe-should-retry", b"false")]
+"""What the official clients understand of "waiting does not help"."""
 POST_ONLY = "Use POST."
 """What to do where Valetkey itself is asked in another way."""
 
 
 def problem(
-    decision: Decision, call_id: str | None, *, status: int | None = None, own: bool = False
+    decision: Decision,
+    call_id: str | None,
+    *,
+    status: int | None = None,
+    title: str | None = None,
+    own: bool = False,
 ) -> WholeAnswer:
-    """Status (the code's own where none is given), headers and body. Nothing of the request is echoed.
+    """Status and title (the code's own where none is given), headers and body. Nothing of the request is echoed.
 
     `own`: Valetkey itself was asked, which is by POST alone.
     """
     info = CODES[decision.code]
-    next_step = POST_ONLY if own and decision.code is Code.METHOD_REFUSED else info.next_step
+    next_step = POST_ONLY if own and decision.code is Code.METHOD_REFUSED else decision.next_step
     status = status or info.status
     document: dict[str, Any] = {
         "type": f"{PROBLEM_TYPES}{decision.code.lower()}",
-        "title": info.sentence,
+        "title": title or info.sentence,
         "status": status,
         "code": decision.code,
         "detail": decision.sentence,
@@ -54,7 +61,7 @@ def problem(
         (b"x-valetkey-code", decision.code.encode()),
     ]
     if not info.waiting_helps:
-        headers += [(b"x-should-retry", b"false"), (b"stripe-should-retry", b"false")]
+        headers += NO_RETRY
     if status == 429:
         # Stripe's package repeats a 429 only where it is told to.
         headers.append((b"stripe-should-retry", b"true"))

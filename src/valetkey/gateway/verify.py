@@ -338,7 +338,7 @@ def _answer(decision: Decision, identifier: str, entry: KeyEntry | None, holder:
         endpoint=decision.endpoint,
         limit=decision.limit,
         retry_after=decision.retry_after,
-        next_step=None if decision.allowed else CODES[decision.code].next_step,
+        next_step=None if decision.allowed else decision.next_step,
     )
 
 

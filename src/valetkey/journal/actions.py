@@ -33,6 +33,7 @@ class AuditAction(StrEnum):
 
     NETWORK_ADD = "network:add"
     NETWORK_FOLLOW = "network:follow"
+    NETWORK_REMOVE = "network:remove"
 
     LIMIT_CHANGE = "limit:change"
 

@@ -13,11 +13,12 @@ from valetkey.access.operation import Unit, operation
 from valetkey.agreements.narrower import Above, narrower
 from valetkey.agreements.queries import find_agreed
 from valetkey.decision.policy import MAX_DEPTH, State
+from valetkey.decision.restrictions import Networks
 from valetkey.errors import Conflict, Invalid
 from valetkey.journal.actions import AuditAction
 from valetkey.keys.drafting import Terms, draft_policy
 from valetkey.keys.kinds import KeyKind
-from valetkey.keys.making import IssuedKey, asked_end, holder_named, make_key
+from valetkey.keys.making import IssuedKey, asked_end, ends_earlier, holder_named, make_key
 from valetkey.keys.queries import KeyView, get_key
 from valetkey.keys.sessions import SessionProcess, tied_session
 from valetkey.labels import check_label
@@ -83,7 +84,7 @@ def derive_key(unit: Unit, request: DeriveKey) -> IssuedKey:
     _check_number(unit, line[-1])
     stored = get_service(unit.connection, unit.workspace, parent.service)
     policy = draft_policy(request.terms, KeyKind.TEMPORARY)
-    context = check_names(unit, policy, stored.service)
+    context = check_names(unit, policy, stored.service, _networks_known(unit, parent))
     session = tied_session(
         unit, KeyKind.TEMPORARY, with_session=request.with_session, process=request.session_process
     )
@@ -109,7 +110,16 @@ def derive_key(unit: Unit, request: DeriveKey) -> IssuedKey:
         for above in _held_to(unit, line, holder.name, stored.id)
         for said in narrower(policy, above, context, unsaid=False)
     ]
-    return msgspec.structs.replace(issued, warnings=(*issued.warnings, *surprises))
+    earlier = ends_earlier(unit, request.expires, issued.expires, "the key that it comes from")
+    return msgspec.structs.replace(issued, warnings=(*issued.warnings, *earlier, *surprises))
+
+
+def _networks_known(unit: Unit, parent: KeyView) -> tuple[str, ...] | None:
+    """Named networks that who asks may know: who asks with a key, those that the key itself names."""
+    if unit.actor.kind is not ActorKind.KEY:
+        return None
+    networks = parent.policy.find(Networks)
+    return networks.allow if isinstance(networks, Networks) else ()
 
 
 def _held_to(unit: Unit, line: list[KeyView], holder: str, service_id: str) -> Iterator[Above]:

@@ -11,7 +11,7 @@ from valetkey.access.sessions import words
 from valetkey.decision.policy import Policy, State
 from valetkey.decision.restrictions import Networks, Sticky
 from valetkey.decision.restrictions.networks import everywhere
-from valetkey.durations import parse_instant, parse_span
+from valetkey.durations import as_minute, parse_instant, parse_span
 from valetkey.keys.drafting import Terms
 from valetkey.keys.format import generate
 from valetkey.keys.kinds import KeyKind, defaults_of
@@ -57,6 +57,14 @@ def asked_end(unit: Unit, kind: KeyKind, expires: str | None, terms: Terms) -> f
         # A temporary key that ends by uses needs no time; one that says nothing gets the default of both.
         expires = defaults_of(kind).expires
     return None if expires is None else parse_instant(expires, unit.wall)
+
+
+def ends_earlier(unit: Unit, expires: str | None, end: float | None, held_to: str) -> tuple[str, ...]:
+    """What is said where a key ends with what it is held to, and so before the end that was asked for."""
+    if expires is None or end is None:
+        return ()
+    asked, ends = as_minute(parse_instant(expires, unit.wall)), as_minute(end)
+    return () if ends >= asked else (f"It ends with {held_to}, on {ends}, and not on {asked} as asked.",)
 
 
 def make_key(

@@ -17,7 +17,7 @@ from valetkey.errors import Conflict, Invalid
 from valetkey.journal.actions import AuditAction
 from valetkey.keys.drafting import Terms, change_policy, draft_policy
 from valetkey.keys.kinds import KeyKind
-from valetkey.keys.making import IssuedKey, asked_end, holder_named, make_key
+from valetkey.keys.making import IssuedKey, asked_end, ends_earlier, holder_named, make_key
 from valetkey.keys.queries import KeyView, get_key
 from valetkey.keys.sessions import SessionProcess, tied_session
 from valetkey.labels import check_label
@@ -109,7 +109,10 @@ def issue_key(unit: Unit, request: IssueKey) -> IssuedKey:
     if agreed is None:
         return issued
     above = Above(f"The agreement with {holder.name}", agreed.policy, agreed.limits)
-    return msgspec.structs.replace(issued, warnings=(*issued.warnings, *narrower(policy, above, context)))
+    earlier = ends_earlier(unit, request.expires, expires, "the agreement")
+    return msgspec.structs.replace(
+        issued, warnings=(*issued.warnings, *earlier, *narrower(policy, above, context))
+    )
 
 
 @operation(AuditAction.KEY_CHANGE)

@@ -14,7 +14,7 @@ from valetkey.access.operation import Unit, operation
 from valetkey.decision.listener import parse_listener
 from valetkey.decision.restrictions import InvalidRestriction, Networks
 from valetkey.decision.restrictions.networks import everywhere
-from valetkey.errors import Invalid
+from valetkey.errors import Invalid, NotFound
 from valetkey.journal.actions import AuditAction
 from valetkey.labels import refuse_keys
 from valetkey.networks.interfaces import InterfaceNetworks, read_interfaces
@@ -41,6 +41,14 @@ class InterfaceChanged(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     blocks: tuple[str, ...]
 
 
+class Meant(msgspec.Struct, frozen=True):
+    """What a name meant before."""
+
+    blocks: tuple[str, ...]
+    interface: str | None = None
+    listener: str | None = None
+
+
 class Network(msgspec.Struct, frozen=True):
     """A named network."""
 
@@ -52,6 +60,8 @@ class Network(msgspec.Struct, frozen=True):
     listener: str | None = None
     warnings: tuple[str, ...] = ()
     """What will surprise; said when it is added."""
+    before: Meant | None = None
+    """What the name was until it was added again as something else."""
 
 
 @operation(AuditAction.NETWORK_ADD)
@@ -86,10 +96,11 @@ def add_network(unit: Unit, request: AddNetwork) -> Network:
         "listener": listener,
     }
     table = tables.networks
-    existing = unit.connection.execute(
-        select(table.c.id).where(table.c.workspace_id == unit.workspace, table.c.name == request.name)
-    ).scalar()
-    if existing is None:
+    found = unit.connection.execute(
+        select(table).where(table.c.workspace_id == unit.workspace, table.c.name == request.name)
+    ).first()
+    now, before = Meant(blocks, request.interface, listener), None
+    if found is None:
         existing = unit.new_id("net")
         unit.connection.execute(
             insert(table).values(
@@ -97,13 +108,16 @@ def add_network(unit: Unit, request: AddNetwork) -> Network:
             )
         )
     else:
+        existing = found.id
+        was = Meant(tuple(msgspec.json.decode(found.blocks, type=list[str])), found.interface, found.listener)
+        before = None if was == now else was
         unit.connection.execute(update(table).where(table.c.id == existing).values(**values))
     unit.subject = f"network:{request.name}"
     unit.details["blocks"] = list(blocks)
     unit.details |= {name: values[name] for name in ("interface", "listener") if values[name] is not None}
     unit.touch("network", existing)
     return Network(
-        existing, request.name, blocks, request.interface, listener, _warnings(request.name, blocks)
+        existing, request.name, blocks, request.interface, listener, _warnings(request.name, blocks), before
     )
 
 
@@ -111,7 +125,9 @@ def add_network(unit: Unit, request: AddNetwork) -> Network:
 def follow_interface(unit: Unit, request: InterfaceChanged) -> Network:
     """An interface's addresses have changed, so the networks that it is have."""
     table = tables.networks
-    row = unit.connection.execute(select(table).where(table.c.id == request.id)).one()
+    row = unit.connection.execute(select(table).where(table.c.id == request.id)).first()
+    if row is None:
+        raise NotFound("That network was removed meanwhile.")
     before = msgspec.json.decode(row.blocks)
     unit.subject = f"network:{row.name}"
     if row.interface is not None:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select
 
 from valetkey.decision.address import parse_address
 from valetkey.decision.call import Call, Now
-from valetkey.decision.codes import CODES, Code
+from valetkey.decision.codes import Code
 from valetkey.decision.decide import UNKNOWN, decide, refuse
 from valetkey.decision.listener import Listener, parse_listener
 from valetkey.decision.path import PathRefused, judge_path
@@ -93,7 +93,7 @@ def check_key(
                 )
             ):
                 decision = refuse(Code.SECRET_UNAVAILABLE)
-    sentence, next_step = decision.sentence, CODES[decision.code].next_step
+    sentence, next_step = decision.sentence, decision.next_step
     if decision.code is Code.NETWORK_DENIED and request.address is None:
         sentence, next_step = f"{sentence} No address was given.", "Give the caller's address: --address."
     if decision.code is Code.ORIGIN_DENIED and request.origin is None:

@@ -84,6 +84,7 @@ class ControlProcess:
             loop.add_signal_handler(name, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._look_at_certificate(at_once=True))
         reader, self._tell = await asyncio.open_connection(sock=socket.socket(fileno=self._supervisor))
+        self._tasks.start(every(ALIVE_SECONDS, lambda: self._say({"alive": True})))
         try:
             await self._serve(reader)
         except (ValetkeyError, JournalFailed, CountersUnavailable, OSError) as error:
@@ -175,7 +176,6 @@ class ControlProcess:
             follow_interfaces(desk),
             SessionWatch(desk).run(),
             every(LOOK_SECONDS, self._look_at_certificate),
-            every(ALIVE_SECONDS, lambda: self._say({"alive": True})),
         ):
             self._tasks.start(work)
         for listener in listeners:

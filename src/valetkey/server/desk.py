@@ -248,6 +248,7 @@ class Desk:
                 recorder.signed_by,
                 recorder.admission,
                 problems,
+                tuple(recorder.witnesses.troubles),
                 self._frame.wall(),
             )
 

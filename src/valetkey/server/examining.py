@@ -59,6 +59,7 @@ def examine_serving(
     signed_by: Ed25519PublicKey,
     admission: Admission,
     problems: tuple[str, ...],
+    witnesses: tuple[str, ...],
     wall: float,
 ) -> Report:
     """Look at the installation whose control process this is."""
@@ -69,6 +70,7 @@ def examine_serving(
         held = holdings(connection, workspace, wall)
         newest = read_newest(connection)
     record = _record(home, signed_by, admission, newest, problems)
+    record = msgspec.structs.replace(record, witnesses=witnesses)
     return examine(
         _installation(home, settings, key, wall, look.own_process(), held=held, record=record, running=True)
     )
@@ -99,7 +101,7 @@ def examine_home(home: Home, environment: Mapping[str, str] = os.environ) -> Rep
             if isinstance(error, StoreError):
                 refused = f"{error.sentence} {error.next_step}"
         owner = home.folder.stat().st_uid
-        process = ProcessFacts(owner, ptrace_scope=look.ptrace_scope())
+        process = ProcessFacts(owner, ptrace_scope=look.ptrace_scope(), unit=look.unit())
         return examine(
             _installation(
                 home, settings, key, wall, process,

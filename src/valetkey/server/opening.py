@@ -76,11 +76,12 @@ def open_home(home: Home, settings: Settings) -> Opened:
         root = provider.create() if lacking and isinstance(provider, FileRootKey) else provider.load()
         return _create(store, root)
     if lacking:
+        own = home.folder.stat().st_uid == os.geteuid()
+        begin = "Put" if own else f"Run as {home.owner_name()}, who owns this home; or put"
         raise Unavailable(
             f"There is no root key at {root_key_path(home, settings)}; without it nothing sealed in this home can "
             "be opened.",
-            f"Run as {home.owner_name()}, who owns this home; or put the key back, or name its place in "
-            "VALETKEY_ROOT_KEY_FILE.",
+            f"{begin} the key back, or name its place in VALETKEY_ROOT_KEY_FILE.",
         )
     root = find_root_key(provider, row.root_key_id)
     if root.id != row.root_key_id:

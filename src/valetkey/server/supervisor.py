@@ -29,9 +29,11 @@ STOP_SECONDS = 5.0
 START_SECONDS = 60.0
 """A control process that is not ready by then will not be."""
 ALIVE_SECONDS = 1.0
-"""How often a control process that serves says that it goes on."""
+"""How often a control process says that it goes on."""
 SILENT_SECONDS = 10.0
-"""One that says nothing for so long, twice, stands still and is killed: its workers have refused long since."""
+"""One that serves and says nothing for so long, twice, stands still and is killed: its workers refuse long since."""
+BEGINNING_SECONDS = START_SECONDS / 2
+"""The same for one that does not serve yet: what it does first, such as a migration, may hold it up."""
 QUICK_DEATH_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 2.0
 _ENDLESS = 2**32 - 2**20
@@ -156,7 +158,7 @@ class Supervisor:
                     self._tell_control({"worker": slot, "generation": worker.generation, "alive": True})
             self._tell_control({"started": True})
             if not await self._listen(reader):
-                log.warning("control_silent", "It stood still and is killed.", seconds=2 * SILENT_SECONDS)
+                log.warning("control_silent", "It stood still and is killed.")
                 process.kill()
             await process.wait()
             child.dead.set()
@@ -178,7 +180,7 @@ class Supervisor:
 
     async def _listen(self, reader: asyncio.StreamReader) -> bool:
         """Hear the control process until it is gone, or for False: until it stands still."""
-        patience: float | None = None
+        patience = BEGINNING_SECONDS
         while True:
             try:
                 line = await _line(reader, patience)
@@ -245,22 +247,21 @@ class Supervisor:
             self._writer.write(json.dumps(message).encode() + b"\n")
 
 
-async def _line(reader: asyncio.StreamReader, patience: float | None) -> bytes:
+async def _line(reader: asyncio.StreamReader, patience: float) -> bytes:
     """The next whole line, empty when the other side is gone: also if it died with something unread.
 
     Raises TimeoutError when none comes for `patience` seconds, twice: after a sleep of the whole machine the first
     has run out before the other side had its turn.
     """
     try:
-        with suppress(TimeoutError):
-            return _whole(await asyncio.wait_for(reader.readline(), patience))
-        return _whole(await asyncio.wait_for(reader.readline(), patience))
+        for _ in range(2):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    line = await reader.readline()
+                    return line if line.endswith(b"\n") else b""
+        raise TimeoutError
     except ConnectionError:
         return b""
-
-
-def _whole(line: bytes) -> bytes:
-    return line if line.endswith(b"\n") else b""
 
 
 def _has_terminal() -> bool:

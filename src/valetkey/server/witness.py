@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from valetkey import log
 from valetkey.journal.chain import segment_path
 from valetkey.journal.records import Checkpoint
 from valetkey.journal.witness import line_of
-from valetkey.log import note_failure
 from valetkey.settings import is_url
 
 MOST_WAITING = 10_000
@@ -189,12 +189,14 @@ class Deliverer:
                 self._fail(_why(error), taken)
                 pause, wait = wait, min(wait * 2, RETRY_SECONDS[1])
             except Exception as error:  # a fault of ours must not end the thread unseen
-                note_failure(error)
+                log.note_failure(error)
                 self._fail("there was an internal error, which stands in the log", taken)
                 pause, wait = RETRY_SECONDS[1], RETRY_SECONDS[1]
             else:
                 with self._ready:
-                    self._failed, self._left_out = None, 0
+                    failed, self._failed, self._left_out = self._failed, None, 0
+                if failed is not None:
+                    log.info("witness_recovered", witness=self._place.name)
                 pause, wait = self._place.pace, RETRY_SECONDS[0]
             with self._ready:
                 failing = self._failed is not None
@@ -204,6 +206,7 @@ class Deliverer:
 
     def _fail(self, why: str, taken: Iterable[Checkpoint]) -> None:
         with self._ready:
+            begins = self._failed is None
             since = self._failed[0] if self._failed is not None else time.time()
             self._failed = (since, why)
             for checkpoint in reversed([*taken]):
@@ -212,6 +215,8 @@ class Deliverer:
                         self._left_out += 1
                 else:
                     self._waiting.appendleft(checkpoint)
+        if begins:  # once, not at each try
+            log.warning("witness_undelivered", f"It gets no checkpoints: {why}.", witness=self._place.name)
 
 
 def _why(error: Exception) -> str:

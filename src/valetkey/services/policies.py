@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 
 import msgspec
 from sqlalchemy import insert, select
@@ -21,19 +22,24 @@ from valetkey.store import tables
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-def context_of(unit: Unit, service: Service) -> CompileContext:
-    """What names in restrictions on keys of this service mean now."""
+def context_of(unit: Unit, service: Service, known: Collection[str] | None = None) -> CompileContext:
+    """What names in restrictions on keys of this service mean now. `known`: networks that may be named; None: all."""
     named = list_networks(unit.connection, unit.workspace)
+    if known is not None:
+        named = [network for network in named if network.name in known]
     networks = {network.name: network.blocks for network in named if network.listener is None}
     listeners = {network.name: network.listener for network in named if network.listener is not None}
     return compile_context(service, networks, listeners)
 
 
-def check_names(unit: Unit, policy: Policy, service: Service) -> CompileContext:
+def check_names(
+    unit: Unit, policy: Policy, service: Service, known: Collection[str] | None = None
+) -> CompileContext:
     """Names in restrictions must mean something now; later changes of what they name are followed live.
 
-    Returns what they mean."""
-    context = context_of(unit, service)
+    Returns what they mean. `known`: names of networks that who asks may know, None: all. Raises `Invalid`.
+    """
+    context = context_of(unit, service, known)
     try:
         compile_policy(policy, context)
     except InvalidRestriction as error:

@@ -170,7 +170,7 @@ def _tell(checked: Checked) -> None:
             if name not in ("seq", "kind", "personal"):
                 say(f"  {name}: {_shown(name, value)}")
         if one.erased:
-            say("  address, user agent, origin and referer were erased, says who made the proof")
+            say("  address, user agent, origin and referer were erased, this file says; nobody signed that")
         elif one.personal is None and one.record.get("personal"):
             say("  address, user agent, origin and referer were left out")
 

@@ -29,7 +29,7 @@ _COLUMNS = (
     (Column("KEY"), 20),
     (Column("ADDRESS", 8), 15),
     (Column("SENT", 1), 7),
-    (Column("END", 2), 13),
+    (Column("END", 2, 15), 44),
     (Column("CALL", 4), 36),
 )
 """After the time: each with its width where lines come one by one."""
@@ -66,7 +66,9 @@ def _known_code(text: str | None) -> str | None:
 @click.option("--service", metavar="S", help="Calls of this service.")
 @click.option("--code", metavar="C", help="Calls that were answered so, such as VALID or RATE_LIMITED.")
 @click.option(
-    "--since", metavar="WHEN", help="Calls from then on: 1h ago, a day or RFC 3339 time (UTC without zone)."
+    "--since",
+    metavar="WHEN",
+    help="From when on: a span back from now such as 1h, a day, or RFC 3339 time (UTC without zone).",
 )
 @paging
 @click.option("--follow", is_flag=True, help="Go on as calls come, until interrupted.")
@@ -143,9 +145,16 @@ def _row(event: dict[str, Any], now: float) -> tuple[str | Cell, ...]:
         event.get("key_id") or "-",
         event.get("address") or "-",
         number(size(event.get("bytes_out"))),
-        state(event.get("end") or "open"),
+        _end(event),
         event["call"],
     )
+
+
+def _end(event: dict[str, Any]) -> Cell:
+    """How it ended; of an upstream that failed also why."""
+    ended = state(event.get("end") or "open")
+    cause = event.get("cause")
+    return ended._replace(text=f"{ended.text}: {cause}") if cause else ended
 
 
 def _follow(client: Client, query: dict[str, Any], as_json: bool) -> None:

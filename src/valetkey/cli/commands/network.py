@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from valetkey.cli.client import connect
+from valetkey.cli.client import connect, segment
 from valetkey.cli.failure import ExitCode, Failure
 from valetkey.cli.grammar import given, group, json_flag
 from valetkey.cli.tables import Column, draw
@@ -63,7 +63,10 @@ def add(
     if as_json:
         say_json(answer)
         return
-    say(f"{name} is {_meant(answer)}. Keys that name it follow at their next call.")
+    before = answer.get("before")
+    was = "" if before is None else f"was {_meant(before)}, "
+    now = "now " if was else ""
+    say(f"{name} {was}is {now}{_meant(answer)}. Keys that name it follow at their next call.")
     for warning in answer.get("warnings") or ():
         warn(warning)
     if interface is not None and not answer["blocks"]:
@@ -85,6 +88,18 @@ def list_networks(as_json: bool) -> None:
         return
     draw(("NAME", Column("WHERE", 0, 20)), ((n["name"], _meant(n)) for n in answer["items"]))
     hint("Tie a key to one: valetkey key change ID --network NAME")
+
+
+@network.command("remove", examples=("valetkey network remove office",))
+@click.argument("name", metavar="NAME")
+@json_flag
+def remove(name: str, as_json: bool) -> None:
+    """Forget a name; no key and no agreement may name it any more."""
+    answer = connect().delete(f"/networks/{segment(name)}")
+    if as_json:
+        say_json(answer)
+        return
+    say(f"{name} is removed. It was {_meant(answer)}.")
 
 
 def _meant(network: dict[str, Any]) -> str:
