@@ -40,6 +40,12 @@ def test_of_names_that_differ_in_case_the_first_is_told() -> None:
     assert nearest("get", ("get", "GET")) == nearest("get", ("GET", "get")) == "GET"
 
 
+def test_long_texts_are_not_compared_since_the_work_grows_with_their_square() -> None:
+    name = "ab" * 20
+    assert nearest(f"{name[:-1]}c", [name]) == name
+    assert nearest(f"{name}c", [name]) is nearest(name, [f"{name}c"]) is None
+
+
 def test_what_stands_before_it_is_told_with_it() -> None:
     assert did_you_mean("kye", ("key",), "valetkey ") == "Did you mean 'valetkey key'?"
 

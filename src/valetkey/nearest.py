@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-MOST_COMPARED = 1000
+MOST_COMPARED = 200
 """Stored names that are compared, the first by name: an error must not keep the server busy."""
+LONGEST = 40
+"""Characters of what is compared: the work grows with their square, and who mistypes a longer name copies it anyway."""
 
 _LIKE = 0.6  # below it a guess is seldom right
 _BEGUN = 3  # characters from which on a beginning tells enough
@@ -16,8 +18,10 @@ def nearest(text: str, choices: Iterable[str]) -> str | None:
     from difflib import get_close_matches  # when something is misspelt, not at every start
 
     wanted = text.casefold()
+    if len(wanted) > LONGEST:
+        return None
     by_folded: dict[str, str] = {}
-    for choice in sorted(choices):
+    for choice in sorted(choice for choice in choices if len(choice) <= LONGEST):
         by_folded.setdefault(choice.casefold(), choice)
     found = get_close_matches(wanted, by_folded, n=1, cutoff=_LIKE)
     if not found and len(wanted) >= _BEGUN:

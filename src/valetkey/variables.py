@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from valetkey.nearest import nearest
+
 PREFIX = "VALETKEY_"
 KNOWN = frozenset(
     ("VALETKEY_HOME", "VALETKEY_URL", "VALETKEY_TOKEN_FILE", "VALETKEY_CONTROL_PORT", "VALETKEY_GATEWAY_PORT",
@@ -20,13 +22,8 @@ def unknown_variables(names: Iterable[str]) -> list[str]:
 
 def about_unknown(name: str) -> str:
     """One sentence on a variable that nothing reads, with the one that may be meant. Never with its value."""
-    from difflib import get_close_matches
-
     from valetkey.keys.format import mask_keys
 
-    rests = [known.removeprefix(PREFIX) for known in sorted(KNOWN)]
-    near = get_close_matches(name.removeprefix(PREFIX), rests, n=1)
-    meant = (
-        f"{PREFIX}{near[0]} may be meant" if near else "docs/reference/settings.md names those that are read"
-    )
+    near = nearest(name.removeprefix(PREFIX), (known.removeprefix(PREFIX) for known in KNOWN))
+    meant = f"{PREFIX}{near} may be meant" if near else "docs/reference/settings.md names those that are read"
     return f"Nothing reads the variable {mask_keys(name.encode()).decode()}; {meant}."

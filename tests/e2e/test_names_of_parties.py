@@ -30,9 +30,11 @@ def test_a_name_that_looks_like_an_option_is_refused(server: RunningServer) -> N
         ("STRASSE", "straße"),
         ("\N{KELVIN SIGN}arl", "karl"),
         ("kurt", "\N{KELVIN SIGN}urt"),
+        ("Ren\u00e9", "Rene\u0301"),
+        ("andre\u0301", "ANDR\u00c9"),
     ],
 )
-def test_a_name_that_differs_only_in_case_is_refused_and_says_from_which(
+def test_a_name_that_looks_like_another_is_refused_and_says_which(
     server: RunningServer, there: str, twin: str
 ) -> None:
     server.manage("POST", "/parties", {"name": there, "kind": "person"})

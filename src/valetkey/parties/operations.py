@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from enum import StrEnum
 
 import msgspec
@@ -72,7 +73,7 @@ def make_party(unit: Unit, name: str, kind: PartyKind) -> Party:
             id=party.id,
             workspace_id=unit.workspace,
             name=name,
-            folded=name.casefold(),
+            folded=_folded(name),
             kind=kind.value,
             block=next_block(unit.connection),
             created=unit.wall,
@@ -82,19 +83,24 @@ def make_party(unit: Unit, name: str, kind: PartyKind) -> Party:
     return party
 
 
+def _folded(name: str) -> str:
+    """What names have in common that look alike (Unicode Standard, section 3.13, compatibility caseless match)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
 def _refuse_twin(unit: Unit, name: str) -> None:
-    """Two names that differ only in case are taken for each other by people."""
+    """Two names that differ only in case, or in how a letter is put together, are taken for each other by people."""
     table = tables.parties
     other = unit.connection.execute(
         select(table.c.name).where(
             table.c.workspace_id == unit.workspace,
-            table.c.folded == name.casefold(),
+            table.c.folded == _folded(name),
             table.c.removed.is_(None),
         )
     ).scalar()
     if other is not None:
         raise Conflict(
-            f"There is a party named {other!r}, which differs from {name!r} only in case.",
+            f"There is a party named {other!r}, which looks like {name!r}.",
             f"Write {other!r}, or use another name.",
             field="name",
         )

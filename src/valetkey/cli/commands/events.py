@@ -16,6 +16,7 @@ from valetkey.cli.grammar import Command, json_flag, paging, repeated
 from valetkey.cli.layout import fit
 from valetkey.cli.tables import Cell, Column, draw, line, number, room, state
 from valetkey.cli.terminal import colour_of, harmless, hint, is_terminal, say, say_json
+from valetkey.nearest import did_you_mean
 
 MOST_BEFORE = 1000
 """Earlier calls that --follow --since shows before the live ones."""
@@ -38,16 +39,13 @@ _CLOCK = 12
 
 
 def _known_code(text: str | None) -> str | None:
-    from difflib import get_close_matches
-
     from valetkey.decision.codes import Code
 
     if text is None:
         return None
     code = text.upper()
     if code not in Code.__members__:
-        near = get_close_matches(code, Code.__members__, 1)
-        hint = f"Did you mean {near[0]}?" if near else "See docs/reference/codes.md for all codes."
+        hint = did_you_mean(code, Code.__members__) or "See docs/reference/codes.md for all codes."
         raise click.UsageError(f"There is no code {harmless(text)}. {hint}")
     return code
 

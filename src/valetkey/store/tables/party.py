@@ -12,7 +12,7 @@ parties = Table(
     id_column(),
     workspace_column(),
     Column("name", Text, nullable=False),
-    # The name with case folded as Unicode says: no database folds more than ASCII by itself.
+    # What looks like the name, see `parties/operations`: no database folds more than ASCII by itself.
     Column("folded", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("block", Whole, nullable=False),
