@@ -75,7 +75,7 @@ def test_a_start_that_fails_says_so_in_the_chosen_form(tmp_path: Path) -> None:
         )  # fmt: skip
 
     as_text, as_json = serve(), serve("--log-format", "json")
-    assert (as_text.returncode, as_json.returncode) == (1, 1)
+    assert (as_text.returncode, as_json.returncode) == (2, 2)
     assert as_text.stderr.startswith("error: Both ports are 8300.")
     line = json.loads(as_json.stderr)
     assert (line["event"], line["level"], line["text"]) == ("start_refused", "error", "Both ports are 8300.")
