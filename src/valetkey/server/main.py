@@ -42,8 +42,10 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or an interrupt. Raises `ValetkeyError` when the server cannot start."""
     os.umask(0o077)
-    settings = load_settings(home, flags=flags, check=_check_together)
+    settings = load_settings(home, flags=flags)
     log.configure("supervisor", style=settings.log_format, level=settings.log_level)
+    # Only now: what is refused from here on is said in the chosen form.
+    load_settings(home, flags=flags, check=_check_together)
     for name in unknown_variables(os.environ):
         log.warning("variable_unknown", about_unknown(name))
     _check_plain(settings)
