@@ -32,7 +32,7 @@ def store(store_url: str) -> Iterator[Store]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if os.environ.get("VALETKEY_KEEP_LONG_RESULTS") == "1":
+    if os.environ.get("KEEP_LONG_RESULTS") == "1":
         config.pluginmanager.register(LongRun(), "long-run")
 
 

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from valetkey import log
+from valetkey.errors import Unavailable
 from valetkey.keys.format import generate
 from valetkey.keys.kinds import CredentialKind, KeyKind
 from valetkey.log import MOST_CHARACTERS, MOST_LINES, WINDOW_SECONDS, Floods, Level, Log, cleaned, line_of
@@ -273,3 +274,23 @@ def test_our_own_words_are_shown_and_masked(untouched: None, capsys: pytest.Capt
     log.configure("control", style="text", level="info")
     logging.getLogger("valetkey.room").warning("met %s", KEYS[0])
     assert re.search(r"warning control message: met \*\*\* logger=valetkey\.room", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (Unavailable("The disk is full.", "Make room."), "not_done: The disk is full. next_step=\"Make room.\" at="),
+        (RuntimeError("not to be told"), "failure kind=RuntimeError at="),
+    ],
+)  # fmt: skip
+def test_of_what_was_foreseen_the_words_are_told_and_of_all_else_kind_and_place(
+    error: Exception, said: str, untouched: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log.configure("control", style="text", level="info")
+    try:
+        raise error
+    except Exception as raised:
+        log.note_failure(raised)
+    line = capsys.readouterr().err
+    assert f" error control {said}" in line and "test_log.py:" in line
+    assert "not to be told" not in line

@@ -19,6 +19,7 @@ from enum import IntEnum
 from types import TracebackType
 from typing import NamedTuple, TypeAlias
 
+from valetkey.errors import ValetkeyError
 from valetkey.keys.format import mask_keys
 
 MOST_CHARACTERS = 512
@@ -278,8 +279,12 @@ def error(event: str, text: str = "", **fields: object) -> None:
 
 
 def note_failure(failed: BaseException | None, trace: TracebackType | None = None) -> None:
-    """One line about an error of ours: its kind and place, never its text, which may hold a key."""
+    """One line about an error of ours: one that was foreseen says what to do; of others kind and place are told, never
+    the text, which may hold a key."""
     trace = trace or (None if failed is None else failed.__traceback__)
+    if isinstance(failed, ValetkeyError):
+        _log.say(Level.ERROR, "not_done", failed.sentence, next_step=failed.next_step, at=_place(trace))
+        return
     _log.say(Level.ERROR, "failure", kind=type(failed).__name__, at=_place(trace))
 
 

@@ -32,7 +32,7 @@ CHECKS = [
 ]  # fmt: skip
 ENDLESS = "/api/v1/events/stream"
 """Answers for as long as somebody listens."""
-SEED = int(os.environ.get("VALETKEY_FUZZ_SEED", "20261125"))
+SEED = int(os.environ.get("FUZZ_SEED", "20261125"))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Raw requests by the thousand at a real server: it stays up, and what leaves it is ours, whole, recorded one for one.
 
-`VALETKEY_FUZZ_SEED=N python -m pytest tests/fuzz/test_raw_fuzz.py` begins with another request; each has its own seed,
+`FUZZ_SEED=N python -m pytest tests/fuzz/test_raw_fuzz.py` begins with another request; each has its own seed,
 which a failure names. ``python tests/fuzz/raw_requests.py SEED`` prints the request that a seed makes.
 """
 
@@ -23,7 +23,7 @@ from running_server import RunningServer, eventually
 
 pytestmark = pytest.mark.real
 
-SEED = int(os.environ.get("VALETKEY_FUZZ_SEED", "1"))
+SEED = int(os.environ.get("FUZZ_SEED", "1"))
 A_ROUND = 250
 """Requests between two looks at the record."""
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
