@@ -1,9 +1,10 @@
-"""What long tests found, kept with date and commit in docs/results/long.md when `script/test --long` passes."""
+"""What long tests that passed found, each kept with its date and commit in docs/results/long.md."""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -16,12 +17,13 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results" / "long.md"
 HEAD = """# Long tests
 
-Written by `script/test --long` on {when}, commit {commit}: {passed} tests passed in {minutes:.0f} minutes.
-Python {python}, {cores} cores.
+Written by `script/test --long`, last on {when}, commit {commit}: {passed} of {asked} tests passed in {minutes:.0f}
+minutes. Python {python}, {cores} cores. A row is of the last time that its test passed.
 
-| test | what it found |
-|---|---|
+| test | when, and the commit | what it found |
+|---|---|---|
 """
+_ROW = re.compile(r"^\| `(?P<test>\w+)` \| (?P<run>[^|]+) \| (?P<found>.*) \|$", re.MULTILINE)
 
 
 class Results:
@@ -38,10 +40,11 @@ class Results:
 
 
 class LongRun:
-    """Writes the page at the end of a session that ran everything and passed."""
+    """Writes the page at the end of a session: of what did not pass the rows stay as they were."""
 
     def __init__(self) -> None:
         self.kept: list[tuple[str, str]] = []
+        self._calls = 0
         self._passed: set[str] = set()
         self._failed: set[str] = set()
         self._begun = time.monotonic()
@@ -51,25 +54,27 @@ class LongRun:
         test = report.nodeid.partition("[")[0]
         if report.when == "call" and report.passed:
             self._passed.add(test)
+            self._calls += 1
         elif not report.passed:
             self._failed.add(test)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        if exitstatus != 0 or not self.kept:
+        if not self.kept:
             return
         when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
         self._note_promises(when)
+        before = PAGE.read_text("utf-8") if PAGE.exists() else ""
         text = HEAD.format(
             when=when,
             commit=self._commit,
-            passed=session.testscollected,
+            passed=self._calls,
+            asked=session.testscollected,
             minutes=(time.monotonic() - self._begun) / 60,
             python=platform.python_version(),
             cores=os.cpu_count(),
         )
-        rows = "".join(f"| `{name}` | {found} |\n" for name, found in sorted(self.kept))
-        PAGE.write_text(text + rows, encoding="utf-8")
+        PAGE.write_text(text + rows(before, self.kept, f"{when}, {self._commit}"), encoding="utf-8")
 
     def _note_promises(self, when: str) -> None:
         found: dict[str, list[str]] = {}
@@ -81,6 +86,14 @@ class LongRun:
             if said is not None:
                 last[promise.text] = said
         promises.write(last)
+
+
+def rows(before: str, kept: list[tuple[str, str]], run: str) -> str:
+    """The page's rows: what was found now in the place of what the page says of the same tests, by name."""
+    now = {name for name, _ in kept}
+    old = [(row["test"], row["run"], row["found"]) for row in _ROW.finditer(before) if row["test"] not in now]
+    new = [(name, run, found.replace("|", "\\|")) for name, found in kept]
+    return "".join(f"| `{name}` | {when} | {found} |\n" for name, when, found in sorted(old + new))
 
 
 def _commit() -> str:

@@ -21,8 +21,8 @@ PAGE = ROOT / "docs" / "results" / "promises.md"
 HEAD = f"""# Promises
 
 Each promise of the [threat model](../threat-model.md) with the tests that fail where it does not hold, and what the
-last `script/test --long` that passed found; then what is promised of [speed and size](speed.md), which `script/bench`
-measures. {len(MUTATIONS)} faults made by hand show that the tests can fail: `script/mutations`.
+last `script/test --long` in which they all passed found; then what is promised of [speed and size](speed.md), which
+`script/bench` measures. {len(MUTATIONS)} faults made by hand show that the tests can fail: `script/mutations`.
 
 | promise | shown by | last long run |
 |---|---|---|
