@@ -75,8 +75,12 @@ class Asker:
 
 
 def is_sent(query: dict[str, Any] | None) -> bool:
-    """Whether all of a query goes over the wire: what has no value leaves no trace, however wrong its name."""
-    return not any(value is None or value in ([], {}) for value in (query or {}).values())
+    """Whether a query is on the wire what it is to Schemathesis: what has no value leaves no trace, however wrong its
+    name, and a list of one is its one."""
+    return not any(
+        value is None or (isinstance(value, list | dict) and len(value) < 2)
+        for value in (query or {}).values()
+    )
 
 
 def fuzz(asker: Asker, examples: int) -> int:
