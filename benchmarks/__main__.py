@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,12 +54,15 @@ def main() -> int:
     print("\n".join(machine), f"\n{settings.pinning()}\n", sep="\n", flush=True)
     try:
         with Processes(folder / "logs") as processes:
-            findings = _run(processes, folder, settings, given)
+            written: list[Path] = []
+            for findings in _run(processes, folder, settings, given):
+                if given.write:
+                    # After each part: a run that is ended keeps what it has.
+                    written = report.write(findings, machine, settings, keys=given.keys, quick=given.quick)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if given.write:
-        for path in report.write(findings, machine, settings, keys=given.keys, quick=given.quick):
-            print(f"written: {path}")
+    for path in written:
+        print(f"written: {path}")
     return 0
 
 
@@ -71,7 +74,10 @@ def _start(processes: Processes, name: str, *arguments: str) -> int:
     return port
 
 
-def _run(processes: Processes, folder: Path, settings: Settings, given: argparse.Namespace) -> list[Finding]:
+def _run(
+    processes: Processes, folder: Path, settings: Settings, given: argparse.Namespace
+) -> Iterator[list[Finding]]:
+    """All that was found so far, after each part."""
     upstream = start_upstream(processes, folder)
     hosts = {
         "stream": _start(processes, "ticker"),
@@ -118,7 +124,7 @@ def _run(processes: Processes, folder: Path, settings: Settings, given: argparse
             print(_last_words(folder / "logs"), file=sys.stderr)
         findings.append(finding)
         print(finding.text(), f"  [{time.monotonic() - began:.0f} s]\n", sep="\n", flush=True)
-    return findings
+        yield findings
 
 
 def _last_words(logs: Path) -> str:
