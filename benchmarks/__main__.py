@@ -32,8 +32,9 @@ from benchmarks.streams import EVERY, revoke_of_many, streams
 from valetkey.demo.stage import free_port
 
 PARTS = (
-    "verify", "gateway", "latency", "litellm", "start", "revoke", "cut", "streams", "bulk", "million", "profile",
+    "verify", "gateway", "latency", "litellm", "start", "streams", "bulk", "million", "profile", "revoke", "cut",
 )  # fmt: skip
+"""In this order, however they are named: the last two take the keys away that the others use."""
 
 
 def main() -> int:
@@ -112,7 +113,7 @@ def _run(
         ),
         "profile": lambda: profile(loaded, folder, upstream.port, findings, quick=given.quick),
     }
-    for name in given.parts or PARTS:
+    for name in [part for part in PARTS if part in (given.parts or PARTS)]:
         began = time.monotonic()
         try:
             finding = parts[name]()
