@@ -23,7 +23,7 @@ from process_tree import alive
 from running_server import Answer, RunningServer, ValetKey, ask, eventually
 from valetkey.demo.standin import OpenAIStandIn
 from valetkey.server.link import LEASE_SECONDS, RENEW_SECONDS
-from valetkey.server.supervisor import SILENT_SECONDS
+from valetkey.server.supervisor import QUICK_DEATH_SECONDS, SILENT_SECONDS
 
 pytestmark = pytest.mark.real
 
@@ -109,6 +109,7 @@ def test_a_stream_outlives_the_control_process_and_so_do_the_workers(
 ) -> None:
     took, survived = [], 0
     for _ in range(times):
+        time.sleep(QUICK_DEATH_SECONDS)  # what lives no longer is started anew more and more slowly
         key = server.issue("openai")
         stream = Stream(server, key)
         assert stream.flows()
