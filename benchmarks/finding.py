@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from statistics import median
 
 
@@ -61,8 +62,8 @@ def figure(value: float) -> str:
 
 
 def at(values: Sequence[float], share: float) -> float:
-    """The quantile of sorted values."""
-    return values[min(len(values) - 1, int(len(values) * share))]
+    """The quantile of sorted values by the nearest rank: so large a share of them is no larger."""
+    return values[max(0, ceil(len(values) * share) - 1)]
 
 
 def spread(values: Sequence[float]) -> str:
