@@ -15,6 +15,7 @@ from valetkey.labels import refuse_keys
 from valetkey.nearest import MOST_COMPARED, did_you_mean
 from valetkey.store import tables
 from valetkey.store.blocks import next_block
+from valetkey.store.standing import names_in_use
 
 
 class PartyKind(StrEnum):
@@ -121,13 +122,7 @@ def get_party(connection: Connection, workspace: str, name: str) -> Party:
     """As `find_party`, but a missing one is an error. Raises `NotFound`."""
     party = find_party(connection, workspace, name)
     if party is None:
-        table = tables.parties
-        names = (
-            select(table.c.name)
-            .where(table.c.workspace_id == workspace, table.c.removed.is_(None))
-            .order_by(table.c.name)
-        )
-        meant = did_you_mean(name, connection.execute(names.limit(MOST_COMPARED)).scalars())
+        meant = did_you_mean(name, names_in_use(connection, tables.parties, workspace, MOST_COMPARED))
         raise NotFound(f"There is no party named {name!r}.", f"{meant} See: valetkey party list".lstrip())
     return party
 

@@ -11,6 +11,7 @@ from valetkey.nearest import MOST_COMPARED, did_you_mean
 from valetkey.services.placement import AnyPlacement
 from valetkey.services.service import Service
 from valetkey.store import tables
+from valetkey.store.standing import names_in_use
 
 
 class StoredService(msgspec.Struct, frozen=True):
@@ -64,13 +65,7 @@ def get_service(connection: Connection, workspace: str, name: str) -> StoredServ
     """As `find_service`, but a missing one is an error. Raises `NotFound`."""
     found = find_service(connection, workspace, name)
     if found is None:
-        table = tables.services
-        names = (
-            select(table.c.name)
-            .where(table.c.workspace_id == workspace, table.c.removed.is_(None))
-            .order_by(table.c.name)
-        )
-        meant = did_you_mean(name, connection.execute(names.limit(MOST_COMPARED)).scalars())
+        meant = did_you_mean(name, names_in_use(connection, tables.services, workspace, MOST_COMPARED))
         raise NotFound(
             f"There is no service named {name!r}.",
             f"{meant} See: valetkey service list".lstrip(),

@@ -1,10 +1,11 @@
-"""Which keys do not stand still for good, as the queries of several rooms ask it."""
+"""What still stands, as the queries of several rooms ask it: keys that live, names that are in use."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import or_
+from sqlalchemy import Connection, Table, or_, select
 
 from valetkey.decision.policy import State
 from valetkey.store import tables
@@ -19,3 +20,14 @@ def still_living(wall: float) -> tuple[Any, ...]:
         keys.c.ended.is_(None),
         or_(keys.c.expires.is_(None), keys.c.expires > wall),
     )
+
+
+def names_in_use(connection: Connection, table: Table, workspace: str, most: int) -> Iterable[str]:
+    """Names of what stands in a table and was not removed, the first `most` of them, in their order."""
+    names = (
+        select(table.c.name)
+        .where(table.c.workspace_id == workspace, table.c.removed.is_(None))
+        .order_by(table.c.name)
+        .limit(most)
+    )
+    return connection.execute(names).scalars()
